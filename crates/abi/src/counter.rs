@@ -1,0 +1,49 @@
+//! Counters of the kernel programs: map `counters` (per-CPU array of u64), one per outcome (I10).
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
+        /// Index into the map `counters`.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u32)]
+        pub enum Counter { $($(#[$doc])* $name,)+ }
+        /// The counters' names, by index, as metrics and tests print them.
+        pub const COUNTER_NAMES: &[&str] = &[$($text,)+];
+        /// How many counters there are.
+        pub const COUNTERS: u32 = COUNTER_NAMES.len() as u32;
+    };
+}
+
+counters! {
+    /// connect() translated at the socket entrance.
+    SocketForward = "socket_forward",
+    /// connect() refused at the socket entrance: no usable endpoint (E11), or a port the address does not have (A2).
+    SocketReject = "socket_reject",
+    /// connect() to a frontend left to the device entrance.
+    SocketDecline = "socket_decline",
+    /// First packet of a flow translated at the device entrance.
+    FlowNew = "flow_new",
+    /// Packet of a known flow, client to backend.
+    FlowForward = "flow_forward",
+    /// Packet of a known flow, backend to client.
+    FlowReply = "flow_reply",
+    /// Packet answered with a TCP reset.
+    RejectReset = "reject_reset",
+    /// Packet answered with ICMP or ICMPv6 port unreachable.
+    RejectUnreachable = "reject_unreachable",
+    /// Packet dropped: flow tables full, or no free source port.
+    DropFlowTableFull = "drop_flow_table_full",
+    /// Packet dropped: the set changed under the reader on every retry.
+    DropSetRaced = "drop_set_raced",
+    /// Packet dropped: writing the translated headers failed.
+    DropRewriteFailed = "drop_rewrite_failed",
+    /// Passed: no frontend and no flow.
+    PassNoFrontend = "pass_no_frontend",
+    /// Passed: TCP without SYN and without a flow; a flow of a previous proxy lives on.
+    PassNotFirst = "pass_not_first",
+    /// Passed: a fragment.
+    PassFragment = "pass_fragment",
+    /// Passed: header shorter than it says, or cut off.
+    PassTruncated = "pass_truncated",
+    /// Passed: neither IPv4 nor IPv6, or a protocol sheave does not serve.
+    PassProtocol = "pass_protocol",
+}

@@ -1,0 +1,1 @@
+//! The flow tables of the device entrance.

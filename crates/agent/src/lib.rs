@@ -1,0 +1,1 @@
+//! The daemon: configuration, sync loop, source and dataplane brought together.

@@ -1,0 +1,2 @@
+//! The one binary: sheave.
+fn main() {}

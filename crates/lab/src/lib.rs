@@ -1,0 +1,1 @@
+//! A test cluster on one machine: network namespaces, veths, cgroups, probes.

@@ -1,0 +1,2 @@
+//! Tasks of the workspace: build-ebpf, test, tidy.
+fn main() {}
