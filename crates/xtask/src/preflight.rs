@@ -1,0 +1,155 @@
+//! What the machine must have before anything is built: each thing with the command that brings it.
+use crate::process::{command, run, succeeds};
+use anyhow::{Result, bail};
+use std::path::Path;
+use std::process::Command;
+
+/// Something this workspace needs from outside Cargo.
+struct Need {
+    /// Says whether it is there.
+    present: fn() -> bool,
+    /// What brings it.
+    from: From,
+    /// What needs it.
+    why: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// A Debian package.
+    Debian(&'static str),
+    /// A component of the Rust toolchain.
+    Rustup(&'static str),
+}
+
+const NEEDS: &[Need] = &[
+    Need { present: || in_path("cc"), from: From::Debian("gcc"), why: "links Rust programs and compiles ring" },
+    Need {
+        present: || Path::new("/usr/include/stdio.h").exists(),
+        from: From::Debian("libc6-dev"),
+        why: "the C library to link with",
+    },
+    Need {
+        present: || in_path("llvm-objcopy"),
+        from: From::Debian("llvm"),
+        why: "llvm-objcopy strips the eBPF object that is built anew and compared",
+    },
+    Need {
+        present: || succeeds("cargo", &["fmt", "--version"]),
+        from: From::Rustup("rustfmt"),
+        why: "checks the format",
+    },
+    Need { present: || succeeds("cargo", &["clippy", "--version"]), from: From::Rustup("clippy"), why: "lints" },
+];
+
+/// Whether this process may load kernel programs and make namespaces.
+pub(crate) fn is_root() -> bool {
+    // The effective uid is the second of the four that the kernel prints.
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        uids.and_then(|uids| uids.split_whitespace().nth(1)) == Some("0")
+    })
+}
+
+/// Checks every need; with `install`, brings what is missing and checks again.
+///
+/// # Errors
+/// Names each missing thing, what needs it, and the commands that bring it.
+pub(crate) fn check(install: bool) -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let commands = commands(&missing, is_root());
+    if install {
+        for line in &commands {
+            println!("+ {}", line.join(" "));
+            run(to_command(line))?;
+        }
+        return check(false);
+    }
+    let mut text = String::from("missing on this machine:\n");
+    for need in missing {
+        text += &format!("  {} ({})\n", need.from.name(), need.why);
+    }
+    text += "install it with\n";
+    for line in commands {
+        text += &format!("  {}\n", line.join(" "));
+    }
+    bail!("{text}or let `cargo xtask test --install` do it");
+}
+
+fn missing() -> Vec<&'static Need> {
+    NEEDS.iter().filter(|need| !(need.present)()).collect()
+}
+
+impl From {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Debian(name) | Self::Rustup(name) => name,
+        }
+    }
+}
+
+/// The commands that bring what is missing, in order.
+fn commands(missing: &[&Need], root: bool) -> Vec<Vec<&'static str>> {
+    let of = |wanted: fn(From) -> bool| missing.iter().map(|need| need.from).filter(move |from| wanted(*from));
+    let debian: Vec<_> = of(|from| matches!(from, From::Debian(_))).map(From::name).collect();
+    let rustup: Vec<_> = of(|from| matches!(from, From::Rustup(_))).map(From::name).collect();
+    let apt: &[&str] = if root { &["apt-get"] } else { &["sudo", "apt-get"] };
+    let mut commands = Vec::new();
+    if !debian.is_empty() {
+        commands.push([apt, &["update"]].concat());
+        commands.push([apt, &["install", "--yes", "--no-install-recommends"], &debian].concat());
+    }
+    if !rustup.is_empty() {
+        commands.push([&["rustup", "component", "add"][..], &rustup].concat());
+    }
+    commands
+}
+
+fn to_command(line: &[&str]) -> Command {
+    let (program, args) = line.split_first().expect("invariant: no command is empty");
+    let mut command = command(program, args);
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(from: From) -> Need {
+        Need { present: || false, from, why: "a test" }
+    }
+
+    #[test]
+    fn missing_things_become_the_exact_commands_that_bring_them() {
+        let needs = [need(From::Debian("gcc")), need(From::Rustup("clippy")), need(From::Debian("llvm"))];
+        let [gcc, clippy, llvm] = &needs;
+        for (name, missing, root, want) in [
+            ("nothing", &[][..], true, ""),
+            (
+                "packages, as root",
+                &[gcc, llvm],
+                true,
+                "apt-get update; apt-get install --yes --no-install-recommends gcc llvm",
+            ),
+            (
+                "packages, as a user",
+                &[llvm],
+                false,
+                "sudo apt-get update; sudo apt-get install --yes --no-install-recommends llvm",
+            ),
+            ("a component needs no root", &[clippy], false, "rustup component add clippy"),
+        ] {
+            let got: Vec<_> = commands(missing, root).iter().map(|line| line.join(" ")).collect();
+            assert_eq!(got.join("; "), want, "case: {name}");
+        }
+    }
+}

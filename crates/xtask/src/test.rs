@@ -1,0 +1,161 @@
+//! `cargo xtask test`: everything, stage by stage, and one plain line at the end.
+use crate::process::{cargo, command, run, run_seen};
+use crate::tally::{LibtestReader, Tally};
+use crate::{demo, preflight};
+use anyhow::Result;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Runs the checks of this workspace.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Install what is missing (Debian packages, components of the toolchain) before the first stage.
+    #[arg(long)]
+    install: bool,
+    /// Run only this stage; may be given several times.
+    #[arg(long, value_name = "STAGE", value_parser = clap::builder::PossibleValuesParser::new(STAGES.iter().map(|s| s.name)))]
+    only: Vec<String>,
+    /// List the stages and leave.
+    #[arg(long)]
+    list: bool,
+}
+
+/// One part of the run.
+struct Stage {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Args) -> Result<Tally>,
+    /// A failure makes every later stage pointless.
+    needed_by_all: bool,
+}
+
+const fn stage(name: &'static str, what: &'static str, run: fn(&Args) -> Result<Tally>) -> Stage {
+    Stage { name, what, run, needed_by_all: false }
+}
+
+const STAGES: &[Stage] = &[
+    Stage {
+        needed_by_all: true,
+        ..stage("preflight", "packages and tools this machine must have", |args| one(preflight::check(args.install)))
+    },
+    stage("fmt", "rustfmt changes nothing, in the workspace and in ebpf/", |_| one(fmt())),
+    stage("clippy", "no lint, warnings are errors", |_| one(clippy())),
+    stage("ebpf", "the kernel programs built anew equal the committed object, byte for byte", |_| one(ebpf())),
+    stage("test", "cargo test: pure, packets, namespaces; as root nothing may skip itself", |_| test()),
+    stage("bench", "the benchmarks compile", |_| one(bench())),
+    stage("demo", "sheave demo answers every request and leaves nothing behind", |_| run_demo()),
+];
+
+/// What became of a stage.
+struct Outcome {
+    name: &'static str,
+    tally: Tally,
+    took: Duration,
+}
+
+/// Runs the chosen stages; the exit code says whether all passed.
+pub(crate) fn main(args: &Args) -> ExitCode {
+    if args.list {
+        STAGES.iter().for_each(|stage| println!("{:<10} {}", stage.name, stage.what));
+        return ExitCode::SUCCESS;
+    }
+    let chosen: Vec<_> =
+        STAGES.iter().filter(|s| args.only.is_empty() || args.only.iter().any(|o| o == s.name)).collect();
+    let mut outcomes = Vec::new();
+    for (index, stage) in chosen.iter().enumerate() {
+        println!("\n==> [{}/{}] {}: {}", index + 1, chosen.len(), stage.name, stage.what);
+        let outcome = perform(stage, args);
+        let stop = stage.needed_by_all && outcome.tally.failed > 0;
+        outcomes.push(outcome);
+        if stop {
+            break;
+        }
+    }
+    conclude(&outcomes)
+}
+
+fn perform(stage: &Stage, args: &Args) -> Outcome {
+    let start = Instant::now();
+    let tally = (stage.run)(args).unwrap_or_else(|error| {
+        println!("{}: {error:#}", stage.name);
+        Tally::FAILED
+    });
+    let took = start.elapsed();
+    println!("<== {}: {} in {}", stage.name, if tally.failed == 0 { "ok" } else { "FAILED" }, minutes(took));
+    Outcome { name: stage.name, tally, took }
+}
+
+/// Prints what each stage gave and took, then the plain line.
+fn conclude(outcomes: &[Outcome]) -> ExitCode {
+    let mut total = Tally::default();
+    let mut took = Duration::ZERO;
+    println!("\n{:<10} {:>8} {:>8} {:>8} {:>10}", "stage", "passed", "failed", "skipped", "minutes");
+    for outcome in outcomes {
+        let Tally { passed, failed, skipped } = outcome.tally;
+        println!("{:<10} {passed:>8} {failed:>8} {skipped:>8} {:>10}", outcome.name, minutes(outcome.took));
+        total += outcome.tally;
+        took += outcome.took;
+    }
+    println!("{:<10} {:>8} {:>8} {:>8} {:>10}\n", "all", total.passed, total.failed, total.skipped, minutes(took));
+    println!("{total}");
+    if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn minutes(took: Duration) -> String {
+    let seconds = took.as_secs();
+    format!("{}m{:02}s", seconds / 60, seconds % 60)
+}
+
+/// A stage that is one check.
+fn one(result: Result<()>) -> Result<Tally> {
+    result.map(|()| Tally::PASSED)
+}
+
+fn fmt() -> Result<()> {
+    run(cargo(&["fmt", "--all", "--check"]))?;
+    run(cargo(&["fmt", "--manifest-path", "ebpf/Cargo.toml", "--check"]))
+}
+
+fn clippy() -> Result<()> {
+    run(cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+}
+
+/// As a process of its own: it changes its environment for the pinned toolchain.
+fn ebpf() -> Result<()> {
+    let own = std::env::current_exe()?;
+    run(command(&own.to_string_lossy(), &["build-ebpf", "--check"]))
+}
+
+/// One failing test must not hide the next one, and a build that fails is one failure.
+fn test() -> Result<Tally> {
+    let mut cargo = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    if preflight::is_root() {
+        cargo.env("REQUIRE_KERNEL", "1");
+    }
+    let mut reader = LibtestReader::default();
+    let result = run_seen(cargo, |line| reader.read(line));
+    let tally = reader.tally();
+    match result {
+        // The failures are counted and have been shown.
+        Err(_) if tally.failed > 0 => Ok(tally),
+        // A test binary that did not compile or did not live to print its result.
+        Err(error) => {
+            println!("{error:#}");
+            Ok(Tally { failed: 1, ..tally })
+        }
+        Ok(()) => Ok(tally),
+    }
+}
+
+fn bench() -> Result<()> {
+    run(cargo(&["bench", "--package", "sheave-benches", "--locked", "--no-run"]))
+}
+
+fn run_demo() -> Result<Tally> {
+    let sheave = demo::build()?;
+    if !preflight::is_root() {
+        println!("SKIPPED demo: it makes namespaces and loads kernel programs, which needs root");
+        return Ok(Tally::SKIPPED);
+    }
+    one(demo::run(&sheave))
+}
