@@ -60,7 +60,6 @@ pub struct SlicePort {
 
 /// What an EndpointSlice reports of one endpoint. Conditions have their defaults applied (W7).
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "the API's own three conditions; W9 and L2 need each of them")]
 pub struct Endpoint {
     /// `addresses[0]` (W8).
     pub addr: IpAddr,
