@@ -30,7 +30,7 @@ const BEHIND: &[(&str, &[&str])] = &[
     ("criterion", &["sheave-benches"]),
 ];
 
-/// What the pure crates may use besides the standard library.
+/// What the pure crates may use besides the standard library: nothing that does I/O or reads a clock (I6).
 const PURE: &[(&str, &[&str])] =
     &[("sheave-abi", &["zerocopy"]), ("sheave-core", &["thiserror", "ipnet"]), ("sheave-dataplane", &["thiserror"])];
 

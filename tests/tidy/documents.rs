@@ -1,0 +1,140 @@
+//! The documents: links that lead somewhere, rules that exist, claims that tests bear out.
+use crate::tree::{File, files, root, words};
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+const SEMANTICS: &str = "docs/semantics.md";
+const ARCHITECTURE: &str = "ARCHITECTURE.md";
+
+/// `W6`, `A12`, `I1`: a letter of a group of rules, and a number.
+pub(crate) fn is_rule_id(word: &str) -> bool {
+    let mut chars = word.chars();
+    chars.next().is_some_and(|letter| "WAEXRLHI".contains(letter))
+        && (2..=3).contains(&word.len())
+        && !word[1..].starts_with('0')
+        && chars.all(|digit| digit.is_ascii_digit())
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The cells of each row of each table, without the outer bars.
+fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    let rows = text.lines().filter_map(|line| line.trim().strip_prefix('|')?.strip_suffix('|'));
+    rows.map(|row| row.split('|').map(str::trim).collect())
+}
+
+/// The ids that head a row of a table: rules in the one document, invariants in the other.
+pub(crate) fn known_ids() -> BTreeSet<String> {
+    let texts = [read(SEMANTICS), read(ARCHITECTURE)];
+    let heads = texts.iter().flat_map(|text| rows(text)).map(|cells| cells[0].to_owned());
+    heads.filter(|id| is_rule_id(id)).collect()
+}
+
+/// Rules said to work that no test cites, and invariants without a test: each as one line.
+pub(crate) fn unproven() -> Vec<String> {
+    let mut unproven = Vec::new();
+    for document in [SEMANTICS, ARCHITECTURE] {
+        let text = read(document);
+        for cells in rows(&text).filter(|cells| is_rule_id(cells[0])) {
+            let [id, _rule, status, tests] = cells[..] else {
+                unproven.push(format!("{document}: {} has {} cells, not 4", cells[0], cells.len()));
+                continue;
+            };
+            // An invariant holds from the first day; a rule of behaviour holds since the version that is named.
+            if document == ARCHITECTURE || status.starts_with(|c: char| c.is_ascii_digit()) {
+                unproven.extend(unproven_by(document, id, tests));
+            }
+        }
+    }
+    unproven
+}
+
+/// What is wrong with the "tested by" cell of one id: no link, or one to a file that does not cite the id.
+fn unproven_by(document: &str, id: &str, tests: &str) -> Vec<String> {
+    let dir = Path::new(document).parent().unwrap_or(Path::new(""));
+    let cites = |target: &str| {
+        let path = root().join(dir).join(target);
+        // A test of several files is a directory.
+        let files: Vec<_> = match std::fs::read_dir(&path) {
+            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+            Err(_) => vec![path],
+        };
+        files
+            .iter()
+            .filter_map(|path| std::fs::read_to_string(path).ok())
+            .any(|text| words(&text).any(|word| word == id))
+    };
+    if link_targets(tests).next().is_none() {
+        return vec![format!("{document}: {id} is tested by nothing")];
+    }
+    let silent = link_targets(tests).filter(|target| !cites(target));
+    silent.map(|target| format!("{document}: {id}: {target} does not cite it")).collect()
+}
+
+/// The targets of the Markdown links in a text.
+fn link_targets(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+/// Links to files that do not exist, and to headings that no document has.
+pub(crate) fn broken_links() -> Vec<String> {
+    let documents: Vec<_> = files().into_iter().filter(|file| file.path.ends_with(".md")).collect();
+    let mut broken = Vec::new();
+    for document in &documents {
+        for target in link_targets(document.text()).filter(|target| !target.contains("://")) {
+            if !resolves(document, target, &documents) {
+                broken.push(format!("{}: {target}", document.path));
+            }
+        }
+    }
+    broken
+}
+
+fn resolves(from: &File, target: &str, documents: &[File]) -> bool {
+    let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+    let dir = Path::new(&from.path).parent().unwrap_or(Path::new(""));
+    let path = if path.is_empty() { PathBuf::from(&from.path) } else { normal(&dir.join(path)) };
+    if !root().join(&path).exists() {
+        return false;
+    }
+    let document = documents.iter().find(|document| Path::new(&document.path) == path);
+    heading.is_empty() || document.is_some_and(|document| anchors(document.text()).any(|anchor| anchor == heading))
+}
+
+/// The path without `.` and `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::CurDir => {}
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+/// The anchors of the headings, as GitHub makes them: lower case, spaces to hyphens, no punctuation.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    text.lines().filter(|line| line.starts_with('#')).map(|line| {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
+}
+
+#[test]
+fn rule_ids_links_and_anchors_are_recognised() {
+    for (word, want) in
+        [("W6", true), ("A12", true), ("I10", true), ("E0", false), ("W", false), ("W6x", false), ("Z1", false)]
+    {
+        assert_eq!(is_rule_id(word), want, "{word}");
+    }
+    assert_eq!(link_targets("see [a](b.md) and [c](d.md#e)").collect::<Vec<_>>(), ["b.md", "d.md#e"]);
+    assert_eq!(anchors("## The write protocol (I1)").next().as_deref(), Some("the-write-protocol-i1"));
+    assert_eq!(normal(Path::new("docs/../crates/./a.rs")), Path::new("crates/a.rs"));
+}
