@@ -1,0 +1,22 @@
+//! What performs a [`MapOp`]: the kernel's maps (`exec`), or maps modelled in memory (`memory`).
+use crate::ops::MapOp;
+use std::io;
+
+/// Maps that operations can be performed on.
+pub trait Maps {
+    /// Performs one operation. After an error with several entries, any of them may have been written; an operation of one
+    /// entry was performed or was not.
+    fn exec(&mut self, op: &MapOp) -> Result<(), MapError>;
+}
+
+/// The kernel said no.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{operation} on map {map} failed: {}", io::Error::from_raw_os_error(*errno))]
+pub struct MapError {
+    /// The map, by its name in the object file.
+    pub map: &'static str,
+    /// What was tried: `update`, `delete`, `create` …
+    pub operation: &'static str,
+    /// Why, as in errno(3).
+    pub errno: i32,
+}
