@@ -1,1 +1,22 @@
 //! A test cluster on one machine: network namespaces, veths, cgroups, probes.
+//!
+//! [`Cluster`] lays out nodes and pods like a routed CNI does, [`probe`] sends real requests between them and says of each what
+//! became of it. Nothing of a lab is connected to the machine's own network: the fabric between the nodes drops what it does
+//! not know. Everything but the cgroups lives in namespaces without a name and is gone when the process is, however it ends;
+//! the cgroups of dead processes are removed by the next lab.
+
+mod cgroup;
+mod cluster;
+mod netns;
+pub mod probe;
+mod rtnl;
+mod sandbox;
+mod sysctl;
+mod wire;
+
+pub use cgroup::{CgroupError, ProcessCgroup, ThreadCgroup};
+pub use cluster::{Builder, Cluster, ClusterError, Node, Pod};
+pub use netns::{NameError, NetNs, NetNsName};
+pub use rtnl::RtnlError;
+pub use sandbox::{Sandbox, SandboxError};
+pub use sysctl::SysctlError;

@@ -1,0 +1,175 @@
+//! Clients: one request at a time, each with a deadline.
+use super::line::{self, LINE_MAX, Nonce};
+use super::outcome::{Answer, Failure, Outcome, Phase};
+use super::{Target, Transport};
+use crate::sandbox::{Sandbox, SandboxError};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// Someone who sends requests from a sandbox.
+#[derive(Clone)]
+pub struct Client {
+    sandbox: Sandbox,
+    timeout: Duration,
+    payload_bytes: usize,
+}
+
+/// A connection that stays, for one round trip after the other.
+pub struct Held {
+    socket: Socket,
+    timeout: Duration,
+    payload_bytes: usize,
+    dialled: SocketAddr,
+    connect: Duration,
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Udp(UdpSocket),
+}
+
+impl Client {
+    /// A client whose requests may take `timeout` for each phase and carry no payload.
+    #[must_use]
+    pub fn new(sandbox: &Sandbox, timeout: Duration) -> Self {
+        Self { sandbox: sandbox.clone(), timeout, payload_bytes: 0 }
+    }
+
+    /// Bytes each request carries there and back, for segmentation and fragments; at most some 59,000.
+    #[must_use]
+    pub fn with_payload(self, payload_bytes: usize) -> Self {
+        Self { payload_bytes, ..self }
+    }
+
+    /// Where it sends from.
+    #[must_use]
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    /// One request over a socket of its own.
+    ///
+    /// # Errors
+    /// The machine has no thread left; whatever happens to the request is in the outcome.
+    pub fn request(&self, target: Target) -> Result<Outcome, SandboxError> {
+        let client = self.clone();
+        self.sandbox.run(move || client.request_here(target))
+    }
+
+    /// Opens a connection that stays.
+    ///
+    /// # Errors
+    /// The outer error: no thread left. The inner one: what became of the connection.
+    pub fn hold(&self, target: Target) -> Result<Result<Held, Failure>, SandboxError> {
+        let client = self.clone();
+        self.sandbox.run(move || client.hold_here(target))
+    }
+
+    /// As [`Client::request`], on a thread that is in the sandbox already.
+    pub(super) fn request_here(&self, target: Target) -> Outcome {
+        self.hold_here(target)?.round_trip()
+    }
+
+    pub(super) fn hold_here(&self, target: Target) -> Result<Held, Failure> {
+        let failed = |error: io::Error| Failure::new(Phase::Connect, &error);
+        let start = Instant::now();
+        let socket = Socket::connect(target, self.timeout).map_err(failed)?;
+        let connect = start.elapsed();
+        let dialled = socket.peer().map_err(failed)?;
+        Ok(Held { socket, timeout: self.timeout, payload_bytes: self.payload_bytes, dialled, connect })
+    }
+}
+
+impl Held {
+    /// One request and its answer.
+    ///
+    /// # Errors
+    /// Every failure of the request; the connection is of no use after one.
+    pub fn round_trip(&mut self) -> Outcome {
+        let failed = |error: io::Error| Failure::new(Phase::Exchange, &error);
+        let request = line::ask(Nonce::next(), self.payload_bytes);
+        let start = Instant::now();
+        let line = self.socket.exchange(&request, start + self.timeout).map_err(failed)?;
+        let round_trip = start.elapsed();
+        if !line.ends_with('\n') {
+            return Err(Failure::Closed);
+        }
+        let Some(said) = line::parse(&line, &request) else { return Err(Failure::WrongAnswer(line)) };
+        let line::Said { backend, peer, pod } = said;
+        Ok(Answer { backend, pod, peer, dialled: self.dialled, connect: self.connect, round_trip })
+    }
+
+    /// The server as getpeername() named it once the connection stood.
+    #[must_use]
+    pub fn dialled(&self) -> SocketAddr {
+        self.dialled
+    }
+}
+
+impl Socket {
+    fn connect(target: Target, timeout: Duration) -> io::Result<Self> {
+        match target.transport {
+            Transport::Tcp => {
+                let stream = TcpStream::connect_timeout(&target.addr, timeout)?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            Transport::Udp => {
+                let any = match target.addr {
+                    SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                    SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                };
+                let socket = UdpSocket::bind((any, 0))?;
+                socket.connect(target.addr)?;
+                Ok(Self::Udp(socket))
+            }
+        }
+    }
+
+    fn peer(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr(),
+            Self::Udp(socket) => socket.peer_addr(),
+        }
+    }
+
+    /// Sends a line and reads one; what was read so far, if the other side ends first.
+    fn exchange(&mut self, request: &str, deadline: Instant) -> io::Result<String> {
+        let mut answer = Vec::new();
+        match self {
+            Self::Tcp(stream) => {
+                stream.set_write_timeout(Some(left(deadline)?))?;
+                stream.write_all(request.as_bytes())?;
+                read_line(stream, &mut answer, deadline)?;
+            }
+            Self::Udp(socket) => {
+                socket.send(request.as_bytes())?;
+                socket.set_read_timeout(Some(left(deadline)?))?;
+                answer.resize(LINE_MAX, 0);
+                let length = socket.recv(&mut answer)?;
+                answer.truncate(length);
+            }
+        }
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+fn read_line(stream: &mut TcpStream, answer: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
+    let mut chunk = [0; 4096];
+    while !answer.ends_with(b"\n") && answer.len() < LINE_MAX {
+        stream.set_read_timeout(Some(left(deadline)?))?;
+        let length = stream.read(&mut chunk)?;
+        if length == 0 {
+            return Ok(());
+        }
+        answer.extend_from_slice(&chunk[..length]);
+    }
+    Ok(())
+}
+
+/// The time until the deadline; never zero, which would mean "for ever" to a socket.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}

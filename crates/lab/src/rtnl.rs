@@ -1,0 +1,197 @@
+//! Route netlink in batches: many requests in one system call, each with its answer.
+use crate::sandbox::{Sandbox, SandboxError};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::RouteMessage;
+use rtnetlink::packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{Socket, SocketAddr};
+use std::io;
+use std::net::IpAddr;
+
+/// Requests per system call. Each answer takes some 800 bytes of the receive buffer, which is 208 KiB unless tuned.
+const BATCH: usize = 64;
+
+/// The kernel refused a request.
+#[derive(Debug, thiserror::Error)]
+pub enum RtnlError {
+    /// The socket failed.
+    #[error("{place}: route netlink socket: {source}")]
+    Socket {
+        /// The sandbox.
+        place: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// One request failed; the others of its batch were carried out.
+    #[error("{place}: cannot add {object}: {source}")]
+    Refused {
+        /// The sandbox.
+        place: String,
+        /// What was to be made.
+        object: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The sandbox is out of threads.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+}
+
+/// One thing to make, and its name for the error.
+pub(crate) struct Request {
+    object: String,
+    flags: u16,
+    message: RouteNetlinkMessage,
+}
+
+impl Request {
+    const NEW: u16 = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+
+    pub(crate) fn new_link(object: String, message: LinkMessage) -> Self {
+        Self { object, flags: Self::NEW, message: RouteNetlinkMessage::NewLink(message) }
+    }
+
+    pub(crate) fn change_link(object: String, message: LinkMessage) -> Self {
+        Self { object, flags: NLM_F_REQUEST | NLM_F_ACK, message: RouteNetlinkMessage::NewLink(message) }
+    }
+
+    /// A host address, usable at once: no duplicate address detection.
+    pub(crate) fn new_address(index: u32, addr: IpAddr) -> Self {
+        let mut message = AddressMessage::default();
+        message.header.family = family(addr);
+        message.header.prefix_len = host_prefix(addr);
+        message.header.index = index;
+        message.header.flags = AddressHeaderFlags::Nodad;
+        message.attributes = vec![
+            AddressAttribute::Address(addr),
+            AddressAttribute::Local(addr),
+            AddressAttribute::Flags(AddressFlags::Nodad),
+        ];
+        let message = RouteNetlinkMessage::NewAddress(message);
+        Self { object: format!("address {addr}"), flags: Self::NEW, message }
+    }
+
+    /// A neighbour that never has to be asked for.
+    pub(crate) fn new_neighbour(index: u32, addr: IpAddr, mac: [u8; 6]) -> Self {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family(addr);
+        message.header.ifindex = index;
+        message.header.state = NeighbourState::Permanent;
+        message.attributes = vec![
+            NeighbourAttribute::Destination(match addr {
+                IpAddr::V4(addr) => NeighbourAddress::Inet(addr),
+                IpAddr::V6(addr) => NeighbourAddress::Inet6(addr),
+            }),
+            NeighbourAttribute::LinkLayerAddress(mac.to_vec()),
+        ];
+        let message = RouteNetlinkMessage::NewNeighbour(message);
+        Self { object: format!("neighbour {addr}"), flags: Self::NEW, message }
+    }
+
+    pub(crate) fn new_route(object: String, message: RouteMessage) -> Self {
+        Self { object, flags: Self::NEW, message: RouteNetlinkMessage::NewRoute(message) }
+    }
+}
+
+pub(crate) fn family(addr: IpAddr) -> AddressFamily {
+    if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+/// The prefix length that means this address alone.
+pub(crate) fn host_prefix(addr: IpAddr) -> u8 {
+    if addr.is_ipv4() { 32 } else { 128 }
+}
+
+/// A route netlink socket of a sandbox.
+pub(crate) struct Rtnl {
+    place: String,
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Rtnl {
+    pub(crate) fn open(sandbox: &Sandbox) -> Result<Self, RtnlError> {
+        let place = sandbox.name().to_owned();
+        let opened = sandbox.run(|| {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind_auto()?;
+            socket.connect(&SocketAddr::new(0, 0))?;
+            Ok(socket)
+        })?;
+        match opened {
+            Ok(socket) => Ok(Self { place, socket, sequence: 0 }),
+            Err(source) => Err(RtnlError::Socket { place, source }),
+        }
+    }
+
+    /// Carries the requests out in order. After a refusal the rest of its batch has been tried, later batches have not.
+    pub(crate) fn apply(&mut self, requests: Vec<Request>) -> Result<(), RtnlError> {
+        let mut requests = requests.into_iter().peekable();
+        while requests.peek().is_some() {
+            let batch: Vec<Request> = requests.by_ref().take(BATCH).collect();
+            self.apply_batch(batch)?;
+        }
+        Ok(())
+    }
+
+    fn apply_batch(&mut self, batch: Vec<Request>) -> Result<(), RtnlError> {
+        let first = self.sequence;
+        let mut buffer = Vec::new();
+        let mut objects = Vec::with_capacity(batch.len());
+        for Request { object, flags, message } in batch {
+            append(&mut buffer, self.sequence, flags, message);
+            self.sequence = self.sequence.wrapping_add(1);
+            objects.push(object);
+        }
+        self.socket.send(&buffer, 0).map_err(|source| self.failed(source))?;
+        let mut refused = None;
+        let mut answered = 0;
+        while answered < objects.len() {
+            let (datagram, _) = self.socket.recv_from_full().map_err(|source| self.failed(source))?;
+            for (sequence, outcome) in answers(&datagram).map_err(|source| self.failed(source))? {
+                answered += 1;
+                if let (Err(source), None) = (outcome, &refused) {
+                    let object = objects.get(sequence.wrapping_sub(first) as usize).cloned().unwrap_or_default();
+                    refused = Some(RtnlError::Refused { place: self.place.clone(), object, source });
+                }
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn failed(&self, source: io::Error) -> RtnlError {
+        RtnlError::Socket { place: self.place.clone(), source }
+    }
+}
+
+fn append(buffer: &mut Vec<u8>, sequence: u32, flags: u16, message: RouteNetlinkMessage) {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    header.sequence_number = sequence;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+    message.finalize();
+    let start = buffer.len();
+    buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
+    message.serialize(&mut buffer[start..]);
+}
+
+/// The answers in a datagram: sequence number and verdict.
+fn answers(mut bytes: &[u8]) -> io::Result<Vec<(u32, io::Result<()>)>> {
+    let mut answers = Vec::new();
+    while !bytes.is_empty() {
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).map_err(io::Error::other)?;
+        if let NetlinkPayload::Error(error) = &message.payload {
+            let verdict = if error.code.is_none() { Ok(()) } else { Err(error.to_io()) };
+            answers.push((message.header.sequence_number, verdict));
+        }
+        let length = (message.header.length as usize).next_multiple_of(4).min(bytes.len());
+        bytes = &bytes[length..];
+    }
+    Ok(answers)
+}
