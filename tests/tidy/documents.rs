@@ -78,6 +78,24 @@ fn link_targets(text: &str) -> impl Iterator<Item = &str> {
     text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
 }
 
+/// Documents that code, scripts and messages name but that do not exist.
+pub(crate) fn unknown_documents() -> Vec<String> {
+    let mut unknown = Vec::new();
+    for file in files().iter().filter(|file| !file.path.ends_with(".md")) {
+        for named in documents_named(file.text()).filter(|named| !root().join(named).is_file()) {
+            unknown.push(format!("{}: {named}", file.path));
+        }
+    }
+    unknown
+}
+
+/// Paths of documents in a text: what begins with the folder's name and ends with the suffix.
+fn documents_named(text: &str) -> impl Iterator<Item = &str> {
+    let path = |c: char| c.is_alphanumeric() || "/_.-".contains(c);
+    let runs = text.split(move |c: char| !path(c)).map(|run| run.trim_matches(['.', '/']));
+    runs.filter(|run| run.starts_with("docs/") && run.ends_with(".md"))
+}
+
 /// Links to files that do not exist, and to headings that no document has.
 pub(crate) fn broken_links() -> Vec<String> {
     let documents: Vec<_> = files().into_iter().filter(|file| file.path.ends_with(".md")).collect();
@@ -135,6 +153,10 @@ fn rule_ids_links_and_anchors_are_recognised() {
         assert_eq!(is_rule_id(word), want, "{word}");
     }
     assert_eq!(link_targets("see [a](b.md) and [c](d.md#e)").collect::<Vec<_>>(), ["b.md", "d.md#e"]);
+    assert_eq!(
+        documents_named(concat!("see docs", "/a-b.md, not docs/ nor c.md")).collect::<Vec<_>>(),
+        [concat!("docs", "/a-b.md")]
+    );
     assert_eq!(anchors("## The write protocol (I1)").next().as_deref(), Some("the-write-protocol-i1"));
     assert_eq!(normal(Path::new("docs/../crates/./a.rs")), Path::new("crates/a.rs"));
 }

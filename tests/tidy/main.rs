@@ -156,6 +156,7 @@ fn a_rule_that_works_names_tests_that_cite_it() {
 }
 
 #[test]
-fn links_between_documents_lead_somewhere() {
+fn links_and_names_of_documents_lead_somewhere() {
     assert_none("broken links", documents::broken_links());
+    assert_none("no such document", documents::unknown_documents());
 }
