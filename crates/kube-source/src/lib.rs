@@ -1,1 +1,41 @@
 //! Watches a Kubernetes API server or manifest files and parses them to core types.
+//!
+//! Both sources end in one parser ([`parse`]) and speak one language ([`sheave_core::Event`]), so a manifest means the same
+//! wherever it comes from. A source never reports less than it knows to be complete (I4): an interruption reports nothing.
+
+pub mod address;
+mod config;
+mod field;
+pub mod parse;
+mod prune;
+
+pub use config::{KubeConfig, Pace};
+pub use parse::{Nameless, Outcome, Parsed, object_ref};
+
+use std::path::PathBuf;
+
+/// Where objects come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A manifest file, or a directory of them.
+    Files(PathBuf),
+    /// An API server.
+    Kube(KubeConfig),
+}
+
+/// Why a source cannot even start. Once started it never gives up: it keeps what it reported, and retries.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No way to the API server is configured.
+    #[error("no kubeconfig and no service account found; set KUBECONFIG, or name a server or manifests")]
+    Infer(#[source] Box<kube::config::InferConfigError>),
+    /// The kubeconfig cannot be used.
+    #[error("kubeconfig {0} cannot be used")]
+    Kubeconfig(PathBuf, #[source] Box<kube::config::KubeconfigError>),
+    /// The server's address is no URL.
+    #[error("{0:?} is not a URL; write https://HOST:PORT")]
+    Url(String),
+    /// Credentials or certificates cannot be used.
+    #[error("the API client cannot be set up")]
+    Client(#[source] Box<kube::Error>),
+}
