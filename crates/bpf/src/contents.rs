@@ -1,0 +1,154 @@
+//! What was found in the maps, before it is trusted: from the pins of an earlier run, or on an audit.
+use crate::blocks;
+use crate::image::Image;
+use crate::ops::{BackendEntry, MapOp};
+use sheave_abi::{BackendId, ServiceId, SetWord};
+use sheave_core::{Family, Frontend, ServiceKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+/// Everything in the maps. Entries that hold nothing are left out: absent backends, words of no set.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Contents {
+    /// Map `names`.
+    pub names: BTreeMap<ServiceId, ServiceKey>,
+    /// Map `services`.
+    pub words: BTreeMap<ServiceId, SetWord>,
+    /// Map `slots`, by index.
+    pub slots: Vec<Option<BackendId>>,
+    /// Map `backends_v4`.
+    pub backends_v4: BTreeMap<BackendId, BackendEntry>,
+    /// Map `backends_v6`.
+    pub backends_v6: BTreeMap<BackendId, BackendEntry>,
+    /// Exact entries of `frontends_v4` and `frontends_v6`.
+    pub frontends: BTreeMap<Frontend, ServiceId>,
+    /// Whole-address entries of `frontends_v4` and `frontends_v6` (A2).
+    pub vips: Vec<IpAddr>,
+}
+
+/// A Service id that is not taken over. It is never handed out again, and a plan from scratch leads every frontend away
+/// from it. No stop of sheave at any moment leaves one; another writer or another version might.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stray {
+    /// The id.
+    pub service: ServiceId,
+    /// Its name.
+    pub key: Option<ServiceKey>,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+/// What is wrong with a [`Stray`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Something refers to an id without a name.
+    Nameless,
+    /// A lower id has the same name.
+    SameName,
+    /// The word names no block, or one that another Service has.
+    BadBlock,
+    /// A slot of its set is empty, or names a backend that is absent or another Service's.
+    BadSlot,
+}
+
+impl fmt::Display for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.fault {
+            Fault::Nameless => "has no name",
+            Fault::SameName => "has the name of a lower id",
+            Fault::BadBlock => "has a set outside its own block",
+            Fault::BadSlot => "has a set with a slot that leads nowhere",
+        };
+        write!(f, "Service id {} ", self.service.0)?;
+        if let Some(key) = &self.key {
+            write!(f, "({key}) ")?;
+        }
+        write!(f, "{why}; it is left alone and what leads to it is led elsewhere")
+    }
+}
+
+impl Image {
+    /// The image of what was found, with the ids that were found (I5). What contradicts itself is not taken over, and named.
+    #[must_use]
+    pub fn from_contents(contents: Contents) -> (Self, Vec<Stray>) {
+        let strays = contents.strays();
+        let stray_ids: BTreeSet<_> = strays.iter().map(|stray| stray.service).collect();
+        let is_stray = |id: &ServiceId| stray_ids.contains(id);
+        let mut image = Self::default();
+        for (service, key) in contents.names.iter().filter(|(id, _)| !is_stray(id)) {
+            image.commit(&MapOp::PutName { service: *service, key: key.clone() });
+        }
+        strays.iter().for_each(|stray| image.reserve_service(stray.service));
+        for (family, backends) in [(Family::V4, contents.backends_v4), (Family::V6, contents.backends_v6)] {
+            image.commit(&MapOp::WriteBackends { family, entries: backends.into_iter().collect() });
+        }
+        for (slot, id) in (0..).zip(&contents.slots) {
+            id.iter().for_each(|id| image.commit(&MapOp::WriteSlots { first: slot, ids: vec![*id] }));
+        }
+        let mut words: Vec<_> = contents.words.into_iter().filter(|(id, _)| !is_stray(id)).collect();
+        words.sort_by_key(|(_, word)| word.block);
+        for (service, word) in words {
+            image.commit(&MapOp::WriteSet { service, word });
+        }
+        for (frontend, service) in contents.frontends {
+            image.commit(&MapOp::PutFrontend { frontend, service });
+        }
+        for addr in contents.vips {
+            image.commit(&MapOp::PutVip { addr });
+        }
+        (image, strays)
+    }
+}
+
+impl Contents {
+    fn strays(&self) -> Vec<Stray> {
+        let mut faults: BTreeMap<ServiceId, Fault> = self.bad_slots().map(|id| (id, Fault::BadSlot)).collect();
+        faults.extend(self.bad_blocks().into_iter().map(|id| (id, Fault::BadBlock)));
+        let mut named: BTreeMap<&ServiceKey, ServiceId> = BTreeMap::new();
+        for (id, key) in &self.names {
+            if *named.entry(key).or_insert(*id) != *id {
+                faults.insert(*id, Fault::SameName);
+            }
+        }
+        let backends = self.backends_v4.values().chain(self.backends_v6.values()).map(|entry| entry.service);
+        let words = self.words.iter().filter(|(_, word)| word.count > 0).map(|(id, _)| *id);
+        let referred = words.chain(self.frontends.values().copied()).chain(backends);
+        faults.extend(referred.filter(|id| !self.names.contains_key(id)).map(|id| (id, Fault::Nameless)));
+        faults
+            .into_iter()
+            .map(|(service, fault)| Stray { service, key: self.names.get(&service).cloned(), fault })
+            .collect()
+    }
+
+    fn bad_slots(&self) -> impl Iterator<Item = ServiceId> {
+        self.words.iter().filter(|(id, word)| !self.slots_lead_to_its_own(**id, **word)).map(|(id, _)| *id)
+    }
+
+    fn slots_lead_to_its_own(&self, id: ServiceId, word: SetWord) -> bool {
+        let backends = match self.names.get(&id).map(|key| key.family) {
+            Some(Family::V6) => &self.backends_v6,
+            _ => &self.backends_v4,
+        };
+        let mut slots = self.slots.iter().skip(word.block as usize).take(word.count as usize);
+        let whole = slots.len() == word.count as usize;
+        whole
+            && slots
+                .all(|slot| slot.and_then(|backend| backends.get(&backend)).is_some_and(|entry| entry.service == id))
+    }
+
+    fn bad_blocks(&self) -> Vec<ServiceId> {
+        let mut words: Vec<_> = self.words.iter().collect();
+        words.sort_by_key(|(id, word)| (word.block, **id));
+        let mut end = 0;
+        let mut bad = Vec::new();
+        for (id, word) in words {
+            match blocks::range(*word) {
+                Some(range) if range.is_empty() => {}
+                Some(range) if range.start >= end => end = range.end,
+                _ => bad.push(*id),
+            }
+        }
+        bad
+    }
+}

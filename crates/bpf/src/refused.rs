@@ -1,0 +1,85 @@
+//! Why a step of a plan is not carried out although the kernel was not asked (I7).
+use crate::image::Image;
+use sheave_core::{Diagnostic, Frontend, ObjectRef, Problem, ServiceKey};
+use std::net::IpAddr;
+
+/// A limit, or an order to keep.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refused {
+    /// A map has no room for a Service, or for its new set. Nothing of it was written.
+    #[error("{full}; {key} {} until then", if *.held { "keeps the backends and frontends it has" } else { "is not served" })]
+    Service {
+        /// Which Service.
+        key: ServiceKey,
+        /// Which map.
+        full: Full,
+        /// Whether an earlier state of it stays in force.
+        held: bool,
+    },
+    /// A map has no room for an address of which every port would be ours (A2).
+    #[error("{full}; ports that {addr} does not have are not rejected until then")]
+    Vip {
+        /// Which address.
+        addr: IpAddr,
+        /// Which map.
+        full: Full,
+    },
+    /// A Service port has more backends than a block of slots can hold.
+    #[error("{key} has {count} usable endpoints and a Service port can have {max}; spread them over several Services")]
+    TooManyBackends {
+        /// Which Service.
+        key: ServiceKey,
+        /// How many it has.
+        count: u32,
+        /// How many it can have.
+        max: u32,
+    },
+    /// Something still uses what should go: the step that ends that was refused. No fault of this one; planned again.
+    #[error("{user} still uses what should go")]
+    InUse {
+        /// What uses it.
+        user: ServiceKey,
+    },
+    /// The frontend is led elsewhere already; planned again.
+    #[error("{frontend} leads elsewhere")]
+    Moved {
+        /// The frontend.
+        frontend: Frontend,
+    },
+}
+
+/// A map that is full, and the setting to turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("map {map} is full ({used} of {max}, {needed} more needed); raise `maps.{knob}`")]
+pub struct Full {
+    /// The map.
+    pub map: &'static str,
+    /// The setting.
+    pub knob: &'static str,
+    /// Entries in use.
+    pub used: u32,
+    /// Entries it may hold.
+    pub max: u32,
+    /// Entries that are missing.
+    pub needed: u32,
+}
+
+impl Refused {
+    pub(crate) fn full(full: Full, key: &ServiceKey, image: &Image) -> Self {
+        Self::Service { key: key.clone(), full, held: image.id(key).is_some() }
+    }
+
+    /// What to tell the user; nothing for a step that only waits for another one.
+    #[must_use]
+    pub fn diagnostic(&self) -> Option<Diagnostic> {
+        let object = match self {
+            Self::Service { key, .. } | Self::TooManyBackends { key, .. } => {
+                ObjectRef::new("Service", &key.port.service.to_string())
+            }
+            Self::Vip { addr, .. } => ObjectRef::new("VIP", &addr.to_string()),
+            Self::InUse { .. } | Self::Moved { .. } => return None,
+        };
+        let message = self.to_string();
+        Some(Diagnostic { object, field: String::new(), problem: Problem::Capacity, message, origin: None })
+    }
+}
