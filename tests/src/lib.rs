@@ -1,1 +1,28 @@
 //! What tests of several crates share.
+use std::io::Write as _;
+
+/// Whether this process may load kernel programs and make namespaces. Without root it says why the test is skipped, in the
+/// form that `cargo xtask test` counts, and the test returns.
+///
+/// # Panics
+/// Without root where `REQUIRE_KERNEL=1`: there, nothing may skip itself.
+#[must_use]
+pub fn kernel_or_skip(reason: &str) -> bool {
+    if is_root() {
+        return true;
+    }
+    let required = std::env::var_os("REQUIRE_KERNEL").is_some_and(|value| value == "1");
+    assert!(!required, "REQUIRE_KERNEL=1, but this process is not root: {reason}");
+    let thread = std::thread::current();
+    let line = format!("SKIPPED {}: {reason}\n", thread.name().unwrap_or("a test"));
+    // Not eprintln!: libtest keeps that to itself when the test passes.
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error is open");
+    false
+}
+
+/// The effective uid is the second of the four that the kernel prints.
+fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    uids.and_then(|uids| uids.split_whitespace().nth(1)) == Some("0")
+}
