@@ -135,6 +135,11 @@ impl MemoryMaps {
         self.faults = faults;
     }
 
+    /// Makes room for so many frontends of each family.
+    pub fn set_frontends_max(&mut self, frontends_max: u32) {
+        self.frontends_max = [frontends_max; 2];
+    }
+
     /// How many operations were asked for, failed ones included.
     #[must_use]
     pub fn ops(&self) -> u64 {

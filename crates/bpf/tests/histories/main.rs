@@ -1,0 +1,262 @@
+//! Random histories through the whole pure path: events → index → desired → plan → lower → maps, with failures at random
+//! operations and restarts at random moments. I1, I2, I3, I5, I7 and I8 hold in each of them.
+mod oracle;
+mod watched;
+mod world;
+
+use oracle::{Expected, expected};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sheave_bpf::apply::BpfDataplane;
+use sheave_bpf::image::Image;
+use sheave_bpf::limits::Limits;
+use sheave_bpf::memory::{Fault, Found, MemoryMaps};
+use sheave_core::plan::{plan, plan_all};
+use sheave_core::{Desired, Frontend, Index, Problem, Realized, ServiceKey, Touched};
+use sheave_dataplane::{Applied, Dataplane};
+use std::collections::{BTreeMap, BTreeSet};
+use watched::{Allowed, Watched};
+use world::{Step, World, step};
+
+/// Steps that are seen at once, and what befalls their being carried out.
+#[derive(Clone, Debug)]
+struct Round {
+    steps: Vec<Step>,
+    /// Operations of the round that fail, with the number of entries that are written all the same.
+    faults: Vec<(u64, usize)>,
+    /// The agent is killed after the round and started again.
+    restart: bool,
+}
+
+fn rounds() -> impl Strategy<Value = Vec<Round>> {
+    let faults = prop_oneof![2 => Just(Vec::new()), 1 => vec((0..20u64, 0..4usize), 1..3)];
+    let round = (vec(step(), 1..4), faults, prop::bool::weighted(0.1));
+    vec(round.prop_map(|(steps, faults, restart)| Round { steps, faults, restart }), 1..20)
+}
+
+/// The agent's loop, without the agent.
+struct Agent {
+    index: Index,
+    desired: Desired,
+    pending: Touched,
+    dataplane: BpfDataplane<Watched>,
+}
+
+impl Agent {
+    fn new(limits: Limits) -> Self {
+        let maps = Watched::new(MemoryMaps::new(limits.frontends_max));
+        Self {
+            index: Index::new("node"),
+            desired: Desired::default(),
+            pending: Touched::default(),
+            dataplane: BpfDataplane::new(Image::default(), limits, maps),
+        }
+    }
+
+    /// A new process on the maps the old one left (I5).
+    fn restart(&mut self, world: &World, limits: Limits) -> Result<(), TestCaseError> {
+        let mut old = std::mem::replace(self, Self::new(limits));
+        let (image, strays) = Image::from_contents(old.dataplane.maps().maps.contents());
+        prop_assert_eq!(strays, vec![]);
+        for key in old.dataplane.keys() {
+            prop_assert_eq!(image.id(&key), old.dataplane.image().id(&key), "I5: {} keeps its id", key);
+        }
+        let maps = std::mem::replace(old.dataplane.maps_mut(), Watched::new(MemoryMaps::new(0)));
+        self.dataplane = BpfDataplane::new(image, limits, maps);
+        world.lists().into_iter().for_each(|event| self.index.apply(event));
+        let changed = self.index.take_changed();
+        self.desired.update(&self.index, &changed);
+        Ok(())
+    }
+
+    fn see(&mut self, world: &mut World, steps: &[Step]) {
+        for step in steps {
+            world.happen(step).into_iter().for_each(|event| self.index.apply(event));
+        }
+        let changed = self.index.take_changed();
+        let touched = self.desired.update(&self.index, &changed);
+        self.pending.merge(touched);
+    }
+
+    /// Plans what is pending and carries it out, under watch.
+    fn sync(&mut self) -> Result<Applied, TestCaseError> {
+        let plan = plan(&self.desired, &self.dataplane, &self.pending);
+        self.carry_out(&plan)
+    }
+
+    fn carry_out(&mut self, plan: &sheave_core::Plan) -> Result<Applied, TestCaseError> {
+        self.allow();
+        let ids = self.backend_ids();
+        let applied = self.dataplane.apply(plan);
+        prop_assert_eq!(&self.dataplane.maps().violations, &Vec::<String>::new(), "I1");
+        for (member, id) in self.backend_ids() {
+            if let Some(old) = ids.get(&member) {
+                prop_assert_eq!(id, *old, "I5: {:?} keeps its id while it serves", member);
+            }
+        }
+        self.pending = applied.pending.clone();
+        Ok(applied)
+    }
+
+    fn backend_ids(&self) -> BTreeMap<(ServiceKey, sheave_core::Backend), sheave_abi::BackendId> {
+        let image = self.dataplane.image();
+        let keys = self.dataplane.keys().into_iter();
+        let members = keys.flat_map(|key| {
+            let members = image.id(&key).map(|id| image.members(id)).unwrap_or_default();
+            members.into_iter().map(move |(backend, id)| ((key.clone(), backend), id))
+        });
+        members.collect()
+    }
+
+    /// A frontend may resolve to what it resolves to now, to what is wanted of it, and, until it is moved or removed, to
+    /// what is wanted of the Service it leads to.
+    fn allow(&mut self) {
+        let (desired, dataplane) = (&self.desired, &self.dataplane);
+        let frontends: BTreeSet<Frontend> = desired.frontends().into_iter().chain(dataplane.frontends()).collect();
+        let allowed = frontends.into_iter().map(|frontend| {
+            let mut allowed = Allowed::default();
+            match dataplane.maps().maps.resolve(&frontend) {
+                Found::Set { backends, .. } => allowed.sets.push(backends.into_iter().collect()),
+                _ => allowed.nowhere = true,
+            }
+            allowed.nowhere |= desired.holder(&frontend).is_none();
+            let holders = desired.holder(&frontend).cloned().into_iter().chain(dataplane.holder(&frontend));
+            let wanted = holders.filter_map(|key| Some(desired.serving(&key)?.pick.clone()));
+            allowed.sets.extend(wanted);
+            (frontend, allowed)
+        });
+        let allowed = allowed.collect();
+        self.dataplane.maps_mut().allowed = allowed;
+    }
+
+    fn fail(&mut self, faults: &[(u64, usize)]) {
+        let maps = &mut self.dataplane.maps_mut().maps;
+        let now = maps.ops();
+        maps.fail(faults.iter().map(|(op, entries)| Fault { op: now + op, errno: 12, entries: *entries }).collect());
+    }
+
+    /// The maps serve exactly what is expected, evenly (E9), and nothing is left to do (I2).
+    fn converged(&mut self, want: &Expected) -> Result<(), TestCaseError> {
+        prop_assert!(self.pending.is_empty(), "pending: {:?}", self.pending);
+        let maps = &self.dataplane.maps().maps;
+        prop_assert_eq!(maps.frontends().copied().collect::<BTreeSet<_>>(), want.holders.keys().copied().collect());
+        for (frontend, key) in &want.holders {
+            let Found::Set { service, mut backends } = maps.resolve(frontend) else {
+                return Err(TestCaseError::fail(format!("{frontend} resolves to {:?}", maps.resolve(frontend))));
+            };
+            prop_assert_eq!(maps.name(service), Some(key));
+            backends.sort_unstable();
+            prop_assert_eq!(backends, want.serving[key].pick.iter().copied().collect::<Vec<_>>(), "{}", frontend);
+        }
+        for (key, serving) in &want.serving {
+            prop_assert_eq!(self.dataplane.serving(key), Some(serving.clone()), "{}", key);
+        }
+        prop_assert_eq!(self.dataplane.keys(), want.serving.keys().cloned().collect::<Vec<_>>());
+        prop_assert_eq!(self.dataplane.vips().into_iter().collect::<BTreeSet<_>>(), want.vips.clone());
+        prop_assert!(plan_all(&self.desired, &self.dataplane).is_empty(), "I2");
+        Ok(())
+    }
+}
+
+/// Desired is what it would be had it been built from scratch, and what the oracle says.
+fn check_desired(agent: &Agent, world: &World) -> Result<Expected, TestCaseError> {
+    let mut index = Index::new("node");
+    world.lists().into_iter().for_each(|event| index.apply(event));
+    let mut rebuilt = Desired::default();
+    rebuilt.update(&index, &index.names());
+    prop_assert_eq!(&agent.desired, &rebuilt, "incremental = from scratch");
+    let want = expected(world);
+    let keys: Vec<_> = want.serving.keys().cloned().collect();
+    prop_assert_eq!(agent.desired.keys(), keys);
+    for (key, serving) in &want.serving {
+        prop_assert_eq!(agent.desired.serving(key).map(AsRef::as_ref), Some(serving), "{}", key);
+    }
+    let claims: usize = want.serving.keys().map(|key| claims(world, key)).sum();
+    let conflicts = agent.desired.diagnostics().into_iter().filter(|d| d.problem == Problem::Conflict).count();
+    prop_assert_eq!(conflicts, claims - want.holders.len(), "I8: each loser has its diagnostic");
+    Ok(want)
+}
+
+fn claims(world: &World, key: &ServiceKey) -> usize {
+    let service = world.services.values().find(|service| service.name == key.port.service).unwrap();
+    service.cluster_ips.iter().filter(|addr| sheave_core::Family::of(**addr) == key.family).count()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_history_converges_and_no_prefix_of_it_shows_a_mixture(rounds in rounds()) {
+        let limits = Limits::default();
+        let (mut agent, mut world) = (Agent::new(limits), World::default());
+        for round in rounds {
+            agent.see(&mut world, &round.steps);
+            let want = check_desired(&agent, &world)?;
+            agent.fail(&round.faults);
+            let applied = agent.sync()?;
+            prop_assert!(!applied.failed.is_empty() || agent.pending.is_empty(), "only a failure leaves something pending");
+            prop_assert_eq!(applied.refused, vec![]);
+            agent.fail(&[]);
+            if round.restart {
+                agent.restart(&world, limits)?;
+                let plan = plan_all(&agent.desired, &agent.dataplane);
+                agent.carry_out(&plan)?;
+                agent.converged(&want)?;
+            }
+            // What failed is only planned again (I3), now or in the next round.
+            if round.faults.len() < 2 {
+                agent.sync()?;
+                agent.converged(&want)?;
+            }
+        }
+        agent.sync()?;
+        agent.converged(&expected(&world))?;
+    }
+
+    #[test]
+    fn a_restart_after_any_operation_finds_maps_it_can_go_on_from(rounds in rounds()) {
+        let limits = Limits::default();
+        let (mut agent, mut world) = (Agent::new(limits), World::default());
+        for round in rounds {
+            agent.see(&mut world, &round.steps);
+            // Everything fails from some operation on: the agent is dead.
+            let (first, entries) = round.faults.first().copied().unwrap_or((u64::MAX, 0));
+            agent.fail(&(0..200).map(|n| (first.saturating_add(n).min(u64::MAX / 2), entries)).collect::<Vec<_>>());
+            agent.sync()?;
+            agent.fail(&[]);
+            agent.restart(&world, limits)?;
+            let plan = plan_all(&agent.desired, &agent.dataplane);
+            agent.carry_out(&plan)?;
+            agent.converged(&expected(&world))?;
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_and_the_rest_is_served_whole(rounds in rounds(), room in 3..12u32) {
+        let limits = Limits { frontends_max: room, services_max: room, slots_max: room * 4, backends_max: room * 2 };
+        let (mut agent, mut world) = (Agent::new(limits), World::default());
+        for round in rounds {
+            agent.see(&mut world, &round.steps);
+            let applied = agent.sync()?;
+            prop_assert_eq!(applied.failed.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::<String>::new());
+            prop_assert_eq!(applied.refused.is_empty(), agent.pending.is_empty(), "{:?}", agent.pending);
+            for diagnostic in &applied.refused {
+                prop_assert_eq!(diagnostic.problem, Problem::Capacity);
+                prop_assert!(diagnostic.message.contains("raise `maps."), "{}", diagnostic);
+            }
+            for key in agent.desired.keys().iter().filter(|key| !agent.pending.keys.contains(key)) {
+                let mut held = agent.dataplane.serving(key).unwrap_or_default();
+                // A frontend stays with the loser while the winner has no room.
+                let heir_waits = |f: &Frontend| agent.desired.holder(f).is_some_and(|k| agent.pending.keys.contains(k));
+                held.frontends.retain(|f| agent.desired.holder(f) == Some(key) || !heir_waits(f));
+                prop_assert_eq!(Some(&held), agent.desired.serving(key).map(AsRef::as_ref), "{}", key);
+            }
+        }
+        let (image, maps) = (agent.dataplane.image().clone(), Watched::new(MemoryMaps::new(0)));
+        let mut maps = std::mem::replace(agent.dataplane.maps_mut(), maps);
+        maps.maps.set_frontends_max(1 << 10);
+        agent.dataplane = BpfDataplane::new(image, Limits::default(), maps);
+        agent.sync()?;
+        agent.converged(&expected(&world))?;
+    }
+}
