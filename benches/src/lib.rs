@@ -1,1 +1,3 @@
 //! What benchmarks share.
+
+pub mod cluster;

@@ -1,0 +1,57 @@
+//! A synthetic cluster of any size: Services of one TCP port, with their endpoints in one slice each.
+use sheave_core::{
+    Endpoint, EndpointSlice, Event, Family, Kind, Object, Port, Protocol, Service, ServiceName, ServicePort, SliceName,
+    SlicePort,
+};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+const VIPS: u32 = u32::from_be_bytes([10, 96, 0, 1]);
+const PODS: u32 = u32::from_be_bytes([10, 128, 0, 1]);
+
+/// The complete lists of so many Services with so many endpoints each.
+#[must_use]
+pub fn lists(services: u32, endpoints: u32) -> Vec<Event> {
+    let list = |kind, objects| Event::Listed { kind, objects, kept: Vec::new() };
+    vec![
+        list(Kind::Node, Vec::new()),
+        list(Kind::ServiceCidr, Vec::new()),
+        list(Kind::Service, (0..services).map(|n| Object::Service(service(n))).collect()),
+        list(Kind::EndpointSlice, (0..services).map(|n| Object::EndpointSlice(slice(n, endpoints, 0))).collect()),
+    ]
+}
+
+/// The slice of a Service whose first `gone` endpoints are not there.
+#[must_use]
+pub fn slice(service: u32, endpoints: u32, gone: u32) -> EndpointSlice {
+    let name = name(service);
+    EndpointSlice {
+        name: SliceName { namespace: Arc::clone(&name.namespace), name: format!("{}-abcde", name.name).into() },
+        service: name,
+        family: Family::V4,
+        ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: port(8080) }],
+        endpoints: (gone..endpoints).map(|n| endpoint(PODS + service * endpoints + n)).collect(),
+    }
+}
+
+fn name(service: u32) -> ServiceName {
+    ServiceName::new(&format!("team-{}", service % 100), &format!("service-{service}"))
+}
+
+fn service(n: u32) -> Service {
+    Service {
+        name: name(n),
+        created_unix_s: 1_700_000_000 + i64::from(n),
+        cluster_ips: vec![IpAddr::V4(Ipv4Addr::from_bits(VIPS + n))],
+        ports: vec![ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: port(80) }],
+    }
+}
+
+fn endpoint(addr: u32) -> Endpoint {
+    let addr = IpAddr::V4(Ipv4Addr::from_bits(addr));
+    Endpoint { addr, ready: true, serving: true, terminating: false, node: None }
+}
+
+fn port(number: u16) -> Port {
+    Port::new(number).expect("ports of the cluster are not 0")
+}
