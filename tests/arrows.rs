@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sheave-apistub", &[]),
     ("sheave-lab", &[]),
     ("sheave-agent", &["core", "dataplane", "bpf", "kube-source", "node"]),
-    ("sheave-cli", &["core", "dataplane", "bpf", "agent", "apistub", "lab"]),
+    ("sheave-cli", &["core", "bpf", "kube-source", "agent", "apistub", "lab"]),
     ("sheave-xtask", &[]),
     ("sheave-tests", &["*"]),
     ("sheave-benches", &["*"]),

@@ -1,2 +1,60 @@
-//! The one binary: sheave.
-fn main() {}
+//! `sheave`: a Kubernetes service proxy. One binary; each subcommand is a module.
+mod agent;
+mod check;
+mod cleanup;
+mod demo;
+mod dump;
+mod output;
+mod settings;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Routes Kubernetes Services with hash lookups in eBPF: the cost of a connection and of a change does not grow with the
+/// cluster.
+#[derive(Parser)]
+#[command(name = "sheave", version, max_term_width = 100)]
+#[command(after_help = "Examples:\n  sudo sheave demo                     a small cluster on this machine, real traffic, \
+    a table\n  sheave check                         what this kernel lacks, with the remedy\n  sudo sheave agent --source \
+    ./manifests  serve Services from files\n  sudo sheave dump -o json             what the kernel holds now")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent of this node: watch Services and EndpointSlices, program the kernel
+    Agent(agent::Arguments),
+    /// Show a small cluster on this machine: namespaces, real traffic, changes under load, a table
+    Demo(demo::Arguments),
+    /// Print what the kernel holds now, as Services
+    Dump(dump::Arguments),
+    /// Look for what this node lacks; each finding names its remedy
+    Check(check::Arguments),
+    /// Remove everything sheave has put on this node
+    Cleanup(cleanup::Arguments),
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Agent(arguments) => agent::run(arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Dump(arguments) => dump::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Cleanup(arguments) => cleanup::run(&arguments),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "sheave", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("sheave: {error:#}");
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,293 @@
+//! Preflight of this node: what the kernel and its mounts lack, each finding with its remedy. Changes nothing.
+use crate::config::Config;
+use crate::mounts::{self, Mount};
+use serde::Serialize;
+use std::path::Path;
+
+/// How bad a [`Finding`] is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// sheave runs, with less than it could do, or the check could not look.
+    Warning,
+    /// sheave cannot serve this node.
+    Failure,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Finding {
+    /// What was looked at; stable, for scripts.
+    pub name: &'static str,
+    /// How bad it is.
+    pub level: Level,
+    /// What was found.
+    pub found: String,
+    /// What to do; `None` when nothing is to be done.
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, level: Level::Ok, found: found.into(), remedy: None }
+    }
+
+    fn bad(level: Level, name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { name, level, found: found.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+/// What the checks look at, read once, so that each check is a pure function of it.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Kernel release, `6.1.0-13-amd64`.
+    pub release: String,
+    /// Effective capabilities, a bit set (capabilities(7)).
+    pub capabilities: u64,
+    /// Mounts.
+    pub mounts: Vec<Mount>,
+    /// Whether the kernel describes its types.
+    pub btf: bool,
+    /// `net.core.bpf_jit_enable`, if it can be read.
+    pub jit: Option<String>,
+    /// `net.ipv4.ip_forward` and `net.ipv6.conf.all.forwarding`, if they can be read.
+    pub forwarding: [Option<String>; 2],
+    /// Whether a device of kube-proxy's IPVS mode exists.
+    pub kube_ipvs0: bool,
+}
+
+impl Host {
+    /// Reads what an unprivileged process may read of this host.
+    #[must_use]
+    pub fn read() -> Self {
+        let sysctl = |name: &str| std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok().map(trimmed);
+        Self {
+            release: sysctl("kernel/osrelease").unwrap_or_default(),
+            capabilities: effective_capabilities().unwrap_or(0),
+            mounts: mounts::mounts(),
+            btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+            jit: sysctl("net/core/bpf_jit_enable"),
+            forwarding: [sysctl("net/ipv4/ip_forward"), sysctl("net/ipv6/conf/all/forwarding")],
+            kube_ipvs0: Path::new("/sys/class/net/kube-ipvs0").exists(),
+        }
+    }
+
+    fn has(&self, capability: u32) -> bool {
+        self.capabilities & (1 << capability) != 0
+    }
+
+    /// Whether programs can be loaded and attached from here.
+    #[must_use]
+    pub fn privileged(&self) -> bool {
+        self.has(CAP_SYS_ADMIN) || (self.has(CAP_BPF) && self.has(CAP_NET_ADMIN))
+    }
+}
+
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_BPF: u32 = 39;
+
+fn trimmed(text: String) -> String {
+    text.trim().to_owned()
+}
+
+fn effective_capabilities() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// Looks at everything. `load` tries to load the kernel programs and says why that failed; it is not called without the
+/// privileges for it.
+#[must_use]
+pub fn check(host: &Host, config: &Config, load: impl FnOnce() -> Result<(), String>) -> Vec<Finding> {
+    let mut findings = vec![privileges(host)];
+    findings.extend(kernel(host));
+    findings.push(btf(host));
+    findings.push(jit(host));
+    findings.push(bpffs(host, &config.bpffs));
+    findings.push(cgroup2(host));
+    findings.extend(forwarding(host));
+    findings.push(other_proxies(host));
+    findings.push(programs(host, load));
+    findings
+}
+
+/// The worst level found.
+#[must_use]
+pub fn worst(findings: &[Finding]) -> Level {
+    findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
+}
+
+fn privileges(host: &Host) -> Finding {
+    if host.privileged() {
+        return Finding::ok("privileges", "may load and attach programs");
+    }
+    let found = "neither CAP_SYS_ADMIN nor CAP_BPF with CAP_NET_ADMIN";
+    Finding::bad(Level::Warning, "privileges", found, "run `sudo sheave check` to try the rest as well")
+}
+
+/// The first two numbers of a kernel release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn kernel(host: &Host) -> Vec<Finding> {
+    let release = &host.release;
+    let Some(version) = version(release) else {
+        let found = format!("release {release:?} is not understood");
+        return vec![Finding::bad(Level::Warning, "kernel", found, "check that the kernel is Linux 5.10 or newer")];
+    };
+    let first = if version < (5, 10) {
+        Finding::bad(Level::Failure, "kernel", format!("Linux {release}"), "use Linux 5.10 or newer")
+    } else {
+        Finding::ok("kernel", format!("Linux {release}"))
+    };
+    let tcx = if version < (6, 6) {
+        Finding::ok("device-entrance", "clsact (tcx comes with Linux 6.6)")
+    } else {
+        Finding::ok("device-entrance", "tcx")
+    };
+    let refuse = if version < (5, 18) {
+        let found = "bpf_set_retval is missing (Linux 5.18): refusals are sent by the device entrance";
+        Finding::bad(Level::Warning, "socket-refusal", found, "use Linux 5.18 or newer for ECONNREFUSED at connect()")
+    } else {
+        Finding::ok("socket-refusal", "ECONNREFUSED at connect()")
+    };
+    vec![first, tcx, refuse]
+}
+
+fn btf(host: &Host) -> Finding {
+    if host.btf {
+        return Finding::ok("btf", "/sys/kernel/btf/vmlinux");
+    }
+    let remedy = "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian's kernels are, from 5.10 on)";
+    Finding::bad(Level::Failure, "btf", "/sys/kernel/btf/vmlinux is missing", remedy)
+}
+
+fn jit(host: &Host) -> Finding {
+    match host.jit.as_deref() {
+        Some("0") => {
+            let remedy = "sysctl -w net.core.bpf_jit_enable=1";
+            Finding::bad(Level::Warning, "jit", "programs are interpreted: several times slower", remedy)
+        }
+        Some(_) => Finding::ok("jit", "on"),
+        None => Finding::ok("jit", "not visible from here"),
+    }
+}
+
+fn bpffs(host: &Host, path: &Path) -> Finding {
+    let shown = path.display();
+    if host.mounts.iter().any(|mount| mount.fs_type == "bpf" && mount.path == path) {
+        return Finding::ok("bpffs", shown.to_string());
+    }
+    let remedy = format!("mount -t bpf bpf {shown}");
+    Finding::bad(Level::Failure, "bpffs", format!("no BPF file system at {shown}"), remedy)
+}
+
+fn cgroup2(host: &Host) -> Finding {
+    let Some(mount) = host.mounts.iter().find(|mount| mount.fs_type == "cgroup2") else {
+        let remedy = "mount -t cgroup2 none /sys/fs/cgroup (systemd does it; see systemd.unified_cgroup_hierarchy)";
+        return Finding::bad(Level::Failure, "cgroup2", "not mounted", remedy);
+    };
+    let shown = mount.path.display().to_string();
+    if mount.root == "/" {
+        return Finding::ok("cgroup2", shown);
+    }
+    let found = format!("{shown} shows only {}: processes outside of it would not be served at the socket", mount.root);
+    Finding::bad(Level::Warning, "cgroup2", found, "mount the host's cgroup2 root into the container (hostPath)")
+}
+
+fn forwarding(host: &Host) -> Vec<Finding> {
+    let names = [("forwarding-ipv4", "net.ipv4.ip_forward"), ("forwarding-ipv6", "net.ipv6.conf.all.forwarding")];
+    names
+        .into_iter()
+        .zip(&host.forwarding)
+        .filter_map(|((name, key), value)| match value.as_deref() {
+            Some("0") => {
+                let remedy = format!("sysctl -w {key}=1");
+                Some(Finding::bad(Level::Warning, name, format!("{key} is 0: pods' packets are not forwarded"), remedy))
+            }
+            Some(_) => Some(Finding::ok(name, "on")),
+            None => None, // A node without IPv6 works (A14).
+        })
+        .collect()
+}
+
+fn other_proxies(host: &Host) -> Finding {
+    if !host.kube_ipvs0 {
+        return Finding::ok("other-proxies", "no kube-ipvs0 device");
+    }
+    let remedy = "stop kube-proxy, then `kube-proxy --cleanup`, or `ip link delete kube-ipvs0`";
+    Finding::bad(Level::Warning, "other-proxies", "kube-ipvs0 of kube-proxy's IPVS mode holds the VIPs", remedy)
+}
+
+fn programs(host: &Host, load: impl FnOnce() -> Result<(), String>) -> Finding {
+    if !host.privileged() {
+        let remedy = "run `sudo sheave check`";
+        return Finding::bad(Level::Warning, "programs", "not tried: no privileges", remedy);
+    }
+    match load() {
+        Ok(()) => Finding::ok("programs", "the verifier accepts them"),
+        Err(reason) => {
+            let remedy = "see docs/operating.md, \"The programs do not load\"; report the text with `uname -r`";
+            Finding::bad(Level::Failure, "programs", reason, remedy)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Host {
+        let mount = |path: &str, fs_type: &str| Mount { path: path.into(), root: "/".into(), fs_type: fs_type.into() };
+        Host {
+            release: "6.12.5-amd64".into(),
+            capabilities: u64::MAX,
+            mounts: vec![mount("/sys/fs/bpf", "bpf"), mount("/sys/fs/cgroup", "cgroup2")],
+            btf: true,
+            jit: Some("1".into()),
+            forwarding: [Some("1".into()), Some("1".into())],
+            kube_ipvs0: false,
+        }
+    }
+
+    #[test]
+    fn each_lack_is_found_under_its_name_with_a_remedy_and_nothing_else_changes() {
+        use Level::{Failure, Warning};
+        let lacks: [(&str, Level, fn(&mut Host)); 11] = [
+            ("privileges", Warning, |h| h.capabilities = 0),
+            ("kernel", Failure, |h| h.release = "5.4.0".into()),
+            ("socket-refusal", Warning, |h| h.release = "5.10.0-1".into()),
+            ("kernel", Warning, |h| h.release = "plan9".into()),
+            ("btf", Failure, |h| h.btf = false),
+            ("jit", Warning, |h| h.jit = Some("0".into())),
+            ("bpffs", Failure, |h| h.mounts.retain(|m| m.fs_type != "bpf")),
+            ("cgroup2", Failure, |h| h.mounts.retain(|m| m.fs_type != "cgroup2")),
+            ("cgroup2", Warning, |h| h.mounts[1].root = "/pod".into()),
+            ("forwarding-ipv6", Warning, |h| h.forwarding[1] = Some("0".into())),
+            ("other-proxies", Warning, |h| h.kube_ipvs0 = true),
+        ];
+        let findings = check(&good(), &Config::default(), || Ok(()));
+        assert_eq!(worst(&findings), Level::Ok, "{findings:?}");
+        for (name, level, lack) in lacks {
+            let mut host = good();
+            lack(&mut host);
+            let findings = check(&host, &Config::default(), || Ok(()));
+            let finding = findings.iter().find(|f| f.name == name && f.level == level);
+            assert!(finding.is_some_and(|f| f.remedy.is_some()), "{name}: {findings:?}");
+        }
+    }
+
+    #[test]
+    fn a_load_that_fails_is_a_failure_and_is_not_tried_without_privileges() {
+        let findings = check(&good(), &Config::default(), || Err("the verifier says no".into()));
+        assert_eq!(worst(&findings), Level::Failure);
+        let findings = check(&Host { capabilities: 0, ..good() }, &Config::default(), || panic!("tried"));
+        assert_eq!(worst(&findings), Level::Warning);
+    }
+}

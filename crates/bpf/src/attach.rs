@@ -1,0 +1,222 @@
+//! Where the programs run: cgroup hooks for sockets, tcx (or clsact before Linux 6.6) on devices.
+//!
+//! Links are pinned beside the maps and swapped in place at the next start, so traffic never goes without a program. They
+//! are never detached on exit; `cleanup` does that.
+use crate::link::{Link, Target};
+use crate::load::Programs;
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// The socket entrance: program and `enum bpf_attach_type` value.
+const SOCKET_HOOKS: [(&str, u32); 4] =
+    [("connect4", 10), ("connect6", 11), ("getpeername4", 29), ("getpeername6", 30)];
+/// The device entrance: program, tcx attach type, clsact hook.
+const DEVICE_HOOKS: [(&str, u32, TcAttachType); 2] =
+    [("ingress", 46, TcAttachType::Ingress), ("egress", 47, TcAttachType::Egress)];
+
+/// Priority and handle of our clsact filters: fixed, so that the next start replaces them in place and finds no others.
+const CLSACT_PRIORITY: u16 = 0x5ea;
+const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 1);
+
+/// A device by index and name; both are needed, and both change under our feet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Device {
+    /// Index in this network namespace.
+    pub index: u32,
+    /// Name at the moment.
+    pub name: String,
+}
+
+/// A program could not be attached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The cgroup cannot be opened.
+    #[error("cannot open the cgroup {path}: {source}; set `cgroup` to the root of the cgroup2 mount")]
+    Cgroup {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A link could not be made, updated or pinned.
+    #[error("cannot {action} {program} at {target}: {source}")]
+    Link {
+        /// What was tried.
+        action: &'static str,
+        /// The program.
+        program: &'static str,
+        /// Device or cgroup.
+        target: String,
+        /// Why. `ENODEV`: the device has gone meanwhile.
+        source: io::Error,
+    },
+    /// A program is missing from the object or not loaded.
+    #[error("program {program}: {source}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// Why.
+        source: ProgramError,
+    },
+    /// clsact refused.
+    #[error("cannot attach {program} to {device} by clsact: {source}")]
+    Clsact {
+        /// The program.
+        program: &'static str,
+        /// The device.
+        device: String,
+        /// Why.
+        source: ProgramError,
+    },
+}
+
+impl AttachError {
+    /// Whether the device has gone: nothing is wrong then.
+    #[must_use]
+    pub fn device_gone(&self) -> bool {
+        matches!(self, Self::Link { source, .. } if source.raw_os_error() == Some(libc::ENODEV))
+    }
+}
+
+/// Attaches the socket entrance to a cgroup; what is attached there already is updated.
+pub fn attach_sockets(programs: &Programs, cgroup: &Path) -> Result<(), AttachError> {
+    let failed = |source| AttachError::Cgroup { path: cgroup.to_owned(), source };
+    let directory = File::open(cgroup).map_err(failed)?;
+    let id = directory.metadata().map_err(failed)?.ino();
+    let fd = u32::try_from(directory.as_raw_fd()).expect("invariant: an open descriptor is not negative");
+    for (program, attach_type) in SOCKET_HOOKS {
+        let site = Site {
+            program,
+            attach_type,
+            raw_target: fd,
+            target: Target::Cgroup(id),
+            shown: cgroup.display().to_string(),
+            pin: programs.links_dir().join(program),
+        };
+        site.attach(programs.socket_fd(program).map_err(|source| AttachError::Program { program, source })?)?;
+    }
+    Ok(())
+}
+
+/// Attaches the device entrance to a device of the calling thread's network namespace; a link that is there is updated.
+pub fn attach_device(programs: &mut Programs, device: &Device) -> Result<(), AttachError> {
+    for (program, attach_type, hook) in DEVICE_HOOKS {
+        if !programs.has_tcx() {
+            attach_clsact(programs, device, program, hook)?;
+            continue;
+        }
+        let site = Site {
+            program,
+            attach_type,
+            raw_target: device.index,
+            target: Target::Device(device.index),
+            shown: device.name.clone(),
+            pin: device_pin(programs.links_dir(), device.index, program),
+        };
+        site.attach(programs.device_fd(program).map_err(|source| AttachError::Program { program, source })?)?;
+    }
+    Ok(())
+}
+
+/// Removes the pins of a device that has gone; its links are dead already. Nothing to do is fine.
+pub fn forget_device(links_dir: &Path, index: u32) {
+    for (program, ..) in DEVICE_HOOKS {
+        // A pin that is not there, or cannot be removed, does no harm: its link is dead, and `Site::attach` replaces it.
+        let _unused: io::Result<()> = std::fs::remove_file(device_pin(links_dir, index, program));
+    }
+}
+
+/// Indices of the devices that have pins, alive or not.
+#[must_use]
+pub fn pinned_devices(links_dir: &Path) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir(links_dir) else { return Vec::new() };
+    let index = |name: &str| name.strip_prefix("device-")?.split('-').next()?.parse().ok();
+    let mut indices: Vec<u32> = entries.flatten().filter_map(|e| index(&e.file_name().to_string_lossy())).collect();
+    indices.sort_unstable();
+    indices.dedup();
+    indices
+}
+
+fn device_pin(links_dir: &Path, index: u32, program: &str) -> PathBuf {
+    links_dir.join(format!("device-{index}-{program}"))
+}
+
+/// One place a program is to run at.
+struct Site {
+    program: &'static str,
+    attach_type: u32,
+    raw_target: u32,
+    target: Target,
+    shown: String,
+    pin: PathBuf,
+}
+
+impl Site {
+    /// Updates the pinned link if it still leads to the target, else makes a new one and pins it.
+    fn attach(&self, program: BorrowedFd<'_>) -> Result<(), AttachError> {
+        match Link::open(&self.pin) {
+            Ok(link) if link.target().is_ok_and(|target| target == self.target) => {
+                return link.update(program).map_err(self.failed("update"));
+            }
+            Ok(_) => std::fs::remove_file(&self.pin).map_err(self.failed("unpin the old link of"))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(self.failed("open the link of")(error)),
+        }
+        let link = Link::create(program, self.raw_target, self.attach_type).map_err(self.failed("attach"))?;
+        link.pin(&self.pin).map_err(self.failed("pin the link of"))
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> AttachError + '_ {
+        move |source| AttachError::Link { action, program: self.program, target: self.shown.clone(), source }
+    }
+}
+
+fn attach_clsact(
+    programs: &mut Programs,
+    device: &Device,
+    program: &'static str,
+    hook: TcAttachType,
+) -> Result<(), AttachError> {
+    let failed = |source| AttachError::Clsact { program, device: device.name.clone(), source };
+    // The qdisc may be there already, ours or another's; if it is not, attaching says so.
+    let _unused: Result<(), _> = qdisc_add_clsact(&device.name);
+    let classifier = programs.classifier(program).map_err(|source| AttachError::Program { program, source })?;
+    let link = replace_clsact(classifier, device, hook).or_else(|_| create_clsact(classifier, device, hook));
+    // The filter stays when this process ends: forgetting the link is what keeps aya from detaching it.
+    std::mem::forget(link.map_err(failed)?);
+    Ok(())
+}
+
+fn replace_clsact(
+    classifier: &mut SchedClassifier,
+    device: &Device,
+    hook: TcAttachType,
+) -> Result<SchedClassifierLink, ProgramError> {
+    let link = SchedClassifierLink::attached(&device.name, hook, CLSACT_PRIORITY, CLSACT_HANDLE, None)?;
+    let id = classifier.attach_to_link(link)?;
+    classifier.take_link(id)
+}
+
+fn create_clsact(
+    classifier: &mut SchedClassifier,
+    device: &Device,
+    hook: TcAttachType,
+) -> Result<SchedClassifierLink, ProgramError> {
+    let options = NlOptions { priority: CLSACT_PRIORITY, handle: CLSACT_HANDLE, classid: None };
+    let id = classifier.attach_with_options(&device.name, hook, TcAttachOptions::Netlink(options))?;
+    classifier.take_link(id)
+}
+
+/// Removes our clsact filters from a device and returns how many there were. The qdisc stays: others may use it.
+pub(crate) fn detach_clsact(device: &str) -> usize {
+    let detach = |hook| -> Result<(), ProgramError> {
+        use aya::programs::links::Link as _;
+        SchedClassifierLink::attached(device, hook, CLSACT_PRIORITY, CLSACT_HANDLE, None)?.detach()
+    };
+    DEVICE_HOOKS.into_iter().filter(|(.., hook)| detach(*hook).is_ok()).count()
+}

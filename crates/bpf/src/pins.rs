@@ -1,0 +1,39 @@
+//! Where maps and links are pinned: `BPFFS/sheave/v1/{maps,links}/NAME`. Another layout version stands beside this one.
+use sheave_abi::LAYOUT_VERSION;
+use std::path::{Path, PathBuf};
+
+/// The pin directories below one BPF file system.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pins {
+    root: PathBuf,
+}
+
+impl Pins {
+    /// Below a mounted BPF file system. Creates nothing.
+    #[must_use]
+    pub fn new(bpffs: &Path) -> Self {
+        Self { root: bpffs.join("sheave") }
+    }
+
+    /// The directory that holds all layout versions.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the maps of this layout version are.
+    #[must_use]
+    pub fn maps(&self) -> PathBuf {
+        self.version().join("maps")
+    }
+
+    /// Where the links of this layout version are.
+    #[must_use]
+    pub fn links(&self) -> PathBuf {
+        self.version().join("links")
+    }
+
+    fn version(&self) -> PathBuf {
+        self.root.join(format!("v{LAYOUT_VERSION}"))
+    }
+}

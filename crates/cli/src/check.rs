@@ -1,0 +1,46 @@
+//! `sheave check`.
+use crate::output::Output;
+use crate::settings::Settings;
+use clap::Args;
+use serde_json::json;
+use sheave_agent::check::{Finding, Host, Level, check, worst};
+use std::process::ExitCode;
+
+#[derive(Args)]
+#[command(after_help = "Exit status: 0 nothing to do, 1 warnings, 2 sheave cannot serve this node.\n\nExamples:\n  sheave \
+    check\n  sudo sheave check -o json")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+    /// How to print the findings
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let config = arguments.settings.load()?;
+    let findings = check(&Host::read(), &config, || sheave_bpf::load::try_load().map_err(|e| format!("{e:#}")));
+    match arguments.output {
+        Output::Text => print_text(&findings),
+        Output::Json => println!("{:#}", json!({ "level": worst(&findings), "findings": findings })),
+    }
+    Ok(match worst(&findings) {
+        Level::Ok => ExitCode::SUCCESS,
+        Level::Warning => ExitCode::from(1),
+        Level::Failure => ExitCode::from(2),
+    })
+}
+
+fn print_text(findings: &[Finding]) {
+    for Finding { name, level, found, remedy } in findings {
+        let mark = match level {
+            Level::Ok => "ok  ",
+            Level::Warning => "warn",
+            Level::Failure => "FAIL",
+        };
+        println!("{mark}  {name:<16} {found}");
+        if let Some(remedy) = remedy {
+            println!("                        -> {remedy}");
+        }
+    }
+}

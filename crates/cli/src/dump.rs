@@ -1,0 +1,73 @@
+//! `sheave dump`: what the kernel holds, read from the pinned maps; no agent needs to run.
+use crate::output::{Output, is_root, with_sudo};
+use crate::settings::Settings;
+use clap::Args;
+use serde_json::{Value, json};
+use sheave_bpf::read_back::read_back;
+use sheave_core::plan::Realized;
+use sheave_core::{ServiceKey, Serving};
+use std::fmt::Display;
+use std::process::ExitCode;
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  sudo sheave dump\n  sudo sheave dump --service shop/web\n  sudo sheave dump -o json \
+    | jq '.services[].backends[]'")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+    /// Only Services whose NAMESPACE/NAME contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    service: String,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(is_root(), "reading the kernel's maps needs root; run: {}", with_sudo());
+    let image = read_back(&arguments.settings.load()?.bpffs)?;
+    let held: Vec<(ServiceKey, Serving)> = image
+        .keys()
+        .into_iter()
+        .filter(|key| key.port.service.to_string().contains(&arguments.service))
+        .filter_map(|key| image.serving(&key).map(|serving| (key, serving)))
+        .collect();
+    match arguments.output {
+        Output::Json => println!("{:#}", as_json(&held)),
+        Output::Text => print_text(&held),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn texts<T: Display>(items: impl IntoIterator<Item = T>) -> Vec<String> {
+    items.into_iter().map(|item| item.to_string()).collect()
+}
+
+fn as_json(held: &[(ServiceKey, Serving)]) -> Value {
+    let service = |(key, serving): &(ServiceKey, Serving)| {
+        json!({
+            "service": key.port.to_string(),
+            "protocol": key.port.protocol.to_string(),
+            "family": key.family.to_string(),
+            "frontends": texts(&serving.frontends),
+            "backends": texts(&serving.pick),
+            "draining": texts(&serving.keep),
+        })
+    };
+    json!({ "services": held.iter().map(service).collect::<Vec<_>>() })
+}
+
+fn print_text(held: &[(ServiceKey, Serving)]) {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_header(["SERVICE", "FRONTENDS", "BACKENDS", "DRAINING"]);
+    for (key, serving) in held {
+        let backends = match serving.pick.is_empty() {
+            true => "none: new connections are refused".to_owned(),
+            false => texts(&serving.pick).join("\n"),
+        };
+        let row = [key.port.to_string(), texts(&serving.frontends).join("\n"), backends, texts(&serving.keep).join("\n")];
+        table.add_row(row);
+    }
+    println!("{table}");
+}
