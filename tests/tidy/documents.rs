@@ -64,13 +64,18 @@ fn unproven_by(document: &str, id: &str, tests: &str) -> Vec<String> {
         files
             .iter()
             .filter_map(|path| std::fs::read_to_string(path).ok())
-            .any(|text| words(&text).any(|word| word == id))
+            .any(|text| words(tests_of(&text)).any(|word| word == id))
     };
     if link_targets(tests).next().is_none() {
         return vec![format!("{document}: {id} is tested by nothing")];
     }
     let silent = link_targets(tests).filter(|target| !cites(target));
     silent.map(|target| format!("{document}: {id}: {target} does not cite it")).collect()
+}
+
+/// The tests of a Rust file: below the attribute in a module that has one, else the whole file.
+fn tests_of(text: &str) -> &str {
+    text.split_once("#[cfg(test)]").map_or(text, |(_, tests)| tests)
 }
 
 /// The targets of the Markdown links in a text.
