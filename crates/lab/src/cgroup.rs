@@ -105,15 +105,12 @@ impl Drop for ProcessCgroup {
         if membership.users > 0 {
             return;
         }
-        if let Err(error) = write(&membership.home.join("cgroup.procs"), &Pid::this().to_string()) {
-            tracing::warn!(%error, "the process stays in its scratch cgroup");
-        }
-        remove(&membership.path);
+        remove(&membership.path, "cgroup.procs", &membership.home);
         *current = None;
     }
 }
 
-/// A cgroup for threads of this process; removed on drop. Eager to go: drop it after its threads have ended.
+/// A cgroup for threads of this process; removed on drop. Threads that are still in it move up to the process's cgroup.
 #[derive(Debug)]
 pub struct ThreadCgroup {
     path: PathBuf,
@@ -137,7 +134,8 @@ impl ThreadCgroup {
 
 impl Drop for ThreadCgroup {
     fn drop(&mut self) {
-        remove(&self.path);
+        let parent = self.path.parent().expect("invariant: made below the process's cgroup");
+        remove(&self.path, "cgroup.threads", parent);
     }
 }
 
@@ -149,13 +147,15 @@ fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
     fs::write(path, value).map_err(|source| CgroupError::Io { action: "write", path: path.to_owned(), source })
 }
 
-/// A thread that was joined may still be on its way out: pthread_join returns before the kernel takes it off its cgroup.
-fn remove(path: &Path) {
+/// Removes a cgroup; what `members` lists goes to the cgroup `heir`. A thread that was joined may still be on its way out:
+/// pthread_join returns before the kernel takes it off its cgroup.
+fn remove(path: &Path, members: &str, heir: &Path) {
     let deadline = Instant::now() + REMOVAL_DEADLINE;
     loop {
         match fs::remove_dir(path) {
             Ok(()) => return,
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                evict(&path.join(members), &heir.join(members));
                 thread::sleep(REMOVAL_POLL);
             }
             Err(error) => {
@@ -163,6 +163,13 @@ fn remove(path: &Path) {
                 return;
             }
         }
+    }
+}
+
+/// Moves members one by one, as the kernel wants it. One that ends meanwhile needs no move.
+fn evict(from: &Path, to: &Path) {
+    for member in fs::read_to_string(from).unwrap_or_default().lines() {
+        let _ = fs::write(to, member);
     }
 }
 

@@ -20,6 +20,11 @@ const DEVICE_NAME_MAX: usize = 15;
 const POD_DEVICE_PREFIX: &str = "veth-";
 const FAMILIES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
+/// Whether this kernel can have the address at all (A14).
+fn supported(addr: &IpAddr) -> bool {
+    addr.is_ipv4() || sysctl::ipv6_available()
+}
+
 /// A cluster could not be built or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -113,7 +118,7 @@ impl Side {
 }
 
 impl Builder {
-    /// Adds a node. `addrs` are its own, `pod_cidrs` what the fabric routes to it.
+    /// Adds a node. `addrs` are its own, `pod_cidrs` what the fabric routes to it. A kernel without IPv6 gets the IPv4 part.
     #[must_use]
     pub fn node(
         mut self,
@@ -123,8 +128,8 @@ impl Builder {
     ) -> Self {
         self.nodes.push(NodeSpec {
             name: name.to_owned(),
-            addrs: addrs.into_iter().collect(),
-            pod_cidrs: pod_cidrs.into_iter().map(|cidr| cidr.trunc()).collect(),
+            addrs: addrs.into_iter().filter(supported).collect(),
+            pod_cidrs: pod_cidrs.into_iter().filter(|cidr| supported(&cidr.addr())).map(|cidr| cidr.trunc()).collect(),
         });
         self
     }
@@ -136,7 +141,7 @@ impl Builder {
     pub fn build(self) -> Result<Cluster, ClusterError> {
         let process = ProcessCgroup::join(&self.purpose)?;
         let mut fabric = Side::new(Sandbox::new("fabric")?, Role::Router)?;
-        let closed = FAMILIES.map(|family| wire::blackhole(wire::everything(family)));
+        let closed = FAMILIES.into_iter().filter(supported).map(|family| wire::blackhole(wire::everything(family)));
         fabric.rtnl.apply([wire::loopback_up()].into_iter().chain(closed).collect())?;
         let mut cluster = Cluster { nodes: BTreeMap::new(), fabric, next_serial: 1, process };
         self.nodes.into_iter().try_for_each(|spec| cluster.add_node(spec))?;
@@ -174,7 +179,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Adds a pod to a running cluster.
+    /// Adds a pod to a running cluster; without its IPv6 addresses, if the kernel has no IPv6.
     ///
     /// # Errors
     /// No such node, the name is taken or too long for a device, or the kernel refuses something.
@@ -191,9 +196,10 @@ impl Cluster {
         let device = format!("{POD_DEVICE_PREFIX}{name}");
         let veth = device_name(&device)?.to_owned();
         let mut side = Side::new(node.side.sandbox.nested(name)?, Role::Host)?;
-        let leaf = Leaf { serial, parent_device: &veth, sandbox: &side.sandbox, addrs, networks: &[] };
+        let addrs: Vec<IpAddr> = addrs.iter().copied().filter(supported).collect();
+        let leaf = Leaf { serial, parent_device: &veth, sandbox: &side.sandbox, addrs: &addrs, networks: &[] };
         leaf.connect(&mut node.side.rtnl, &mut side.rtnl)?;
-        let pod = Pod { name: name.to_owned(), addrs: addrs.to_vec(), veth, sandbox: side.sandbox };
+        let pod = Pod { name: name.to_owned(), addrs, veth, sandbox: side.sandbox };
         Ok(node.pods.entry(name.to_owned()).or_insert(pod))
     }
 

@@ -3,9 +3,9 @@ use crate::sandbox::{Sandbox, SandboxError};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
@@ -13,9 +13,16 @@ use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 use std::io;
 use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Requests per system call. Each answer takes some 800 bytes of the receive buffer, which is 208 KiB unless tuned.
 const BATCH: usize = 64;
+/// For how long a new device may stay without its queue.
+const READY_DEADLINE: Duration = Duration::from_secs(5);
+const READY_POLL: Duration = Duration::from_millis(1);
+/// The queue of a device that is not ready: everything sent is lost.
+const QUEUE_OF_THE_UNREADY: &str = "noop";
 
 /// The kernel refused a request.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +44,16 @@ pub enum RtnlError {
         object: String,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// Something was made and does not work.
+    #[error(
+        "{place}: {object} is not in use {READY_DEADLINE:?} after it was made; are the kernel's work queues stuck?"
+    )]
+    NotReady {
+        /// The sandbox.
+        place: String,
+        /// What was made.
+        object: String,
     },
     /// The sandbox is out of threads.
     #[error(transparent)]
@@ -108,6 +125,13 @@ pub(crate) fn host_prefix(addr: IpAddr) -> u8 {
     if addr.is_ipv4() { 32 } else { 128 }
 }
 
+pub(crate) fn route_address(addr: IpAddr) -> RouteAddress {
+    match addr {
+        IpAddr::V4(addr) => RouteAddress::Inet(addr),
+        IpAddr::V6(addr) => RouteAddress::Inet6(addr),
+    }
+}
+
 /// A route netlink socket of a sandbox.
 pub(crate) struct Rtnl {
     place: String,
@@ -165,9 +189,69 @@ impl Rtnl {
         refused.map_or(Ok(()), Err)
     }
 
+    /// Waits until a device that has just come up carries packets. The kernel gives it its queue in linkwatch work, some time
+    /// after both ends are up; what is sent before is lost without a trace (one first datagram in a hundred on a busy
+    /// machine). Asking for the device makes newer kernels do that work first (facd15dfd691); others are asked again.
+    pub(crate) fn wait_for_link(&mut self, index: u32) -> Result<(), RtnlError> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let carries = |answer| matches!(answer, RouteNetlinkMessage::NewLink(link) if carries(&link));
+        self.wait_until(|| format!("device {index}"), &RouteNetlinkMessage::GetLink(message), carries)
+    }
+
+    /// Waits until an address is delivered to. The kernel adds the route of an IPv6 address in the work that follows duplicate
+    /// address detection, also where there is none to do (addrconf_dad_completed).
+    pub(crate) fn wait_for_address(&mut self, addr: IpAddr) -> Result<(), RtnlError> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(addr);
+        message.header.destination_prefix_length = host_prefix(addr);
+        message.attributes.push(RouteAttribute::Destination(route_address(addr)));
+        let local =
+            |answer| matches!(answer, RouteNetlinkMessage::NewRoute(route) if route.header.kind == RouteType::Local);
+        self.wait_until(|| format!("address {addr}"), &RouteNetlinkMessage::GetRoute(message), local)
+    }
+
+    fn wait_until(
+        &mut self,
+        object: impl Fn() -> String,
+        question: &RouteNetlinkMessage,
+        fits: impl Fn(RouteNetlinkMessage) -> bool,
+    ) -> Result<(), RtnlError> {
+        let deadline = Instant::now() + READY_DEADLINE;
+        while !self.ask(question.clone())?.is_some_and(&fits) {
+            if Instant::now() > deadline {
+                return Err(RtnlError::NotReady { place: self.place.clone(), object: object() });
+            }
+            thread::sleep(READY_POLL);
+        }
+        Ok(())
+    }
+
+    /// One question, one answer; `None` if the kernel has none.
+    fn ask(&mut self, question: RouteNetlinkMessage) -> Result<Option<RouteNetlinkMessage>, RtnlError> {
+        let mut buffer = Vec::new();
+        append(&mut buffer, self.sequence, NLM_F_REQUEST, question);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.socket.send(&buffer, 0).map_err(|source| self.failed(source))?;
+        let (datagram, _) = self.socket.recv_from_full().map_err(|source| self.failed(source))?;
+        let answer = NetlinkMessage::deserialize(&datagram).map_err(|error| self.failed(io::Error::other(error)))?;
+        match answer.payload {
+            NetlinkPayload::InnerMessage(message) => Ok(Some(message)),
+            _ => Ok(None),
+        }
+    }
+
     fn failed(&self, source: io::Error) -> RtnlError {
         RtnlError::Socket { place: self.place.clone(), source }
     }
+}
+
+fn carries(link: &LinkMessage) -> bool {
+    let queue = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Qdisc(queue) => Some(queue.as_str()),
+        _ => None,
+    });
+    link.header.flags.contains(LinkFlags::Running) && queue.is_some_and(|queue| queue != QUEUE_OF_THE_UNREADY)
 }
 
 fn append(buffer: &mut Vec<u8>, sequence: u32, flags: u16, message: RouteNetlinkMessage) {

@@ -3,6 +3,7 @@ use crate::cgroup::{CgroupError, ThreadCgroup};
 use crate::netns::NetNs;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Pid, gettid};
 use std::io;
 use std::panic::resume_unwind;
 use std::process::{Child, Command};
@@ -72,6 +73,7 @@ pub struct Sandbox {
 
 struct Inner {
     name: String,
+    thread: Pid,
     netns: NetNs,
     jobs: Option<Sender<Job>>,
     resident: Mutex<Option<JoinHandle<()>>>,
@@ -86,6 +88,14 @@ impl Sandbox {
     /// The process may not create namespaces.
     pub fn new(name: &str) -> Result<Self, SandboxError> {
         Self::isolated(name, Isolation::default())
+    }
+
+    /// A sandbox with a mount namespace of its own as well, and a fresh bpffs at `/sys/fs/bpf` in it.
+    ///
+    /// # Errors
+    /// The process may not create namespaces or mount.
+    pub fn with_bpffs(name: &str) -> Result<Self, SandboxError> {
+        Self::isolated(name, Isolation { cgroup: None, mounts: true })
     }
 
     pub(crate) fn isolated(name: &str, isolation: Isolation) -> Result<Self, SandboxError> {
@@ -125,7 +135,7 @@ impl Sandbox {
         let (jobs, queue) = channel::<Job>();
         let (ready, outcome) = sync_channel(1);
         let resident = spawn(Box::new(move |setup| {
-            let made = setup();
+            let made = setup().map(|netns| (gettid(), netns));
             let serve = made.is_ok();
             let _ = ready.send(made);
             if serve {
@@ -133,9 +143,9 @@ impl Sandbox {
             }
         }))
         .map_err(|source| SandboxError::Thread { sandbox: name.to_owned(), source })?;
-        let netns = outcome.recv().expect("invariant: the resident thread reports before it ends")?;
+        let (thread, netns) = outcome.recv().expect("invariant: the resident thread reports before it ends")?;
         let resident = Mutex::new(Some(resident));
-        let inner = Inner { name: name.to_owned(), netns, jobs: Some(jobs), resident, cgroup };
+        let inner = Inner { name: name.to_owned(), thread, netns, jobs: Some(jobs), resident, cgroup };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -149,6 +159,12 @@ impl Sandbox {
     #[must_use]
     pub fn netns(&self) -> &NetNs {
         &self.inner.netns
+    }
+
+    /// The id of its resident thread: `nsenter --target ID --net --mount` leads into the sandbox.
+    #[must_use]
+    pub fn thread_id(&self) -> Pid {
+        self.inner.thread
     }
 
     /// The cgroup of everything that runs here, if the sandbox has one of its own.

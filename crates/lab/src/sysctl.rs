@@ -14,6 +14,9 @@ pub struct SysctlError {
     pub source: io::Error,
 }
 
+const PROC_SYS: &str = "/proc/sys";
+const IPV6: &str = "net/ipv6/";
+
 type Settings = &'static [(&'static str, &'static str)];
 
 /// For every namespace: addresses are usable at once, and nobody asks for routers that do not exist.
@@ -42,11 +45,18 @@ pub(crate) enum Role {
     Router,
 }
 
+/// Whether the kernel has IPv6; with `ipv6.disable=1` it has none of its settings.
+pub(crate) fn ipv6_available() -> bool {
+    Path::new(PROC_SYS).join(IPV6).exists()
+}
+
 /// Sets up the namespace of the calling thread, before its first device: devices copy the defaults.
 pub(crate) fn apply(role: Role) -> Result<(), SysctlError> {
     let forwarding = if role == Role::Router { FORWARDING } else { &[] };
-    EVERYWHERE.iter().chain(forwarding).try_for_each(|&(key, value)| {
-        let set = std::fs::write(Path::new("/proc/sys").join(key), value);
+    let ipv6 = ipv6_available();
+    let settings = EVERYWHERE.iter().chain(forwarding).filter(|(key, _)| ipv6 || !key.starts_with(IPV6));
+    settings.copied().try_for_each(|(key, value)| {
+        let set = std::fs::write(Path::new(PROC_SYS).join(key), value);
         set.map_err(|source| SysctlError { key, value, source })
     })
 }

@@ -2,12 +2,12 @@
 //!
 //! As Calico does it: the leaf has host addresses only and sends everything to a link-local gateway; the parent has one route
 //! per address. Neighbours are permanent on both sides, so no packet ever waits for ARP or neighbour discovery.
-use crate::rtnl::{Request, Rtnl, RtnlError, family, host_prefix};
+use crate::rtnl::{Request, Rtnl, RtnlError, family, host_prefix, route_address};
 use crate::sandbox::Sandbox;
 use ipnet::IpNet;
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -35,9 +35,13 @@ pub(crate) struct Leaf<'a> {
 }
 
 impl Leaf<'_> {
+    /// When this returns, the first packet either way arrives.
     pub(crate) fn connect(&self, parent: &mut Rtnl, leaf: &mut Rtnl) -> Result<(), RtnlError> {
         parent.apply(self.parent_requests())?;
-        leaf.apply(self.leaf_requests())
+        leaf.apply(self.leaf_requests())?;
+        leaf.wait_for_link(LEAF_INDEX)?;
+        parent.wait_for_link(self.parent_index())?;
+        self.addrs.iter().try_for_each(|&addr| leaf.wait_for_address(addr))
     }
 
     fn parent_index(&self) -> u32 {
@@ -156,11 +160,4 @@ fn route(network: IpNet, hop: Hop) -> Request {
         Hop::Nowhere => {}
     }
     Request::new_route(format!("route {network}"), message)
-}
-
-fn route_address(addr: IpAddr) -> RouteAddress {
-    match addr {
-        IpAddr::V4(addr) => RouteAddress::Inet(addr),
-        IpAddr::V6(addr) => RouteAddress::Inet6(addr),
-    }
 }

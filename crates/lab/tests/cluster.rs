@@ -139,3 +139,21 @@ fn a_stopped_server_resets_what_it_had_and_refuses_from_then_on() {
         assert_eq!(client.request(target).unwrap(), Err(want_fresh), "fresh, {target}");
     }
 }
+
+#[test]
+fn the_first_packet_over_a_fresh_wire_arrives() {
+    if !gate::kernel_or_skip() {
+        return;
+    }
+    for round in 0..20 {
+        let cluster = cluster();
+        let (server, addrs) = place(&cluster, "b1");
+        let server = Server::start(server, "b1", &targets(addrs)).unwrap();
+        let (client, _) = place(&cluster, "a2");
+        for &target in server.targets().iter().filter(|target| target.transport == Transport::Udp) {
+            // A lost datagram is not sent again, so nothing hides it.
+            let outcome = Client::new(client, TIMEOUT).request(target).unwrap();
+            assert!(outcome.is_ok(), "round {round}, {target}: {outcome:?}");
+        }
+    }
+}

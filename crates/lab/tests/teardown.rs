@@ -130,6 +130,12 @@ fn nodes_are_apart_from_each_other_and_nothing_of_them_stays() {
         let of_nodes: Vec<_> = pins.iter().filter(|pin| pin.to_string_lossy().contains("node-")).collect();
         assert_eq!(of_nodes, [&Path::new("/sys/fs/bpf").join(node.name())], "each node has a bpffs of its own");
     }
+    let visit = format!("ls -d /sys/fs/bpf/{} /sys/class", nodes[0].name());
+    let entered = Command::new("nsenter")
+        .args(["--target", &nodes[0].sandbox().thread_id().to_string(), "--net", "--mount", "sh", "-c", &visit])
+        .output()
+        .unwrap();
+    assert!(entered.status.success(), "one can look around from outside: {entered:?}");
     assert_eq!(Traces::now().links, before.links, "no device of the lab is in the machine's namespace");
 
     let name = nodes[0].sandbox().netns().publish("sheave-teardown").unwrap();

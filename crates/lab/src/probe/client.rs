@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 #[derive(Clone)]
 pub struct Client {
     sandbox: Sandbox,
+    dialler: Dialler,
+}
+
+/// How requests are made, by a thread that is in the sandbox already.
+#[derive(Clone, Copy)]
+pub(super) struct Dialler {
     timeout: Duration,
     payload_bytes: usize,
 }
@@ -18,8 +24,7 @@ pub struct Client {
 /// A connection that stays, for one round trip after the other.
 pub struct Held {
     socket: Socket,
-    timeout: Duration,
-    payload_bytes: usize,
+    dialler: Dialler,
     dialled: SocketAddr,
     connect: Duration,
 }
@@ -33,13 +38,14 @@ impl Client {
     /// A client whose requests may take `timeout` for each phase and carry no payload.
     #[must_use]
     pub fn new(sandbox: &Sandbox, timeout: Duration) -> Self {
-        Self { sandbox: sandbox.clone(), timeout, payload_bytes: 0 }
+        Self { sandbox: sandbox.clone(), dialler: Dialler { timeout, payload_bytes: 0 } }
     }
 
     /// Bytes each request carries there and back, for segmentation and fragments; at most some 59,000.
     #[must_use]
-    pub fn with_payload(self, payload_bytes: usize) -> Self {
-        Self { payload_bytes, ..self }
+    pub fn with_payload(mut self, payload_bytes: usize) -> Self {
+        self.dialler.payload_bytes = payload_bytes;
+        self
     }
 
     /// Where it sends from.
@@ -48,13 +54,17 @@ impl Client {
         &self.sandbox
     }
 
+    pub(super) fn dialler(&self) -> Dialler {
+        self.dialler
+    }
+
     /// One request over a socket of its own.
     ///
     /// # Errors
     /// The machine has no thread left; whatever happens to the request is in the outcome.
     pub fn request(&self, target: Target) -> Result<Outcome, SandboxError> {
-        let client = self.clone();
-        self.sandbox.run(move || client.request_here(target))
+        let dialler = self.dialler;
+        self.sandbox.run(move || dialler.request(target))
     }
 
     /// Opens a connection that stays.
@@ -62,22 +72,23 @@ impl Client {
     /// # Errors
     /// The outer error: no thread left. The inner one: what became of the connection.
     pub fn hold(&self, target: Target) -> Result<Result<Held, Failure>, SandboxError> {
-        let client = self.clone();
-        self.sandbox.run(move || client.hold_here(target))
+        let dialler = self.dialler;
+        self.sandbox.run(move || dialler.hold(target))
+    }
+}
+
+impl Dialler {
+    pub(super) fn request(self, target: Target) -> Outcome {
+        self.hold(target)?.round_trip()
     }
 
-    /// As [`Client::request`], on a thread that is in the sandbox already.
-    pub(super) fn request_here(&self, target: Target) -> Outcome {
-        self.hold_here(target)?.round_trip()
-    }
-
-    pub(super) fn hold_here(&self, target: Target) -> Result<Held, Failure> {
+    pub(super) fn hold(self, target: Target) -> Result<Held, Failure> {
         let failed = |error: io::Error| Failure::new(Phase::Connect, &error);
         let start = Instant::now();
         let socket = Socket::connect(target, self.timeout).map_err(failed)?;
         let connect = start.elapsed();
         let dialled = socket.peer().map_err(failed)?;
-        Ok(Held { socket, timeout: self.timeout, payload_bytes: self.payload_bytes, dialled, connect })
+        Ok(Held { socket, dialler: self, dialled, connect })
     }
 }
 
@@ -88,9 +99,9 @@ impl Held {
     /// Every failure of the request; the connection is of no use after one.
     pub fn round_trip(&mut self) -> Outcome {
         let failed = |error: io::Error| Failure::new(Phase::Exchange, &error);
-        let request = line::ask(Nonce::next(), self.payload_bytes);
+        let request = line::ask(Nonce::next(), self.dialler.payload_bytes);
         let start = Instant::now();
-        let line = self.socket.exchange(&request, start + self.timeout).map_err(failed)?;
+        let line = self.socket.exchange(&request, start + self.dialler.timeout).map_err(failed)?;
         let round_trip = start.elapsed();
         if !line.ends_with('\n') {
             return Err(Failure::Closed);

@@ -1,6 +1,6 @@
 //! Many clients at a steady pace.
 use super::Target;
-use super::client::{Client, Held};
+use super::client::{Client, Dialler, Held};
 use super::outcome::Outcome;
 use crate::sandbox::SandboxError;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -71,10 +71,9 @@ impl Load {
         for (number, caller) in callers.into_iter().enumerate() {
             let offset = interval / count.max(1) * u32::try_from(number).unwrap_or(u32::MAX);
             let (signal, sink) = (load.signal.clone(), sink.clone());
-            let sandbox = caller.client.sandbox().clone();
-            sandbox.start("probe-load", move || {
-                caller.run(number, start + offset, interval, &signal, &sink);
-            })?;
+            let Caller { client, target, manner } = caller;
+            let calls = Calls { number, dialler: client.dialler(), target, manner, held: None };
+            client.sandbox().start("probe-load", move || calls.run(start + offset, interval, &signal, &sink))?;
         }
         Ok((load, samples))
     }
@@ -102,16 +101,24 @@ impl Signal {
     }
 }
 
-impl Caller {
-    fn run(&self, number: usize, first: Instant, interval: Duration, signal: &Signal, sink: &SyncSender<Sample>) {
-        let mut held = None;
+/// A caller without its sandbox: a thread that held its own sandbox would keep the cluster from ending.
+struct Calls {
+    number: usize,
+    dialler: Dialler,
+    target: Target,
+    manner: Manner,
+    held: Option<Held>,
+}
+
+impl Calls {
+    fn run(mut self, first: Instant, interval: Duration, signal: &Signal, sink: &SyncSender<Sample>) {
         let mut due = first;
         while signal.wait_until(due) {
             let started = Instant::now();
-            let outcome = self.request(&mut held);
+            let outcome = self.request();
             let finished = Instant::now();
             let over = self.manner == Manner::Held && outcome.is_err();
-            let sample = Sample { caller: number, target: self.target, started, finished, outcome };
+            let sample = Sample { caller: self.number, target: self.target, started, finished, outcome };
             if sink.send(sample).is_err() || over {
                 return;
             }
@@ -119,13 +126,11 @@ impl Caller {
         }
     }
 
-    fn request(&self, held: &mut Option<Held>) -> Outcome {
-        if self.manner == Manner::Fresh {
-            return self.client.request_here(self.target);
+    fn request(&mut self) -> Outcome {
+        match (self.manner, &mut self.held) {
+            (Manner::Fresh, _) => self.dialler.request(self.target),
+            (Manner::Held, Some(held)) => held.round_trip(),
+            (Manner::Held, none) => none.insert(self.dialler.hold(self.target)?).round_trip(),
         }
-        if held.is_none() {
-            *held = Some(self.client.hold_here(self.target)?);
-        }
-        held.as_mut().expect("invariant: opened above").round_trip()
     }
 }
