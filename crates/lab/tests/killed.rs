@@ -48,13 +48,12 @@ fn the_next_lab_removes_the_cgroups_of_a_killed_one_and_of_none_that_lives() {
     killed.kill().unwrap();
     killed.wait().unwrap();
     let scratch = |cgroup: &Path| cgroup.parent().unwrap().to_owned();
-    assert!(scratch(&killed_cgroup).exists());
-    let _cgroup = ProcessCgroup::join("heir").unwrap();
+    let heir = ProcessCgroup::join("heir").unwrap();
     assert!(!scratch(&killed_cgroup).exists());
     assert!(living_cgroup.exists());
     living.kill().unwrap();
     living.wait().unwrap();
-    drop(_cgroup);
+    drop(heir);
     drop(ProcessCgroup::join("heir").unwrap());
     assert!(!scratch(&living_cgroup).exists());
 }

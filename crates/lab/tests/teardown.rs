@@ -35,8 +35,8 @@ impl Traces {
         Self {
             cgroup: fs::read_to_string("/proc/self/cgroup").unwrap(),
             cgroups: cgroups(),
-            mounts: mountinfo.lines().map(str::to_owned).collect(),
-            names: listed("/run/netns"),
+            mounts: mountinfo.lines().filter(|line| could_be_ours(line)).map(str::to_owned).collect(),
+            names: listed("/run/netns").into_iter().filter(|path| is_ours(path)).collect(),
             links: listed("/sys/class/net"),
             namespaces: held.filter(|held| is_namespace(held)).collect(),
         }
@@ -47,12 +47,19 @@ fn is_namespace(held: &Path) -> bool {
     ["net:[", "mnt:["].iter().any(|kind| held.to_string_lossy().starts_with(kind))
 }
 
-/// The scratch cgroups of this process.
+/// Other tests of this machine mount and name things as well: only what this process could have made counts.
+fn is_ours(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(&format!("-{}", std::process::id()))
+}
+
+fn could_be_ours(mount: &str) -> bool {
+    let at = mount.split(' ').nth(4).unwrap_or_default();
+    at == "/sys/fs/bpf" || is_ours(Path::new(at))
+}
+
 fn cgroups() -> BTreeSet<PathBuf> {
-    let mine = format!("-{}", std::process::id());
-    let scratch =
-        |path: &PathBuf| path.to_string_lossy().contains("/sheave-") && path.to_string_lossy().ends_with(&mine);
-    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].into_iter().flat_map(listed).filter(scratch).collect()
+    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    roots.into_iter().flat_map(listed).filter(|path| is_ours(path)).collect()
 }
 
 fn cluster() -> Cluster {
@@ -138,7 +145,7 @@ fn nodes_are_apart_from_each_other_and_nothing_of_them_stays() {
     assert!(entered.status.success(), "one can look around from outside: {entered:?}");
     assert_eq!(Traces::now().links, before.links, "no device of the lab is in the machine's namespace");
 
-    let name = nodes[0].sandbox().netns().publish("sheave-teardown").unwrap();
+    let name = nodes[0].sandbox().netns().publish(&format!("sheave-teardown-{}", std::process::id())).unwrap();
     assert!(Traces::now().names.contains(name.path()));
     drop(name);
 
