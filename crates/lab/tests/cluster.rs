@@ -1,12 +1,12 @@
 //! The lab itself, with real sockets: what it says about a dataplane is worth what it says about none.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
-mod gate;
-
 use sheave_lab::probe::{Client, Failure, Phase, Server, Target, Transport};
 use sheave_lab::{Cluster, Sandbox};
+use sheave_tests::kernel_or_skip;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+const NEEDS: &str = "making network namespaces needs root";
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// For requests that must not be answered.
 const SHORT: Duration = Duration::from_millis(200);
@@ -56,7 +56,7 @@ fn targets(addrs: &[IpAddr]) -> Vec<Target> {
 
 #[test]
 fn every_pair_of_pods_and_nodes_reaches_the_other_under_its_own_address() {
-    if !gate::kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     let cluster = cluster();
@@ -87,7 +87,7 @@ fn every_pair_of_pods_and_nodes_reaches_the_other_under_its_own_address() {
 
 #[test]
 fn nobody_answers_for_an_address_that_is_nowhere() {
-    if !gate::kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     let cluster = cluster();
@@ -107,7 +107,7 @@ fn nobody_answers_for_an_address_that_is_nowhere() {
 
 #[test]
 fn a_vip_leaves_a_node_by_its_uplink_and_is_dropped_by_the_fabric() {
-    if !gate::kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     let cluster = cluster();
@@ -118,7 +118,7 @@ fn a_vip_leaves_a_node_by_its_uplink_and_is_dropped_by_the_fabric() {
 
 #[test]
 fn a_stopped_server_resets_what_it_had_and_refuses_from_then_on() {
-    if !gate::kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     let cluster = cluster();
@@ -142,7 +142,7 @@ fn a_stopped_server_resets_what_it_had_and_refuses_from_then_on() {
 
 #[test]
 fn the_first_packet_over_a_fresh_wire_arrives() {
-    if !gate::kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     for round in 0..20 {

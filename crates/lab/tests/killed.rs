@@ -1,12 +1,12 @@
 //! A lab whose process is killed leaves no namespace, and its cgroup goes with the next lab.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
-mod gate;
-
 use sheave_lab::{Cluster, ProcessCgroup};
+use sheave_tests::kernel_or_skip;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+const NEEDS: &str = "making network namespaces needs root";
 /// Set in the process that is to be killed.
 const VICTIM: &str = "SHEAVE_LAB_VICTIM";
 const ROLE: &str = "the_victim_builds_a_lab_and_waits";
@@ -22,16 +22,15 @@ fn victim() -> (Child, PathBuf) {
     (child, cgroup.into())
 }
 
+/// The other process of the test below; on its own it does nothing.
 #[test]
 fn the_victim_builds_a_lab_and_waits() {
     if std::env::var_os(VICTIM).is_none() {
         return;
     }
-    let node = [("node-a", "172.30.0.1", "10.180.0.0/24")];
-    let builder = node.iter().fold(Cluster::builder("victim"), |builder, (name, addr, cidr)| {
-        builder.node(name, [addr.parse().unwrap()], [cidr.parse().unwrap()])
-    });
-    let cluster = builder.build().unwrap();
+    let builder = Cluster::builder("victim");
+    let cluster =
+        builder.node("node-a", ["172.30.0.1".parse().unwrap()], ["10.180.0.0/24".parse().unwrap()]).build().unwrap();
     let cgroup = cluster.node("node-a").unwrap().sandbox().cgroup().unwrap().path();
     println!("\n{READY}{}", cgroup.display());
     // Until killed, or until the test that started this ends.
@@ -40,7 +39,7 @@ fn the_victim_builds_a_lab_and_waits() {
 
 #[test]
 fn the_next_lab_removes_the_cgroups_of_a_killed_one_and_of_none_that_lives() {
-    if !gate::kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     let (mut killed, killed_cgroup) = victim();

@@ -1,13 +1,13 @@
 //! A load says of each request what became of it, and ends when it is told to.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
-mod gate;
-
 use sheave_lab::Cluster;
 use sheave_lab::probe::{Caller, Client, Failure, Load, Manner, Phase, Sample, Server, Target};
+use sheave_tests::kernel_or_skip;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+const NEEDS: &str = "making network namespaces needs root";
 const TIMEOUT: Duration = Duration::from_secs(5);
 const INTERVAL: Duration = Duration::from_millis(5);
 const CALLERS: usize = 4;
@@ -48,7 +48,7 @@ fn until_each_caller(samples: &Receiver<Sample>, count: usize, fits: impl Fn(&Sa
 
 #[test]
 fn fresh_callers_go_on_through_an_outage_and_stop_when_told() {
-    if !gate::kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     let cluster = cluster();
@@ -71,7 +71,7 @@ fn fresh_callers_go_on_through_an_outage_and_stop_when_told() {
 
 #[test]
 fn held_callers_keep_one_connection_and_end_with_it() {
-    if !gate::kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     let cluster = cluster();
@@ -93,7 +93,7 @@ fn held_callers_keep_one_connection_and_end_with_it() {
 
 #[test]
 fn a_load_whose_reader_goes_away_ends_by_itself() {
-    if !gate::kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     let cluster = cluster();

@@ -1,14 +1,14 @@
 //! What a lab is isolated from, and what it leaves: alone in its binary, because it compares the machine before and after.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
-mod gate;
-
 use sheave_lab::{Cluster, Sandbox};
+use sheave_tests::kernel_or_skip;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+const NEEDS: &str = "making network namespaces needs root";
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// What a lab could leave behind.
@@ -105,7 +105,7 @@ fn cgroup_of(text: &str) -> String {
 
 #[test]
 fn nodes_are_apart_from_each_other_and_nothing_of_them_stays() {
-    if !gate::kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     let before = Traces::now();

@@ -3,24 +3,15 @@
 use rtnetlink::{Handle, LinkBridge, LinkIfb, LinkUnspec, LinkVeth, LinkVxlan, new_connection};
 use sheave_lab::Sandbox;
 use sheave_node::{Layer, Link, LinkChange, LinkIndex, LinkKind, LinkWatch, Upper, serves, watch_links};
+use sheave_tests::kernel_or_skip;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+const NEEDS: &str = "making a network namespace needs root";
 const DEADLINE: Duration = Duration::from_secs(20);
 /// More changes than a watch's backlog and the kernel's usual receive buffer hold, at more than 1 KiB each.
 const LINKS: u32 = 400;
 const USUAL_BUFFER: usize = 256 << 10;
-
-/// `false` without root, with the reason on stderr; a failure instead where `REQUIRE_KERNEL=1`.
-fn kernel_or_skip() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    let required = std::env::var_os("REQUIRE_KERNEL").is_some_and(|value| value == "1");
-    assert!(root || !required, "REQUIRE_KERNEL=1, but the process is not root: it cannot make namespaces");
-    if !root {
-        eprintln!("skipped: making namespaces needs root");
-    }
-    root
-}
 
 /// Runs a test body in an empty network namespace, with a connection to change it.
 fn in_namespace<F: Future<Output = ()>>(body: impl FnOnce(Handle) -> F + Send + 'static) {
@@ -52,7 +43,7 @@ async fn until(watch: &mut LinkWatch, fits: impl Fn(&LinkChange) -> bool) {
 
 #[test]
 fn links_are_told_at_the_start_and_then_as_they_come_change_and_go() {
-    if !kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     in_namespace(async |handle| {
@@ -102,7 +93,7 @@ fn links_are_told_at_the_start_and_then_as_they_come_change_and_go() {
 
 #[test]
 fn tunnels_and_redirectors_are_told_apart() {
-    if !kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     in_namespace(async |handle| {
@@ -120,7 +111,7 @@ fn tunnels_and_redirectors_are_told_apart() {
 
 #[test]
 fn a_reader_that_falls_far_behind_ends_up_with_the_truth() {
-    if !kernel_or_skip() {
+    if !kernel_or_skip(NEEDS) {
         return;
     }
     in_namespace(async |handle| {
