@@ -66,7 +66,7 @@ impl KubeConfig {
 
     /// A kubeconfig file.
     #[must_use]
-    pub fn kubeconfig(path: impl Into<PathBuf>) -> Self {
+    pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::new(Login::File(path.into()), None)
     }
 

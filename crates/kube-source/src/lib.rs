@@ -6,13 +6,20 @@
 pub mod address;
 mod config;
 mod field;
+mod files;
+mod manifest;
 pub mod parse;
 mod prune;
+mod said;
+mod watch;
 
 pub use config::{KubeConfig, Pace};
 pub use parse::{Nameless, Outcome, Parsed, object_ref};
 
+use sheave_core::Event;
 use std::path::PathBuf;
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinHandle;
 
 /// Where objects come from.
 #[derive(Clone, Debug)]
@@ -38,4 +45,25 @@ pub enum SourceError {
     /// Credentials or certificates cannot be used.
     #[error("the API client cannot be set up")]
     Client(#[source] Box<kube::Error>),
+}
+
+/// Follows a source on behalf of a node, until nobody listens any more. Events come in batches that belong together; the
+/// order within and between batches is the source's.
+///
+/// Every kind is listed once at start, when it is complete (W12), and again after an interruption that may have lost events.
+///
+/// # Errors
+/// [`SourceError`], before anything is reported, when the source cannot start.
+pub async fn run(source: Source, node: &str, events: Sender<Vec<Event>>) -> Result<(), SourceError> {
+    match source {
+        Source::Files(path) => files::run(path, node, events).await,
+        Source::Kube(config) => watch::run(&config, node, events).await?,
+    }
+    Ok(())
+}
+
+/// [`run`] as a task of its own; aborting it ends everything it started.
+pub fn spawn(source: Source, node: &str, events: Sender<Vec<Event>>) -> JoinHandle<Result<(), SourceError>> {
+    let node = node.to_owned();
+    tokio::spawn(async move { run(source, &node, events).await })
 }

@@ -8,6 +8,9 @@ mod node;
 mod service;
 mod slice;
 
+pub(crate) use service::SERVICE_PROXY_NAME;
+pub(crate) use slice::HEADLESS;
+
 use crate::field::{Field, Findings};
 use crate::prune::Keep;
 use serde_json::Value;
@@ -78,7 +81,7 @@ pub fn object_ref(name: &ObjectName) -> ObjectRef {
 }
 
 /// The fields of a kind that are read.
-pub(crate) fn keep(kind: Kind) -> Keep {
+pub(crate) fn keep(kind: Kind) -> Keep<'static> {
     match kind {
         Kind::Service => service::KEEP,
         Kind::EndpointSlice => slice::KEEP,
@@ -87,12 +90,14 @@ pub(crate) fn keep(kind: Kind) -> Keep {
     }
 }
 
-const METADATA: Keep = Keep::Fields(&[
+const METADATA: Keep<'static> = Keep::Fields(&[
     ("name", Keep::All),
     ("namespace", Keep::All),
     ("labels", Keep::All),
     ("creationTimestamp", Keep::All),
     ("resourceVersion", Keep::All),
+    // Of a bookmark: the end of the initial list (KEP-3157).
+    ("annotations", Keep::Fields(&[("k8s.io/initial-events-end", Keep::All)])),
 ]);
 
 fn name(kind: Kind, document: &Value) -> Result<ObjectName, Nameless> {

@@ -9,16 +9,16 @@ use std::fmt;
 
 /// Which part of a document is kept.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Keep {
+pub(crate) enum Keep<'a> {
     /// Everything.
     All,
     /// Of a map these fields; anything that is no map as it is.
-    Fields(&'static [(&'static str, Keep)]),
+    Fields(&'a [(&'a str, Keep<'a>)]),
     /// Of a list each element reduced by this; anything that is no list as it is.
-    Each(&'static Keep),
+    Each(&'a Keep<'a>),
 }
 
-impl Keep {
+impl Keep<'_> {
     fn field(self, name: &str) -> Option<Self> {
         match self {
             Self::Fields(fields) => fields.iter().find(|(field, _)| *field == name).map(|(_, keep)| *keep),
@@ -47,7 +47,7 @@ impl Keep {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Keep {
+impl<'de> DeserializeSeed<'de> for Keep<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -55,7 +55,7 @@ impl<'de> DeserializeSeed<'de> for Keep {
     }
 }
 
-impl<'de> Visitor<'de> for Keep {
+impl<'de> Visitor<'de> for Keep<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,7 +117,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    const KEEP: Keep =
+    const KEEP: Keep<'static> =
         Keep::Fields(&[("name", Keep::All), ("ports", Keep::Each(&Keep::Fields(&[("port", Keep::All)])))]);
 
     #[test]

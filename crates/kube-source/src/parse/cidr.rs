@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use sheave_core::{Object, ServiceCidr};
 use std::sync::Arc;
 
-pub(super) const KEEP: Keep = Keep::Fields(&[("metadata", METADATA), ("spec", Keep::Fields(&[("cidrs", Keep::All)]))]);
+pub(super) const KEEP: Keep<'static> =
+    Keep::Fields(&[("metadata", METADATA), ("spec", Keep::Fields(&[("cidrs", Keep::All)]))]);
 
 pub(super) fn parse(root: &Field<'_>, name: &Arc<str>, findings: &mut Findings) -> Outcome {
     let spec = root.get("spec");

@@ -7,7 +7,7 @@ use sheave_core::{Node, Object};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub(super) const KEEP: Keep = Keep::Fields(&[
+pub(super) const KEEP: Keep<'static> = Keep::Fields(&[
     ("metadata", METADATA),
     (
         "status",

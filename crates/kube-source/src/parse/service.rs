@@ -9,7 +9,7 @@ use std::net::IpAddr;
 /// Services with this label belong to another proxy (KEP-2447).
 pub(crate) const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 
-pub(super) const KEEP: Keep = Keep::Fields(&[
+pub(super) const KEEP: Keep<'static> = Keep::Fields(&[
     ("metadata", METADATA),
     (
         "spec",

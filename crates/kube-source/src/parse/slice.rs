@@ -14,7 +14,7 @@ pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Names the Service a slice belongs to (W5).
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-pub(super) const KEEP: Keep = Keep::Fields(&[
+pub(super) const KEEP: Keep<'static> = Keep::Fields(&[
     ("metadata", METADATA),
     ("addressType", Keep::All),
     ("ports", Keep::Each(&Keep::Fields(&[("name", Keep::All), ("protocol", Keep::All), ("port", Keep::All)]))),

@@ -1,0 +1,172 @@
+//! The content of all manifest files, with the last good one of those that no longer read.
+use super::scan::{Stamp, Stamps};
+use crate::manifest::{Located, Manifest, ManifestError, read};
+use crate::parse::{Outcome, object_ref};
+use sheave_core::{Diagnostic, Event, Kind, Object, ObjectName, ObjectRef, Problem};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A larger file is a mistake (I7): 100,000 Services with their slices are about 150 MB of YAML.
+const FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+pub(super) struct Held {
+    node: Arc<str>,
+    files: BTreeMap<PathBuf, HeldFile>,
+}
+
+struct HeldFile {
+    stamp: Stamp,
+    objects: Vec<Located>,
+    errors: Vec<ManifestError>,
+    /// Whether `objects` are those of an earlier version, because the file no longer reads.
+    is_earlier: bool,
+}
+
+impl Held {
+    pub(super) fn new(node: &str) -> Self {
+        Self { node: node.into(), files: BTreeMap::new() }
+    }
+
+    /// Reads the files that changed, and forgets those that are gone. Returns whether one changed while it was read.
+    pub(super) fn reread(&mut self, stamps: &Stamps) -> bool {
+        self.files.retain(|path, _| stamps.contains_key(path));
+        let mut again = false;
+        for (path, stamp) in stamps {
+            if self.files.get(path).is_some_and(|held| held.stamp == *stamp) {
+                continue;
+            }
+            let manifest = read_file(path);
+            let before = self.files.remove(path);
+            self.files.insert(path.clone(), HeldFile::new(stamp.clone(), manifest, before));
+            again |= Stamp::of(path) != *stamp;
+        }
+        again
+    }
+
+    /// How many objects are held.
+    pub(super) fn objects(&self) -> usize {
+        self.files.values().map(|file| file.objects.len()).sum()
+    }
+
+    /// Every kind, complete: files are read all or kept (W12).
+    pub(super) fn listed(&self) -> Vec<Event> {
+        let mut objects: HashMap<Kind, Vec<Object>> = HashMap::new();
+        let mut kept: HashMap<Kind, Vec<ObjectName>> = HashMap::new();
+        for located in self.serving() {
+            let kind = located.parsed.name.kind();
+            match &located.parsed.outcome {
+                Outcome::Object(object) => objects.entry(kind).or_default().push(object.clone()),
+                Outcome::Unreadable => kept.entry(kind).or_default().push(located.parsed.name.clone()),
+                Outcome::Absent => {}
+            }
+        }
+        let listed = |kind| Event::Listed {
+            kind,
+            objects: objects.remove(&kind).unwrap_or_default(),
+            kept: kept.remove(&kind).unwrap_or_default(),
+        };
+        Kind::ALL.into_iter().map(listed).collect()
+    }
+
+    pub(super) fn diagnostics(&self) -> Vec<Diagnostic> {
+        let mut diagnostics = Vec::new();
+        for (path, file) in &self.files {
+            diagnostics.extend(file.errors.iter().map(|error| unreadable(path, error, file.is_earlier)));
+        }
+        let mut first: HashMap<&ObjectName, Arc<str>> = HashMap::new();
+        for (path, located) in self.all() {
+            let origin = origin(path, located.line);
+            let said = located.parsed.diagnostics.iter().cloned();
+            if let Some(first) = first.get(&located.parsed.name) {
+                diagnostics.push(defined_twice(&located.parsed.name, first, origin));
+            } else {
+                diagnostics.extend(said.map(|said| Diagnostic { origin: Some(origin.clone()), ..said }));
+                first.insert(&located.parsed.name, origin);
+            }
+        }
+        diagnostics
+    }
+
+    /// What is of interest, in the order of paths.
+    fn all(&self) -> impl Iterator<Item = (&Path, &Located)> {
+        let all =
+            self.files.iter().flat_map(|(path, file)| file.objects.iter().map(|located| (path.as_path(), located)));
+        all.filter(|(_, located)| self.is_of_interest(&located.parsed.name))
+    }
+
+    /// Of objects defined twice the first.
+    fn serving(&self) -> impl Iterator<Item = &Located> {
+        let mut seen = HashSet::new();
+        self.all().map(|(_, located)| located).filter(move |located| seen.insert(&located.parsed.name))
+    }
+
+    /// Of the Nodes only this one is watched.
+    fn is_of_interest(&self, name: &ObjectName) -> bool {
+        match name {
+            ObjectName::Node(node) => *node == self.node,
+            _ => true,
+        }
+    }
+}
+
+impl HeldFile {
+    /// A file that reads only in part keeps its earlier content; one that never did read serves what can be read of it.
+    fn new(stamp: Stamp, manifest: Manifest, before: Option<Self>) -> Self {
+        let Manifest { objects, errors } = manifest;
+        match before {
+            Some(before) if !errors.is_empty() => Self { stamp, objects: before.objects, errors, is_earlier: true },
+            _ => Self { stamp, objects, errors, is_earlier: false },
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Manifest {
+    match text_of(path) {
+        Ok(text) => read(&text),
+        Err(error) => {
+            Manifest { objects: Vec::new(), errors: vec![ManifestError { line: 0, message: error.to_string() }] }
+        }
+    }
+}
+
+fn text_of(path: &Path) -> io::Result<String> {
+    let size = fs::metadata(path)?.len();
+    if size > FILE_BYTES_MAX {
+        let message = format!("{size} bytes are more than the {FILE_BYTES_MAX} a manifest may have; split the file");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn origin(path: &Path, line: u64) -> Arc<str> {
+    match line {
+        0 => path.to_string_lossy().into(),
+        line => format!("{}:{line}", path.display()).into(),
+    }
+}
+
+fn unreadable(path: &Path, error: &ManifestError, is_earlier: bool) -> Diagnostic {
+    let stays = if is_earlier { "its last good content stays in force" } else { "the rest of the file is served" };
+    Diagnostic {
+        object: ObjectRef::new("File", &path.to_string_lossy()),
+        field: String::new(),
+        problem: Problem::Unreadable,
+        message: format!("{}; {stays}", error.message),
+        origin: Some(origin(path, error.line)),
+    }
+}
+
+fn defined_twice(name: &ObjectName, first: &str, origin: Arc<str>) -> Diagnostic {
+    Diagnostic {
+        object: object_ref(name),
+        field: String::new(),
+        problem: Problem::Invalid,
+        message: format!("defined a second time; the one at {first} is served"),
+        origin: Some(origin),
+    }
+}

@@ -1,0 +1,57 @@
+//! Which manifest files there are, and whether they changed.
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// The manifest files, in the order in which they count.
+pub(super) type Stamps = BTreeMap<PathBuf, Stamp>;
+
+/// What changes when a file's content does: also through a symbolic link, which is how a ConfigMap volume is updated.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Stamp {
+    File {
+        device: u64,
+        inode: u64,
+        size: u64,
+        modified_s: i64,
+        modified_ns: i64,
+    },
+    /// There is such a name, but nothing can be read at it.
+    Unreadable,
+}
+
+impl Stamp {
+    pub(super) fn of(path: &Path) -> Self {
+        fs::metadata(path).map_or(Self::Unreadable, |metadata| Self::File {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified_s: metadata.mtime(),
+            modified_ns: metadata.mtime_nsec(),
+        })
+    }
+}
+
+/// The manifest files at a path: the file itself, or a directory's YAML and JSON files, hidden ones left out.
+pub(super) fn look(path: &Path) -> io::Result<Stamps> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok([(path.to_owned(), Stamp::of(path))].into());
+    }
+    let mut stamps = Stamps::new();
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        if is_manifest(&path) && !path.is_dir() {
+            let stamp = Stamp::of(&path);
+            stamps.insert(path, stamp);
+        }
+    }
+    Ok(stamps)
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    let extension = path.extension().and_then(OsStr::to_str);
+    !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
+}

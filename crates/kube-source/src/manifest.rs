@@ -1,0 +1,192 @@
+//! From the text of a manifest file to objects of the kinds we read.
+use crate::parse::{Parsed, parse};
+use serde_json::Value;
+use sheave_core::Kind;
+
+/// What a file says.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Manifest {
+    /// The objects, in the file's order.
+    pub(crate) objects: Vec<Located>,
+    /// What could not be read.
+    pub(crate) errors: Vec<ManifestError>,
+}
+
+/// An object and the line its document begins at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Located {
+    pub(crate) parsed: Parsed,
+    pub(crate) line: u64,
+}
+
+/// A document that cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ManifestError {
+    pub(crate) line: u64,
+    pub(crate) message: String,
+}
+
+/// Reads YAML or JSON: several documents, and lists of objects. Kinds that we do not read are left out.
+pub(crate) fn read(text: &str) -> Manifest {
+    let mut manifest = Manifest::default();
+    for (first_line, document) in documents(text) {
+        match yaml(document) {
+            Ok(document) => take(&document, first_line, &mut manifest),
+            Err((line, message)) => manifest.errors.push(ManifestError { line: first_line + line - 1, message }),
+        }
+    }
+    manifest
+}
+
+/// Splits a stream at its document markers, so that one bad document does not hide the others. A line that begins with
+/// `---` is a marker wherever it stands (YAML 1.2, rule c-forbidden), so this needs no parser.
+fn documents(text: &str) -> impl Iterator<Item = (u64, &str)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut starts = vec![(1, 0)];
+    let mut offset = 0;
+    for (line, number) in text.split_inclusive('\n').zip(1..) {
+        let marker =
+            line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        if marker && offset > 0 {
+            starts.push((number, offset));
+        }
+        offset += line.len();
+    }
+    let ends: Vec<_> = starts.iter().skip(1).map(|(_, offset)| *offset).chain([text.len()]).collect();
+    starts.into_iter().zip(ends).map(|((line, start), end)| (line, &text[start..end]))
+}
+
+/// YAML, of which JSON is a part; JSON has the faster reader.
+fn yaml(document: &str) -> Result<Value, (u64, String)> {
+    if document.trim_start().starts_with('{')
+        && let Ok(value) = serde_json::from_str(document)
+    {
+        return Ok(value);
+    }
+    // The size of a file is bounded where it is read; aliases, which could blow it up, keep the library's bounds.
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_events: usize::MAX,
+            max_nodes: usize::MAX,
+            max_total_scalar_bytes: usize::MAX,
+        },
+    };
+    serde_saphyr::from_str_with_options(document, options).map_err(|error| {
+        let line = error.location().map_or(1, |location| location.line());
+        (line.max(1), error.without_snippet().to_string())
+    })
+}
+
+fn take(document: &Value, line: u64, manifest: &mut Manifest) {
+    let kind = document["kind"].as_str().unwrap_or_default();
+    match (document, document["items"].as_array(), kind.strip_suffix("List")) {
+        (Value::Null, ..) => {}
+        (_, Some(items), Some(of_kind)) => {
+            let version = document["apiVersion"].as_str().unwrap_or_default();
+            items.iter().for_each(|item| take_object(item, (version, of_kind), line, manifest));
+        }
+        _ => take_object(document, ("", ""), line, manifest),
+    }
+}
+
+/// The items of a `ServiceList` have no kind of their own; those of a `List` have.
+fn take_object(object: &Value, (version, kind): (&str, &str), line: u64, manifest: &mut Manifest) {
+    let text = |field: &str, inherited| object[field].as_str().unwrap_or(inherited);
+    let (version, kind) = (text("apiVersion", version), text("kind", kind));
+    if version.is_empty() || kind.is_empty() {
+        let message = "not a Kubernetes object: apiVersion or kind is missing".to_owned();
+        manifest.errors.push(ManifestError { line, message });
+        return;
+    }
+    let Some(kind) = kind_of(version, kind) else {
+        tracing::debug!(version, kind, line, "kind not read");
+        return;
+    };
+    match parse(kind, object) {
+        Ok(parsed) => manifest.objects.push(Located { parsed, line }),
+        Err(nameless) => manifest.errors.push(ManifestError { line, message: nameless.to_string() }),
+    }
+}
+
+fn kind_of(version: &str, kind: &str) -> Option<Kind> {
+    let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+    let wanted = match kind {
+        Kind::Service | Kind::Node => "v1",
+        Kind::EndpointSlice => "discovery.k8s.io/v1",
+        Kind::ServiceCidr => "networking.k8s.io/v1",
+    };
+    (version == wanted).then_some(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NODE: &str = "apiVersion: v1\nkind: Node\nmetadata: {name: node-a}\n";
+
+    /// Objects as `KIND NAME at LINE`, errors with their line.
+    fn read_as(text: &str) -> (Vec<String>, Vec<(u64, String)>) {
+        let manifest = read(text);
+        let name = |located: &Located| format!("{} at {}", crate::object_ref(&located.parsed.name), located.line);
+        let error = |error: &ManifestError| (error.line, error.message.clone());
+        (manifest.objects.iter().map(name).collect(), manifest.errors.iter().map(error).collect())
+    }
+
+    #[test]
+    fn documents_lists_and_json_are_read_with_the_line_each_begins_at() {
+        let node = |line: u64| vec![format!("Node node-a at {line}")];
+        let service = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {}}"#;
+        for (name, text, want) in [
+            ("one", NODE.to_owned(), node(1)),
+            ("after a marker", format!("---\n{NODE}"), node(1)),
+            ("after a comment", format!("# hello\n---\n{NODE}---\n"), node(2)),
+            ("with a byte order mark", format!("\u{feff}{NODE}"), node(1)),
+            ("windows line ends", NODE.replace('\n', "\r\n"), node(1)),
+            ("other kinds", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n".to_owned(), vec![]),
+            (
+                "other groups",
+                "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: a}\n".to_owned(),
+                vec![],
+            ),
+            ("empty", String::new(), vec![]),
+            ("JSON", service.to_owned(), vec!["Service default/a at 1".to_owned()]),
+            (
+                "v1 List",
+                format!("apiVersion: v1\nkind: List\nitems:\n- {service}\n- {service}\n"),
+                vec!["Service default/a at 1".to_owned(); 2],
+            ),
+            ("NodeList", "apiVersion: v1\nkind: NodeList\nitems: [{metadata: {name: node-a}}]\n".to_owned(), node(1)),
+        ] {
+            assert_eq!(read_as(&text), (want, vec![]), "case: {name}");
+        }
+    }
+
+    #[test]
+    fn a_bad_document_is_named_by_its_line_and_does_not_hide_the_others() {
+        for (name, bad, line, part) in [
+            ("not YAML", "spec: [1,\n", 4, ""),
+            ("a tab", "a:\n\tb: 1\n", 5, ""),
+            ("the same key twice", "apiVersion: v1\nkind: Node\nkind: Node\n", 6, "kind"),
+            ("not an object", "hello\n", 4, "apiVersion or kind is missing"),
+            ("no kind", "apiVersion: v1\n", 4, "apiVersion or kind is missing"),
+            ("no name", "apiVersion: v1\nkind: Service\nspec: {}\n", 4, "a Service without a usable metadata.name"),
+            ("a bad name", "apiVersion: v1\nkind: Service\nmetadata: {name: a/b}\n", 4, "\"a/b\""),
+        ] {
+            let (objects, errors) = read_as(&format!("{NODE}--- # next\n{bad}---\n{NODE}"));
+            assert_eq!(objects.len(), 2, "case: {name}");
+            assert_eq!(errors.len(), 1, "case: {name}: {errors:?}");
+            assert!(errors[0].0 >= line && errors[0].0 <= line + 3, "case: {name}: {errors:?}");
+            assert!(errors[0].1.contains(part), "case: {name}: {errors:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text: String, yamly in "[-a-z:{}\\[\\] \n&*!|>'\"]{0,80}") {
+            read(&text);
+            read(&yamly);
+            read(&format!("apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {yamly}\n"));
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The API server as a source: one watch per kind.
+//!
+//! Not `kube::runtime::watcher`: that goes on after a line it could not read, and so loses a change for good; it reconnects
+//! without a pause when a server closes watches at once; and it retries a watch that HTTP answers with 410 for ever from the
+//! same version (docs/decisions/0011-watch.md). The client below it (credentials, TLS, tokens) is kube's.
+mod interruption;
+mod kind;
+mod listing;
+mod pause;
+mod reflector;
+mod stream;
+
+use crate::{KubeConfig, SourceError};
+use reflector::Reflector;
+use sheave_core::{Event, Kind};
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
+
+/// Runs until nobody listens any more.
+pub(crate) async fn run(config: &KubeConfig, node: &str, events: Sender<Vec<Event>>) -> Result<(), SourceError> {
+    let client = config.client().await?;
+    let mut watches = JoinSet::new();
+    for kind in Kind::ALL {
+        let reflector = Reflector::new(client.clone(), config.pace.clone(), kind, node, events.clone());
+        watches.spawn(reflector.run());
+    }
+    drop(events);
+    while let Some(ended) = watches.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+    Ok(())
+}
