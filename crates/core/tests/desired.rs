@@ -1,0 +1,173 @@
+//! What should be served: addresses (A1, A2, A13), conflicts (X1, I8) and what an update touches.
+use sheave_core::{
+    Desired, Event, Frontend, Index, Object, ObjectName, Port, Problem, Protocol, Service, ServiceName, ServicePort,
+};
+use std::net::IpAddr;
+
+fn service(name: &str, created_unix_s: i64, addrs: &[&str], ports: &[(&str, Protocol, u16)]) -> Service {
+    let port = |(name, protocol, port): &(&str, Protocol, u16)| ServicePort {
+        name: (*name).into(),
+        protocol: *protocol,
+        port: Port::new(*port).unwrap(),
+    };
+    Service {
+        name: ServiceName::new("shop", name),
+        created_unix_s,
+        cluster_ips: addrs.iter().map(|addr| addr.parse().unwrap()).collect(),
+        ports: ports.iter().map(port).collect(),
+    }
+}
+
+/// Index and desired state, fed one event at a time.
+struct Fed {
+    index: Index,
+    desired: Desired,
+}
+
+impl Fed {
+    fn with(services: &[Service]) -> Self {
+        let mut fed = Self { index: Index::new("node-a"), desired: Desired::default() };
+        services.iter().for_each(|service| drop(fed.put(service.clone())));
+        fed
+    }
+
+    /// Returns the touched keys and addresses.
+    fn put(&mut self, service: Service) -> (Vec<String>, Vec<String>) {
+        self.feed(Event::Applied(Object::Service(service)))
+    }
+
+    fn delete(&mut self, name: &str) -> (Vec<String>, Vec<String>) {
+        self.feed(Event::Deleted(ObjectName::Service(ServiceName::new("shop", name))))
+    }
+
+    fn feed(&mut self, event: Event) -> (Vec<String>, Vec<String>) {
+        self.index.apply(event);
+        let changed = self.index.take_changed();
+        let touched = self.desired.update(&self.index, &changed);
+        (touched.keys.iter().map(ToString::to_string).collect(), touched.vips.iter().map(ToString::to_string).collect())
+    }
+
+    fn holder(&self, addr: &str, port: u16, protocol: Protocol) -> Option<String> {
+        let frontend = Frontend { addr: addr.parse().unwrap(), port: Port::new(port).unwrap(), protocol };
+        let key = self.desired.holder(&frontend)?;
+        assert!(
+            self.desired.serving(key).unwrap().frontends.contains(&frontend),
+            "{key} holds {frontend} and serves it"
+        );
+        Some(key.to_string())
+    }
+
+    fn diagnostics(&self) -> Vec<String> {
+        self.desired
+            .diagnostics()
+            .iter()
+            .map(|d| format!("{} {}: {}", d.problem.as_str(), d.object, d.message))
+            .collect()
+    }
+}
+
+const HTTP: (&str, Protocol, u16) = ("http", Protocol::Tcp, 80);
+
+#[test]
+fn each_cluster_ip_is_served_on_each_port_of_its_family() {
+    let ports = [HTTP, ("dns", Protocol::Udp, 53), ("dns", Protocol::Tcp, 53)];
+    let fed = Fed::with(&[service("web", 0, &["10.96.0.1", "fd00::1"], &ports)]);
+    for (addr, port, protocol, want) in [
+        ("10.96.0.1", 80, Protocol::Tcp, Some("shop/web:http/TCP/IPv4")),
+        ("fd00::1", 80, Protocol::Tcp, Some("shop/web:http/TCP/IPv6")),
+        ("10.96.0.1", 53, Protocol::Udp, Some("shop/web:dns/UDP/IPv4")),
+        ("10.96.0.1", 53, Protocol::Tcp, Some("shop/web:dns/TCP/IPv4")),
+        ("10.96.0.1", 80, Protocol::Udp, None),
+        ("10.96.0.2", 80, Protocol::Tcp, None),
+    ] {
+        assert_eq!(fed.holder(addr, port, protocol).as_deref(), want, "A1, A13, A14: {addr} {port} {protocol}");
+    }
+}
+
+#[test]
+fn an_address_is_ours_while_a_service_has_it() {
+    let mut fed = Fed::with(&[service("web", 0, &["10.96.0.1"], &[HTTP])]);
+    let addr: IpAddr = "10.96.0.1".parse().unwrap();
+    assert!(fed.desired.owns(addr), "A2");
+    let (_, vips) = fed.put(service("api", 0, &["10.96.0.1"], &[("api", Protocol::Tcp, 81)]));
+    assert_eq!(vips, Vec::<String>::new(), "it was ours before");
+    fed.delete("web");
+    assert!(fed.desired.owns(addr), "A2: the other one still has it");
+    assert_eq!(fed.delete("api").1, ["10.96.0.1"]);
+    assert!(!fed.desired.owns(addr), "A2: no active ClusterIP any more");
+    assert_eq!(fed.desired, Desired::default(), "nothing is left behind");
+}
+
+#[test]
+fn a_service_without_an_address_gives_no_rules() {
+    let mut fed = Fed::with(&[service("web", 0, &[], &[HTTP])]);
+    assert_eq!(fed.desired, Desired::default(), "W1, W2, W3");
+    fed.put(service("web", 0, &["10.96.0.1"], &[HTTP]));
+    assert!(fed.holder("10.96.0.1", 80, Protocol::Tcp).is_some(), "W3: a flip to ClusterIP");
+    fed.put(service("web", 0, &[], &[HTTP]));
+    assert_eq!(fed.desired, Desired::default(), "W3: and back");
+}
+
+#[test]
+fn a_frontend_claimed_twice_goes_to_the_older_service() {
+    for (case, a, b, want) in [
+        ("older", 1, 2, "shop/a:http/TCP/IPv4"),
+        ("older, the other way round", 2, 1, "shop/b:http/TCP/IPv4"),
+        ("same age: by name", 1, 1, "shop/a:http/TCP/IPv4"),
+    ] {
+        let (a, b) = (service("a", a, &["10.96.0.1"], &[HTTP]), service("b", b, &["10.96.0.1"], &[HTTP]));
+        for order in [[a.clone(), b.clone()], [b, a]] {
+            let fed = Fed::with(&order);
+            assert_eq!(fed.holder("10.96.0.1", 80, Protocol::Tcp).as_deref(), Some(want), "X1 {case}");
+            let [message] = &fed.diagnostics()[..] else { panic!("I8: one loser, {:?}", fed.diagnostics()) };
+            let (winner, loser) = if want.contains("/a:") { ("a", "b") } else { ("b", "a") };
+            assert!(message.starts_with(&format!("conflict Service shop/{loser}: 10.96.0.1:80/tcp")), "{message}");
+            assert!(message.contains(&format!("leads to Service shop/{winner}:http")), "names the winner: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_frontend_goes_to_the_next_claimant_when_its_holder_goes() {
+    let claim = |name, created| service(name, created, &["10.96.0.1"], &[HTTP]);
+    let mut fed = Fed::with(&[claim("a", 1), claim("b", 2), claim("c", 3)]);
+    assert_eq!(fed.diagnostics().len(), 2);
+    let (keys, vips) = fed.delete("a");
+    assert_eq!(keys, ["shop/a:http/TCP/IPv4", "shop/b:http/TCP/IPv4"], "c is not touched: it stays a loser");
+    assert_eq!(vips, Vec::<String>::new());
+    assert_eq!(fed.holder("10.96.0.1", 80, Protocol::Tcp).as_deref(), Some("shop/b:http/TCP/IPv4"));
+    let [message] = &fed.diagnostics()[..] else { panic!("{:?}", fed.diagnostics()) };
+    assert!(message.contains("Service shop/c") && message.contains("leads to Service shop/b"), "{message}");
+    fed.put(claim("a", 1));
+    assert_eq!(fed.holder("10.96.0.1", 80, Protocol::Tcp).as_deref(), Some("shop/a:http/TCP/IPv4"), "and back");
+}
+
+#[test]
+fn two_ports_of_one_service_on_one_number_are_a_conflict_too() {
+    let fed = Fed::with(&[service("web", 0, &["10.96.0.1"], &[("b", Protocol::Tcp, 80), ("a", Protocol::Tcp, 80)])]);
+    assert_eq!(fed.holder("10.96.0.1", 80, Protocol::Tcp).as_deref(), Some("shop/web:a/TCP/IPv4"));
+    assert_eq!(fed.diagnostics().len(), 1, "I8");
+}
+
+#[test]
+fn a_service_without_ports_is_named_until_it_has_one() {
+    let mut fed = Fed::with(&[service("web", 0, &["10.96.0.1"], &[])]);
+    let diagnostics = fed.desired.diagnostics();
+    assert_eq!(
+        (diagnostics.len(), diagnostics[0].problem, diagnostics[0].field.as_str()),
+        (1, Problem::Invalid, "spec.ports")
+    );
+    fed.put(service("web", 0, &["10.96.0.1"], &[HTTP]));
+    assert_eq!(fed.diagnostics(), Vec::<String>::new());
+}
+
+#[test]
+fn an_update_touches_only_what_it_changes() {
+    let ports = [HTTP, ("api", Protocol::Tcp, 81)];
+    let mut fed = Fed::with(&[service("web", 0, &["10.96.0.1"], &ports), service("other", 0, &["10.96.0.2"], &[HTTP])]);
+    let moved = [HTTP, ("api", Protocol::Tcp, 82)];
+    let (keys, vips) = fed.put(service("web", 0, &["10.96.0.1"], &moved));
+    assert_eq!((keys, vips), (vec!["shop/web:api/TCP/IPv4".to_owned()], vec![]), "port api moved, port http did not");
+    let (keys, vips) = fed.put(service("web", 0, &["10.96.0.3"], &moved));
+    assert_eq!((keys.len(), vips), (2, vec!["10.96.0.1".to_owned(), "10.96.0.3".to_owned()]), "a new address");
+}

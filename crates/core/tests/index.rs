@@ -1,0 +1,147 @@
+//! What the index holds, and what it says has changed.
+use sheave_core::{
+    Diagnostic, Endpoint, EndpointSlice, Event, Family, Index, Kind, Node, Object, ObjectName, ObjectRef, Port,
+    Problem, Protocol, Service, ServiceName, ServicePort, SliceName, SlicePort,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn name(name: &str) -> ServiceName {
+    ServiceName::new("shop", name)
+}
+
+fn service(service: &str, port: u16) -> Object {
+    let port = ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: Port::new(port).unwrap() };
+    Object::Service(Service {
+        name: name(service),
+        created_unix_s: 0,
+        cluster_ips: vec!["10.96.0.1".parse().unwrap()],
+        ports: vec![port],
+    })
+}
+
+fn slice(slice: &str, service: &str, endpoints: u8) -> Object {
+    let endpoint =
+        |n: u8| Endpoint { addr: [10, 244, 0, n].into(), ready: true, serving: true, terminating: false, node: None };
+    Object::EndpointSlice(EndpointSlice {
+        name: SliceName::new("shop", slice),
+        service: name(service),
+        family: Family::V4,
+        ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: Port::new(80).unwrap() }],
+        endpoints: (0..endpoints).map(endpoint).collect(),
+    })
+}
+
+fn node(node: &str) -> Object {
+    Object::Node(Node { name: node.into(), labels: BTreeMap::new(), addresses: Vec::new() })
+}
+
+fn slice_name(slice: &str) -> ObjectName {
+    ObjectName::EndpointSlice(SliceName::new("shop", slice))
+}
+
+fn listed(kind: Kind, objects: Vec<Object>) -> Event {
+    Event::Listed { kind, objects, kept: Vec::new() }
+}
+
+fn index(events: impl IntoIterator<Item = Event>) -> Index {
+    let mut index = Index::new("node-a");
+    events.into_iter().for_each(|event| index.apply(event));
+    index
+}
+
+/// Applies events to an index that holds `given`; which Services does it say have changed?
+fn changed(given: Vec<Object>, events: Vec<Event>) -> Vec<String> {
+    let mut index = index(given.into_iter().map(Event::Applied));
+    index.take_changed();
+    events.into_iter().for_each(|event| index.apply(event));
+    index.take_changed().into_iter().map(|name| name.name.to_string()).collect()
+}
+
+#[test]
+fn it_is_complete_only_after_every_kind_was_listed() {
+    for missing in Kind::ALL {
+        let mut index = index(Kind::ALL.into_iter().filter(|kind| *kind != missing).map(|kind| listed(kind, vec![])));
+        index.apply(Event::Applied(service("web", 80)));
+        index.apply(Event::Applied(slice("web-1", "web", 1)));
+        index.apply(Event::Applied(node("node-a")));
+        assert!(!index.complete(), "W12: {} was not listed", missing.as_str());
+        assert_eq!(index.missing().collect::<Vec<_>>(), [missing]);
+        index.apply(listed(missing, vec![]));
+        assert!(index.complete(), "W12: all were");
+    }
+}
+
+#[test]
+fn only_a_difference_is_a_change() {
+    let web = || vec![service("web", 80), slice("web-1", "web", 1)];
+    let applied = |object| vec![Event::Applied(object)];
+    for (case, given, events, want) in [
+        ("W13 an equal Service", web(), applied(service("web", 80)), vec![]),
+        ("W13 another port", web(), applied(service("web", 81)), vec!["web"]),
+        ("W13 an equal slice", web(), applied(slice("web-1", "web", 1)), vec![]),
+        ("W13 another endpoint", web(), applied(slice("web-1", "web", 2)), vec!["web"]),
+        ("W13 an equal list", web(), vec![listed(Kind::Service, vec![service("web", 80)])], vec![]),
+        ("a Service left out of the list", web(), vec![listed(Kind::Service, vec![])], vec!["web"]),
+        ("a slice left out of the list", web(), vec![listed(Kind::EndpointSlice, vec![])], vec!["web"]),
+        ("a list of another kind", web(), vec![listed(Kind::ServiceCidr, vec![])], vec![]),
+        ("a slice that moves", web(), applied(slice("web-1", "api", 1)), vec!["api", "web"]),
+        ("a slice gone", web(), vec![Event::Deleted(slice_name("web-1"))], vec!["web"]),
+        ("one gone that was not there", web(), vec![Event::Deleted(slice_name("web-2"))], vec![]),
+        ("a Service gone", web(), vec![Event::Deleted(ObjectName::Service(name("web")))], vec!["web"]),
+        ("a Service gone that was not there", web(), vec![Event::Deleted(ObjectName::Service(name("api")))], vec![]),
+        ("this node", web(), applied(node("node-a")), vec![]),
+    ] {
+        assert_eq!(changed(given, events), want, "case: {case}");
+    }
+}
+
+#[test]
+fn what_a_list_cannot_read_stays() {
+    let given = [service("web", 80), slice("web-1", "web", 1), slice("web-2", "web", 2)];
+    let mut index = index(given.into_iter().map(Event::Applied));
+    index.apply(Event::Listed { kind: Kind::EndpointSlice, objects: vec![], kept: vec![slice_name("web-2")] });
+    let held: Vec<_> = index.slices(&name("web")).map(|slice| slice.name.name.to_string()).collect();
+    assert_eq!(held, ["web-2"], "I4: it exists and could not be read");
+}
+
+#[test]
+fn nothing_is_left_of_what_was_deleted() {
+    let mut index = index([slice("web-1", "web", 1), service("web", 80), slice("web-2", "web", 2)].map(Event::Applied));
+    assert_eq!(index.names(), BTreeSet::from([name("web")]));
+    index.apply(Event::Deleted(ObjectName::Service(name("web"))));
+    index.apply(listed(Kind::EndpointSlice, vec![]));
+    assert_eq!(
+        (index.names(), index.service(&name("web")), index.slices(&name("web")).count()),
+        (BTreeSet::new(), None, 0)
+    );
+}
+
+#[test]
+fn only_this_node_is_held() {
+    let mut index = index([Event::Applied(node("node-b")), listed(Kind::Node, vec![node("node-a"), node("node-c")])]);
+    assert_eq!(index.node().map(|node| &*node.name), Some("node-a"));
+    index.apply(Event::Deleted(ObjectName::Node("node-b".into())));
+    assert!(index.node().is_some());
+    index.apply(listed(Kind::Node, vec![]));
+    assert!(index.node().is_none());
+}
+
+#[test]
+fn what_was_said_of_an_object_is_replaced_by_what_is_said_next() {
+    let object = ObjectRef::new("Service", "shop/web");
+    let diagnosed = |messages: &[&str]| Event::Diagnosed {
+        object: object.clone(),
+        diagnostics: messages.iter().map(|message| diagnostic(&object, message)).collect(),
+    };
+    let mut index = Index::new("node-a");
+    for (messages, want) in [(vec!["one", "two"], vec!["one", "two"]), (vec!["three"], vec!["three"]), (vec![], vec![])]
+    {
+        index.apply(diagnosed(&messages));
+        assert_eq!(index.diagnostics().map(|d| d.message.as_str()).collect::<Vec<_>>(), want);
+    }
+}
+
+fn diagnostic(object: &ObjectRef, message: &str) -> Diagnostic {
+    let (field, message) = (String::new(), message.to_owned());
+    Diagnostic { object: object.clone(), field, problem: Problem::Invalid, message, origin: None }
+}
