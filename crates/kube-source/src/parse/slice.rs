@@ -40,16 +40,13 @@ pub(super) fn parse(root: &Field<'_>, name: &SliceName, findings: &mut Findings)
         return Outcome::Absent;
     }
     let address_type = root.get("addressType");
-    let family = match address_type.text(findings) {
-        Some("IPv4") => Family::V4,
-        Some("IPv6") => Family::V6,
-        Some("FQDN") => return Outcome::Absent,
-        _ => {
-            findings.add(
-                &address_type,
-                Problem::Unreadable,
-                "neither IPv4 nor IPv6; what was served of this slice before stays",
-            );
+    let family = match [("IPv4", Family::V4), ("IPv6", Family::V6)].iter().find(|(name, _)| address_type.is_text(name))
+    {
+        Some((_, family)) => *family,
+        None if address_type.is_text("FQDN") => return Outcome::Absent,
+        None => {
+            let message = "neither IPv4 nor IPv6; what was served of this slice before stays";
+            findings.add(&address_type, Problem::Unreadable, message);
             return Outcome::Unreadable;
         }
     };
