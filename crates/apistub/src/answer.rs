@@ -272,10 +272,14 @@ fn check(resource: &Resource, object: &Value) -> Result<(), Refusal> {
     let ports = object["spec"]["ports"].as_array().filter(|_| resource.kind == "Service");
     let mut causes = Vec::new();
     for (index, port) in ports.into_iter().flatten().enumerate() {
-        let number = &port["port"];
-        if !number.as_u64().is_some_and(|number| (1..=65535).contains(&number)) {
-            let message = format!("Invalid value: {number}: must be between 1 and 65535, inclusive");
-            causes.push((format!("spec.ports[{index}].port"), message));
+        // An unset target port is the port's number, and is found wrong together with it.
+        let target = if port["targetPort"].is_null() { &port["port"] } else { &port["targetPort"] };
+        for (field, number) in [("port", &port["port"]), ("targetPort", target)] {
+            let named = field == "targetPort" && number.is_string();
+            if !named && !number.as_u64().is_some_and(|number| (1..=65535).contains(&number)) {
+                let message = format!("Invalid value: {number}: must be between 1 and 65535, inclusive");
+                causes.push((format!("spec.ports[{index}].{field}"), message));
+            }
         }
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default();

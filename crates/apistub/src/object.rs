@@ -80,7 +80,7 @@ pub(crate) fn complete_metadata(resource: &Resource, object: &mut Value, before:
     if !object["metadata"].is_object() {
         object["metadata"] = Value::Object(Map::new());
     }
-    let spec_changed = before.is_some_and(|before| before["spec"] != object["spec"]);
+    let changed = before.is_none_or(|before| is_changed(before, object));
     let metadata = &mut object["metadata"];
     if resource.namespaced && metadata["namespace"].as_str().unwrap_or_default().is_empty() {
         metadata["namespace"] = "default".into();
@@ -98,6 +98,18 @@ pub(crate) fn complete_metadata(resource: &Resource, object: &mut Value, before:
     }
     if resource.kind == "EndpointSlice" {
         let generation = kept.and_then(|kept| kept["generation"].as_u64()).unwrap_or(0);
-        metadata["generation"] = (generation + u64::from(before.is_none() || spec_changed || generation == 0)).into();
+        metadata["generation"] = (generation + u64::from(changed)).into();
     }
+}
+
+/// Whether a slice's generation moves on: with its content and its labels, not with its annotations, as recorded.
+fn is_changed(before: &Value, after: &Value) -> bool {
+    let content = |object: &Value| {
+        let mut content = object.clone();
+        content["metadata"] = content["metadata"]["labels"].take();
+        content["kind"] = Value::Null;
+        content["apiVersion"] = Value::Null;
+        content
+    };
+    content(before) != content(after)
 }
