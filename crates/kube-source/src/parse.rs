@@ -119,3 +119,99 @@ fn name(kind: Kind, document: &Value) -> Result<ObjectName, Nameless> {
 fn is_name(text: &str) -> bool {
     (1..=253).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Map, json};
+
+    /// Documents of the right fields with values of any shape.
+    fn documents() -> impl Strategy<Value = Value> {
+        let names = prop::sample::select(vec![
+            "metadata",
+            "name",
+            "namespace",
+            "labels",
+            "creationTimestamp",
+            "spec",
+            "clusterIP",
+            "clusterIPs",
+            "type",
+            "ports",
+            "port",
+            "protocol",
+            "addressType",
+            "endpoints",
+            "addresses",
+            "conditions",
+            "ready",
+            "nodeName",
+            "status",
+            "cidrs",
+            "kubernetes.io/service-name",
+        ]);
+        let texts = prop::sample::select(vec![
+            "",
+            "None",
+            "web",
+            "IPv4",
+            "IPv6",
+            "10.0.0.1",
+            "fd00::1",
+            "TCP",
+            "10.0.0.0/8",
+            "\u{0}",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            texts.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 60, 6, move |inner| {
+            let entries = prop::collection::vec((names.clone(), inner.clone()), 0..6);
+            let map = |entries: Vec<(&str, Value)>| {
+                entries.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Map<_, _>>()
+            };
+            prop_oneof![
+                prop::collection::vec(inner, 0..5).prop_map(Value::from),
+                entries.prop_map(move |e| map(e).into())
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_document_is_parsed_without_panic_and_pruning_changes_nothing(mut document in documents()) {
+            if let Some(document) = document.as_object_mut() {
+                let name = json!({"name": "x", "labels": document.get("labels").cloned().unwrap_or_default()});
+                document.insert("metadata".to_owned(), name);
+            }
+            for kind in Kind::ALL {
+                let pruned = keep(kind).read(document.to_string().as_bytes()).unwrap();
+                let whole = serde_json::from_str(&document.to_string()).unwrap();
+                prop_assert_eq!(parse(kind, &pruned), parse(kind, &whole), "{:?}", kind);
+            }
+        }
+    }
+
+    #[test]
+    fn an_object_without_a_usable_name_is_refused() {
+        for (name, want) in [
+            (
+                json!(null),
+                "a Service without a usable metadata.name: names are 1 to 253 letters, digits, dots and dashes",
+            ),
+            (
+                json!("a/b"),
+                "a Service without a usable metadata.name (\"a/b\"): names are 1 to 253 letters, digits, dots and dashes",
+            ),
+        ] {
+            let error = parse(Kind::Service, &json!({"metadata": {"name": name}})).unwrap_err();
+            assert_eq!(error.to_string(), want);
+        }
+        assert!(parse(Kind::Service, &json!({"metadata": {"name": "a".repeat(254)}})).is_err());
+    }
+}

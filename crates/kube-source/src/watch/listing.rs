@@ -150,3 +150,52 @@ fn nameless(error: &Nameless, version: String) -> Line {
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn read(document: &Value) -> Result<Line, Interruption> {
+        line(Kind::Service, document.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_line_is_read_whatever_the_order_of_its_fields() {
+        let text = br#"{"object": {"metadata": {"resourceVersion": "7", "name": "a"}, "spec": {}}, "type": "ADDED"}"#;
+        assert!(matches!(line(Kind::Service, text), Ok(Line::Put { version, .. }) if version == "7"));
+    }
+
+    #[test]
+    fn errors_and_what_is_no_event_interrupt_the_watch() {
+        let status =
+            |code: u16| json!({"type": "ERROR", "object": {"kind": "Status", "code": code, "message": "too old"}});
+        assert!(matches!(read(&status(410)), Err(Interruption::Gone(message)) if message == "too old"));
+        assert!(matches!(read(&status(500)), Err(Interruption::Refused { code: 500, .. })));
+        for document in [json!({}), json!({"type": "HELLO"}), json!([]), json!(null)] {
+            assert!(matches!(read(&document), Err(Interruption::Garbage(_))), "{document}");
+        }
+        let nameless = json!({"type": "ADDED", "object": {"metadata": {"resourceVersion": "8"}}});
+        assert!(matches!(read(&nameless), Ok(Line::Nameless { version }) if version == "8"));
+    }
+
+    #[test]
+    fn a_page_without_a_version_is_no_page() {
+        for document in [json!({}), json!({"items": []}), json!({"metadata": {"resourceVersion": "1"}}), json!([])] {
+            assert!(page(Kind::Service, document.to_string().as_bytes()).is_err(), "{document}");
+        }
+        let good = json!({"metadata": {"resourceVersion": "1", "continue": ""}, "items": [{"metadata": {}}]});
+        let page = page(Kind::Service, good.to_string().as_bytes()).unwrap();
+        assert_eq!((page.objects.len(), page.token), (0, None), "an object without a name is left out");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes: Vec<u8>, text in "[{}\\[\\]\",:a-z0-9]{0,60}") {
+            for kind in Kind::ALL {
+                let _ = (line(kind, &bytes), page(kind, &bytes), line(kind, text.as_bytes()));
+            }
+        }
+    }
+}
