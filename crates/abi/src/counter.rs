@@ -46,4 +46,12 @@ counters! {
     PassTruncated = "pass_truncated",
     /// Passed: neither IPv4 nor IPv6, or a protocol sheave does not serve.
     PassProtocol = "pass_protocol",
+    /// Passed: a first packet in a frame for another host or for many; nobody answers or translates it in our name.
+    PassNotHost = "pass_not_host",
+    /// Besides the packet's own outcome: an established flow had to stay in the LRU table, the plain one being full.
+    EventEstablishedFull = "event_established_full",
 }
+
+/// Entries of the map `counters`: room for counters to come, so that a pinned map serves the next version too.
+pub const COUNTERS_MAX: u32 = 64;
+const _: () = assert!(COUNTERS <= COUNTERS_MAX);

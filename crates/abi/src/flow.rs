@@ -1,1 +1,145 @@
-//! The flow tables of the device entrance.
+//! The flow tables of the device entrance: keys and value of `flows_v4`, `flows_v6` (hash: established flows) and
+//! `flows_v4_half`, `flows_v6_half` (LRU hash: half-open, one-way and closing ones).
+//!
+//! A flow has two entries, one per direction, and each holds what the other's key is made of. The forward entry is found by
+//! (client, VIP), the reply entry by (backend, client), as the packets carry them. The layout is frozen, with spare bytes:
+//! programs of the next version go on with the flows they find.
+use crate::NetPort;
+use core::mem::size_of;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// [`FlowKeyV4::direction`]: client to VIP.
+pub const FLOW_FORWARD: u8 = 0;
+/// [`FlowKeyV4::direction`]: backend to client.
+pub const FLOW_REPLY: u8 = 1;
+
+/// [`FlowValue::state`]: TCP, SYN seen; the handshake is not over.
+pub const FLOW_HALF_OPEN: u8 = 1;
+/// [`FlowValue::state`]: UDP, nothing came back yet.
+pub const FLOW_ONE_WAY: u8 = 2;
+/// [`FlowValue::state`]: both sides have spoken; never evicted.
+pub const FLOW_ESTABLISHED: u8 = 3;
+/// [`FlowValue::state`]: TCP, FIN seen both ways.
+pub const FLOW_CLOSING: u8 = 4;
+/// [`FlowValue::state`]: TCP, RST seen.
+pub const FLOW_RESET: u8 = 5;
+
+/// [`FlowValue::flags`] of both entries: TCP, FIN seen from the client.
+pub const FLOW_FIN_CLIENT: u8 = 1;
+/// [`FlowValue::flags`] of both entries: TCP, FIN seen from the backend.
+pub const FLOW_FIN_BACKEND: u8 = 2;
+/// [`FlowValue::flags`] of a reply entry: TCP, the SYN-ACK was seen and [`FlowValue::handshake_ack`] is valid.
+pub const FLOW_SYN_ACK: u8 = 4;
+
+/// Key of `flows_v4` and `flows_v4_half`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C, align(8))]
+pub struct FlowKeyV4 {
+    /// Source address of the packet, network order.
+    pub src: [u8; 4],
+    /// Destination address of the packet, network order.
+    pub dst: [u8; 4],
+    /// Source port of the packet, network order.
+    pub src_port: NetPort,
+    /// Destination port of the packet, network order.
+    pub dst_port: NetPort,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// [`FLOW_FORWARD`] or [`FLOW_REPLY`].
+    pub direction: u8,
+    /// Always zero.
+    pub zero: [u8; 2],
+}
+const _: () = assert!(size_of::<FlowKeyV4>() == 16);
+
+/// Key of `flows_v6` and `flows_v6_half`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C, align(8))]
+pub struct FlowKeyV6 {
+    /// Source address of the packet, network order.
+    pub src: [u8; 16],
+    /// Destination address of the packet, network order.
+    pub dst: [u8; 16],
+    /// Source port of the packet, network order.
+    pub src_port: NetPort,
+    /// Destination port of the packet, network order.
+    pub dst_port: NetPort,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// [`FLOW_FORWARD`] or [`FLOW_REPLY`].
+    pub direction: u8,
+    /// Always zero.
+    pub zero: [u8; 2],
+}
+const _: () = assert!(size_of::<FlowKeyV6>() == 40);
+
+/// Value of all flow tables: what a packet of this direction is rewritten to, and how the flow stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct FlowValue {
+    /// Time of the last packet of this direction, ns of `CLOCK_MONOTONIC`; up to [`FLOW_SEEN_GRAIN_NS`] behind.
+    pub seen_ns: u64,
+    /// [`crate::BackendId`] of the flow, host order.
+    pub backend: u32,
+    /// [`crate::ServiceId`] of the flow, host order.
+    pub service: u32,
+    /// Forward: the backend's address, the new destination. Reply: the VIP, the new source. Network order; IPv4 in the
+    /// first four bytes, the others zero.
+    pub addr: [u8; 16],
+    /// Forward: the backend's port. Reply: the VIP's port. Network order.
+    pub port: NetPort,
+    /// Forward: the source port the backend sees. Reply: the client's own port. They differ after a clash only.
+    pub client_port: NetPort,
+    /// Acknowledgement number that ends the handshake, host order; see [`FLOW_SYN_ACK`]. Reply entries only.
+    pub handshake_ack: u32,
+    /// Device the flow's first packet came in by.
+    pub ifindex: u32,
+    /// [`FLOW_HALF_OPEN`] to [`FLOW_RESET`]; the same in both entries.
+    pub state: u8,
+    /// [`FLOW_FIN_CLIENT`], [`FLOW_FIN_BACKEND`], [`FLOW_SYN_ACK`].
+    pub flags: u8,
+    /// Spare, zero.
+    pub zero: [u8; 18],
+}
+const _: () = assert!(size_of::<FlowValue>() == 64);
+
+/// `seen_ns` is written at most this often: a store per packet would bounce its cache line between processors.
+pub const FLOW_SEEN_GRAIN_NS: u64 = 1_000_000_000;
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// TCP, no handshake yet: nf_conntrack's SYN_SENT (`net/netfilter/nf_conntrack_proto_tcp.c`, `tcp_timeouts`).
+pub const FLOW_HALF_OPEN_IDLE_NS: u64 = 120 * SECOND_NS;
+/// TCP, established: kube-proxy's `conntrack.tcpEstablishedTimeout`, 24 h by default.
+pub const FLOW_ESTABLISHED_IDLE_NS: u64 = 86_400 * SECOND_NS;
+/// TCP, FIN seen one way: kube-proxy's `conntrack.tcpCloseWaitTimeout`, 1 h by default (kubernetes#32551).
+pub const FLOW_HALF_CLOSED_IDLE_NS: u64 = 3_600 * SECOND_NS;
+/// TCP, FIN seen both ways: nf_conntrack's TIME_WAIT.
+pub const FLOW_CLOSING_IDLE_NS: u64 = 120 * SECOND_NS;
+/// TCP, RST seen: nf_conntrack's CLOSE.
+pub const FLOW_RESET_IDLE_NS: u64 = 10 * SECOND_NS;
+/// UDP, nothing came back: nf_conntrack's UDP_CT_UNREPLIED (`net/netfilter/nf_conntrack_proto_udp.c`, `udp_timeouts`).
+pub const FLOW_ONE_WAY_IDLE_NS: u64 = 30 * SECOND_NS;
+/// UDP, both sides have spoken: nf_conntrack's UDP_CT_REPLIED.
+pub const FLOW_UDP_IDLE_NS: u64 = 120 * SECOND_NS;
+
+impl FlowValue {
+    /// How long the flow may be idle in both directions before its entries count as absent.
+    #[must_use]
+    pub const fn idle_max_ns(&self, protocol: u8) -> u64 {
+        match self.state {
+            FLOW_ONE_WAY => FLOW_ONE_WAY_IDLE_NS,
+            FLOW_HALF_OPEN => FLOW_HALF_OPEN_IDLE_NS,
+            FLOW_ESTABLISHED if protocol == crate::IPPROTO_UDP => FLOW_UDP_IDLE_NS,
+            FLOW_ESTABLISHED if self.flags & (FLOW_FIN_CLIENT | FLOW_FIN_BACKEND) != 0 => FLOW_HALF_CLOSED_IDLE_NS,
+            FLOW_ESTABLISHED => FLOW_ESTABLISHED_IDLE_NS,
+            FLOW_CLOSING => FLOW_CLOSING_IDLE_NS,
+            _ => FLOW_RESET_IDLE_NS,
+        }
+    }
+
+    /// True when this direction alone has been idle for too long at `now_ns`; the flow may still live by the other one.
+    #[must_use]
+    pub const fn is_idle(&self, protocol: u8, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.seen_ns) > self.idle_max_ns(protocol)
+    }
+}

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Key of `frontends_v4`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct FrontendKeyV4 {
     /// Destination address, network order.
     pub addr: [u8; 4],
@@ -23,7 +23,7 @@ const _: () = assert!(size_of::<FrontendKeyV4>() == 8);
 
 /// Key of `frontends_v6`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct FrontendKeyV6 {
     /// Destination address, network order.
     pub addr: [u8; 16],

@@ -12,12 +12,14 @@ mod backend;
 mod counter;
 mod flow;
 mod frontend;
+mod origin;
 mod service;
 
 pub use backend::{BACKEND_ABSENT, BACKEND_SERVING, BackendId, BackendV4, BackendV6};
-pub use counter::{COUNTER_NAMES, COUNTERS, Counter};
+pub use counter::{COUNTER_NAMES, COUNTERS, COUNTERS_MAX, Counter};
 pub use flow::*;
 pub use frontend::{FrontendKeyV4, FrontendKeyV6, FrontendValue};
+pub use origin::Origin;
 pub use service::{SERVICE_NAME_LEN, ServiceId, ServiceNameValue, SetWord};
 
 /// Part of the pin path: maps of another layout are never opened.

@@ -1,14 +1,24 @@
 //! The eBPF dataplane: `lower` and `image` are pure; `exec`, `read_back` and `attach` talk to the kernel.
 
 pub mod apply;
+pub mod attach;
 mod blocks;
+pub mod chunks;
+pub mod cleanup;
 pub mod contents;
+pub mod exec;
 mod ids;
 pub mod image;
 pub mod limits;
+mod link;
+pub mod load;
 pub mod lower;
+pub mod map;
 pub mod maps;
 pub mod memory;
 pub mod ops;
+pub mod pins;
+pub mod read_back;
 pub mod refused;
 mod set;
+mod sys;

@@ -1,5 +1,7 @@
 //! Tasks of the workspace, as `cargo xtask TASK`.
+mod build_ebpf;
 mod demo;
+mod ebpf_tools;
 mod preflight;
 mod process;
 mod tally;
@@ -19,10 +21,19 @@ struct Cli {
 enum Task {
     /// Run every check: preflight, format, lints, eBPF object, tests, benches, demo.
     Test(test::Args),
+    /// Make the committed kernel object from `ebpf/`, or check it.
+    BuildEbpf(build_ebpf::Args),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().task {
         Task::Test(args) => test::main(&args),
+        Task::BuildEbpf(args) => match build_ebpf::main(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }

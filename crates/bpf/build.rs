@@ -1,0 +1,24 @@
+//! Refuses to embed a kernel object that was not made from the sources beside it.
+#[path = "digest.rs"]
+mod digest;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("invariant: crates/bpf is two levels down");
+    for path in digest::SOURCES.into_iter().chain([digest::OBJECT, digest::DIGEST]) {
+        println!("cargo::rerun-if-changed={}", root.join(path).display());
+    }
+    let held = std::fs::read_to_string(root.join(digest::DIGEST)).unwrap_or_default();
+    let now = std::fs::read(root.join(digest::OBJECT)).and_then(|object| digest::digest(root, &object));
+    if now.is_ok_and(|now| now == held.trim()) {
+        return ExitCode::SUCCESS;
+    }
+    println!(
+        "cargo::error=the kernel object {} was not made from the sources in ebpf/ and crates/abi/: run `cargo xtask build-ebpf`",
+        digest::OBJECT
+    );
+    ExitCode::FAILURE
+}

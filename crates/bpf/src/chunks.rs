@@ -1,0 +1,92 @@
+//! A map of arrays that grows chunk by chunk: index `i` stands in inner array `i / LEN`, at `i % LEN`.
+//!
+//! Nothing is ever swapped: a chunk is created empty and published by one store in the outer map.
+use crate::map::Map;
+use sheave_abi::CHUNKS_MAX;
+use std::io;
+use std::path::Path;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// The outer map and the inner arrays opened so far.
+#[derive(Debug)]
+pub struct Chunks<V> {
+    outer: Map<u32, u32>,
+    inner: Vec<Option<Map<u32, V>>>,
+    len: u32,
+}
+
+impl<V: IntoBytes + FromBytes + Immutable> Chunks<V> {
+    /// Opens a pinned map of arrays with `len` entries each.
+    ///
+    /// # Errors
+    /// As bpf(2); `InvalidData` when it is a map of another shape.
+    pub fn open(path: &Path, len: u32) -> io::Result<Self> {
+        Ok(Self { outer: Map::open(path)?, inner: Vec::new(), len })
+    }
+
+    /// Writes entries; indices that lie next to each other in `keys` and share a chunk go in one batch. Chunks that are
+    /// missing are created.
+    ///
+    /// # Errors
+    /// As bpf(2); `E2BIG` beyond the last chunk.
+    pub fn put_all(&mut self, indices: &[u32], values: &[V]) -> io::Result<()> {
+        let len = self.len;
+        let mut done = 0;
+        for run in indices.chunk_by(|a, b| a / len == b / len) {
+            let Some(first) = run.first() else { continue };
+            let keys: Vec<u32> = run.iter().map(|index| index % len).collect();
+            let here = values.get(done..done + run.len()).ok_or(io::ErrorKind::InvalidInput)?;
+            self.chunk_or_new(first / len)?.put_all(&keys, here)?;
+            done += run.len();
+        }
+        Ok(())
+    }
+
+    /// All entries of a chunk, by place; `None` when there is no such chunk.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub fn chunk(&mut self, chunk: u32) -> io::Result<Option<&Map<u32, V>>> {
+        let place = usize::try_from(chunk).expect("invariant: 32 bits fit");
+        if self.inner.len() <= place {
+            self.inner.resize_with(place + 1, || None);
+        }
+        let slot = self.inner.get_mut(place).expect("invariant: resized above");
+        if slot.is_none() {
+            *slot = match self.outer.get(&chunk)? {
+                Some(id) => Some(Map::open_id(id)?),
+                None => None,
+            };
+        }
+        Ok(slot.as_ref())
+    }
+
+    /// How many entries a chunk has.
+    #[must_use]
+    pub fn chunk_len(&self) -> u32 {
+        self.len
+    }
+
+    /// All entries of the chunks there are, by index.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub fn entries(&mut self) -> io::Result<Vec<(u32, V)>> {
+        let len = self.len;
+        let mut all = Vec::new();
+        for chunk in 0..CHUNKS_MAX {
+            if let Some(map) = self.chunk(chunk)? {
+                all.extend(map.entries()?.into_iter().map(|(place, value)| (chunk * len + place, value)));
+            }
+        }
+        Ok(all)
+    }
+
+    fn chunk_or_new(&mut self, chunk: u32) -> io::Result<&Map<u32, V>> {
+        if self.chunk(chunk)?.is_none() {
+            let new: Map<u32, V> = Map::create_array(self.len)?;
+            self.outer.put(&chunk, &new.raw_fd())?;
+        }
+        self.chunk(chunk)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}

@@ -1,0 +1,346 @@
+//! Brings programs and maps into the kernel: maps that are pinned are taken over, with all they hold; others are created.
+use crate::limits::Limits;
+use crate::map::Shape;
+use crate::pins::Pins;
+use aya::programs::{CgroupSockAddr, Program, ProgramError, ProgramType, SchedClassifier};
+use aya::sys::{BpfHelper, is_helper_supported};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfLoader};
+use sheave_abi::{
+    FlowKeyV4, FlowKeyV6, FlowValue, FrontendKeyV4, FrontendKeyV6, FrontendValue, Origin, ServiceNameValue,
+};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+/// The kernel programs, made from `ebpf/` by `cargo xtask build-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../object/sheave.o");
+
+/// The maps that are pinned: name, `enum bpf_map_type`, bytes of key and value, what sizes them.
+const PINNED: [(&str, u32, usize, usize, Size); 13] = [
+    ("frontends_v4", HASH, size_of::<FrontendKeyV4>(), size_of::<FrontendValue>(), Size::Frontends),
+    ("frontends_v6", HASH, size_of::<FrontendKeyV6>(), size_of::<FrontendValue>(), Size::Frontends),
+    ("names", HASH, 4, size_of::<ServiceNameValue>(), Size::Services),
+    ("services", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
+    ("slots", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
+    ("backends_v4", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
+    ("backends_v6", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
+    ("flows_v4", HASH, size_of::<FlowKeyV4>(), size_of::<FlowValue>(), Size::Flows),
+    ("flows_v6", HASH, size_of::<FlowKeyV6>(), size_of::<FlowValue>(), Size::Flows),
+    ("flows_v4_half", LRU_HASH, size_of::<FlowKeyV4>(), size_of::<FlowValue>(), Size::HalfFlows),
+    ("flows_v6_half", LRU_HASH, size_of::<FlowKeyV6>(), size_of::<FlowValue>(), Size::HalfFlows),
+    ("origins", SK_STORAGE, 4, size_of::<Origin>(), Size::Fixed),
+    ("counters", PERCPU_ARRAY, 4, 8, Size::Fixed),
+];
+/// `enum bpf_map_type`.
+const HASH: u32 = 1;
+const PERCPU_ARRAY: u32 = 6;
+const LRU_HASH: u32 = 9;
+const ARRAY_OF_MAPS: u32 = 12;
+const SK_STORAGE: u32 = 24;
+
+/// Fewest entries of an LRU map: below, the kernel's batches per processor evict what is in use (`bpf_lru_list.c`).
+const HALF_FLOWS_MIN: u32 = 1 << 12;
+/// The share of the flow tables that the LRU maps have: unlike the others they take their memory at once.
+const HALF_FLOWS_SHARE: u32 = 8;
+
+/// What sizes a map.
+#[derive(Clone, Copy)]
+enum Size {
+    /// The object; arrays grow by chunks instead.
+    Fixed,
+    Frontends,
+    Services,
+    Flows,
+    HalfFlows,
+}
+
+/// Which sockets are translated at connect().
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SocketLb {
+    /// All sockets below the cgroup.
+    #[default]
+    All,
+    /// Those in the network namespace that loads the programs.
+    Host,
+    /// None.
+    Off,
+}
+
+/// What to load, and how.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    pins: Pins,
+    limits: Limits,
+    flows_max: u32,
+    socket_lb: SocketLb,
+}
+
+/// The programs, loaded; nothing is attached yet. Dropping it unloads what is not attached by then.
+#[derive(Debug)]
+pub struct Programs {
+    ebpf: Ebpf,
+    links_dir: PathBuf,
+    has_tcx: bool,
+}
+
+/// Programs or maps could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// No place to pin.
+    #[error("cannot use {path} for pinned maps: {source}; mount a BPF file system: mount -t bpf bpf {mount}", mount = mount_of(path).display())]
+    Pins {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A pinned map is not what this version works with.
+    #[error(
+        "the pinned map {path} is not of this version's layout ({found:?}); run `sheave cleanup`, then start again"
+    )]
+    Layout {
+        /// The pin.
+        path: PathBuf,
+        /// What was found.
+        found: Shape,
+    },
+    /// A pinned map is smaller than what is configured now.
+    #[error(
+        "the pinned map {path} has room for {found} entries, {wanted} are configured: lower `maps.{knob}`, or run `sheave cleanup` and start again"
+    )]
+    TooSmall {
+        /// The pin.
+        path: PathBuf,
+        /// Its room.
+        found: u32,
+        /// What the configuration wants.
+        wanted: u32,
+        /// The setting.
+        knob: &'static str,
+    },
+    /// A map cannot be opened.
+    #[error("cannot open map {map} at {path}: {source}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// The pin.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel refused the object or a map.
+    #[error("the kernel refused the maps: {0}")]
+    Object(#[from] aya::EbpfError),
+    /// The kernel refused a program.
+    #[error("the kernel refused program {program}: {source}")]
+    Program {
+        /// The program.
+        program: String,
+        /// Why, with the verifier's log.
+        source: ProgramError,
+    },
+    /// The network namespace does not say which one it is.
+    #[error("cannot tell this network namespace from others: {0}; set `socketLb` to all or off")]
+    Netns(io::Error),
+}
+
+impl Loader {
+    /// `bpffs` is a mounted BPF file system, `flows_max` the most entries of each table of established flows (two per flow).
+    #[must_use]
+    pub fn new(bpffs: &Path, limits: Limits, flows_max: u32, socket_lb: SocketLb) -> Self {
+        Self { pins: Pins::new(bpffs), limits, flows_max, socket_lb }
+    }
+
+    /// Loads programs and maps, and pins the maps. What is pinned already keeps what it holds.
+    ///
+    /// # Errors
+    /// Names what failed and what to do; what was created until then stays pinned and is taken over next time.
+    pub fn load(&self) -> Result<Programs, LoadError> {
+        let maps = self.pins.maps();
+        self.make_directories()?;
+        let globals = Globals::new(self.socket_lb)?;
+        let mut loader = EbpfLoader::new();
+        globals.set(&mut loader);
+        for (map, map_type, key_size, value_size, sized) in PINNED {
+            let path = maps.join(map);
+            self.check(map, &path, (map_type, key_size, value_size), sized)?;
+            if let Some((entries, _)) = self.entries(sized) {
+                loader.map_max_entries(map, entries);
+            }
+            loader.map_pin_path(map, path);
+        }
+        let ebpf = load_programs(&mut loader)?;
+        Ok(Programs { ebpf, links_dir: self.pins.links(), has_tcx: has_tcx() })
+    }
+
+    fn make_directories(&self) -> Result<(), LoadError> {
+        for path in [self.pins.maps(), self.pins.links()] {
+            let failed = |source| LoadError::Pins { path: path.clone(), source };
+            std::fs::create_dir_all(&path).map_err(failed)?;
+            if !is_bpffs(&path).map_err(failed)? {
+                return Err(failed(io::Error::other("this is no BPF file system")));
+            }
+        }
+        Ok(())
+    }
+
+    /// A map that is taken over must be what a new one would be.
+    fn check(&self, map: &'static str, path: &Path, shape: (u32, usize, usize), sized: Size) -> Result<(), LoadError> {
+        let found = match Shape::of_pin(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(LoadError::Map { map, path: path.to_owned(), source }),
+            Ok(found) => found,
+        };
+        if (found.map_type, found.key_size as usize, found.value_size as usize) != shape {
+            return Err(LoadError::Layout { path: path.to_owned(), found });
+        }
+        match self.entries(sized) {
+            Some((wanted, knob)) if found.max_entries < wanted => {
+                Err(LoadError::TooSmall { path: path.to_owned(), found: found.max_entries, wanted, knob })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Entries of a map, and the setting behind them.
+    fn entries(&self, sized: Size) -> Option<(u32, &'static str)> {
+        match sized {
+            Size::Fixed => None,
+            Size::Frontends => Some((self.limits.frontends_max, "frontends_max")),
+            Size::Services => Some((self.limits.services_max, "services_max")),
+            Size::Flows => Some((self.flows_max, "flows_max")),
+            Size::HalfFlows => Some(((self.flows_max / HALF_FLOWS_SHARE).max(HALF_FLOWS_MIN), "flows_max")),
+        }
+    }
+}
+
+/// Loads the programs with maps that are gone when this returns: whether this kernel takes them.
+///
+/// # Errors
+/// As [`Loader::load`].
+pub fn try_load() -> Result<(), LoadError> {
+    let globals = Globals::new(SocketLb::All)?;
+    let mut loader = EbpfLoader::new();
+    globals.set(&mut loader);
+    load_programs(&mut loader).map(drop)
+}
+
+/// What the programs are told at load time: read-only to them, so that the verifier drops what they do not need.
+struct Globals {
+    socket_lb: u32,
+    host_netns: u64,
+    has_set_retval: u32,
+}
+
+impl Globals {
+    fn new(socket_lb: SocketLb) -> Result<Self, LoadError> {
+        let (socket_lb, host_netns) = match socket_lb {
+            SocketLb::Off => (0, 0),
+            SocketLb::Host => (1, netns_cookie().map_err(LoadError::Netns)?),
+            SocketLb::All => (2, 0),
+        };
+        // A probe that cannot tell counts as no: the socket entrance then declines, which is always safe.
+        let probe = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval);
+        Ok(Self { socket_lb, host_netns, has_set_retval: u32::from(probe.unwrap_or(false)) })
+    }
+
+    fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
+        loader.override_global("SOCKET_LB", &self.socket_lb, true);
+        loader.override_global("HOST_NETNS", &self.host_netns, true);
+        loader.override_global("HAS_SET_RETVAL", &self.has_set_retval, true);
+    }
+}
+
+fn load_programs(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, LoadError> {
+    let mut ebpf = loader.load(OBJECT)?;
+    for (name, program) in ebpf.programs_mut() {
+        let loaded = match program {
+            Program::CgroupSockAddr(program) => program.load(),
+            Program::SchedClassifier(program) => program.load(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        };
+        loaded.map_err(|source| LoadError::Program { program: name.to_owned(), source })?;
+    }
+    Ok(ebpf)
+}
+
+impl Programs {
+    /// Where the links are pinned.
+    #[must_use]
+    pub fn links_dir(&self) -> &Path {
+        &self.links_dir
+    }
+
+    /// True where programs are attached to devices by tcx links (6.6), false where clsact is the way.
+    #[must_use]
+    pub fn has_tcx(&self) -> bool {
+        self.has_tcx
+    }
+
+    /// A program of the socket entrance: `connect4`, `connect6`, `getpeername4`, `getpeername6`.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn socket_fd(&self, name: &str) -> Result<BorrowedFd<'_>, ProgramError> {
+        let program: &CgroupSockAddr = self.program(name)?.try_into()?;
+        Ok(program.fd()?.as_fd())
+    }
+
+    /// A program of the device entrance: `ingress`, `egress`.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn device_fd(&self, name: &str) -> Result<BorrowedFd<'_>, ProgramError> {
+        let program: &SchedClassifier = self.program(name)?.try_into()?;
+        Ok(program.fd()?.as_fd())
+    }
+
+    /// A program of the device entrance, to attach it by clsact.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn classifier(&mut self, name: &str) -> Result<&mut SchedClassifier, ProgramError> {
+        self.ebpf.program_mut(name).ok_or(ProgramError::UnexpectedProgramType)?.try_into()
+    }
+
+    fn program(&self, name: &str) -> Result<&Program, ProgramError> {
+        self.ebpf.program(name).ok_or(ProgramError::UnexpectedProgramType)
+    }
+}
+
+fn has_tcx() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+}
+
+fn is_bpffs(path: &Path) -> io::Result<bool> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut stat = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: `path` is a C string, `stat` has room for the answer.
+    if unsafe { libc::statfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed above, and filled by the kernel.
+    Ok(unsafe { stat.assume_init() }.f_type == libc::BPF_FS_MAGIC)
+}
+
+/// The cookie of the calling thread's network namespace (`SO_NETNS_COOKIE`, 5.14).
+fn netns_cookie() -> io::Result<u64> {
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    let mut cookie = 0_u64;
+    let mut len = libc::socklen_t::try_from(size_of::<u64>()).expect("invariant: 8 fits");
+    let value = std::ptr::from_mut(&mut cookie).cast();
+    // SAFETY: `value` points at `len` bytes.
+    match unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, value, &raw mut len) } {
+        0 => Ok(cookie),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The BPF file system below which a pin directory lies, as far as the path tells.
+fn mount_of(path: &Path) -> &Path {
+    path.ancestors().nth(3).unwrap_or(path)
+}

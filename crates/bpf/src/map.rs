@@ -1,0 +1,337 @@
+//! One map of the kernel, by file descriptor: typed reads and writes, single and in batches.
+use crate::sys::{bpf, bpf_mut};
+use std::ffi::CString;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+const BPF_MAP_CREATE: u32 = 0;
+const BPF_MAP_LOOKUP_ELEM: u32 = 1;
+const BPF_MAP_UPDATE_ELEM: u32 = 2;
+const BPF_MAP_DELETE_ELEM: u32 = 3;
+const BPF_MAP_GET_NEXT_KEY: u32 = 4;
+const BPF_OBJ_GET: u32 = 7;
+const BPF_MAP_GET_FD_BY_ID: u32 = 14;
+const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
+const BPF_MAP_LOOKUP_BATCH: u32 = 24;
+const BPF_MAP_UPDATE_BATCH: u32 = 26;
+
+/// Entries read by one system call; more than the entries of any bucket of a hash, which the kernel hands out whole.
+const BATCH: usize = 4096;
+/// Bytes of a batch's token: the longest key is 40 bytes.
+const TOKEN_LEN: usize = 64;
+
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
+/// The kernel's own errno "operation not supported" (`include/linux/errno.h`).
+const ENOTSUPP: i32 = 524;
+
+/// A map whose keys are `K` and values `V`; no per-CPU map, whose values are larger than they say.
+#[derive(Debug)]
+pub struct Map<K, V> {
+    fd: OwnedFd,
+    types: PhantomData<fn(K) -> V>,
+}
+
+/// Shape of a map, as the kernel reports it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// `enum bpf_map_type`.
+    pub map_type: u32,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Most entries.
+    pub max_entries: u32,
+}
+
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct Element {
+    map: u32,
+    zero: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[derive(IntoBytes, FromBytes)]
+#[repr(C)]
+struct Batch {
+    from: u64,
+    to: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct Create {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+    inner_map: u32,
+    numa_node: u32,
+    name: [u8; 16],
+}
+
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct ObjectPath {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct ById {
+    id: u32,
+    next: u32,
+    flags: u32,
+}
+
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct InfoByFd {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+/// The head of the kernel's `struct bpf_map_info`.
+#[derive(IntoBytes, FromBytes)]
+#[repr(C)]
+struct Info {
+    map_type: u32,
+    id: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+}
+
+impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable> Map<K, V> {
+    /// Opens a pinned map.
+    ///
+    /// # Errors
+    /// As bpf(2); `InvalidData` when its keys or values are of another size.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::from_fd(open_pin(path)?)
+    }
+
+    /// Opens a map by its id, as map-in-map lookups return it.
+    pub(crate) fn open_id(id: u32) -> io::Result<Self> {
+        Self::from_fd(owned(bpf(BPF_MAP_GET_FD_BY_ID, &ById { id, next: 0, flags: 0 })?))
+    }
+
+    /// Creates an array that may stand in a map of arrays with a template of the same shape.
+    pub(crate) fn create_array(max_entries: u32) -> io::Result<Self> {
+        let attr = Create {
+            map_type: BPF_MAP_TYPE_ARRAY,
+            key_size: size_u32::<K>(),
+            value_size: size_u32::<V>(),
+            max_entries,
+            flags: 0,
+            inner_map: 0,
+            numa_node: 0,
+            name: *b"sheave_chunk\0\0\0\0",
+        };
+        Self::from_fd(owned(bpf(BPF_MAP_CREATE, &attr)?))
+    }
+
+    fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        let shape = Shape::of(&fd)?;
+        if shape.key_size != size_u32::<K>() || shape.value_size != size_u32::<V>() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(Self { fd, types: PhantomData })
+    }
+
+    /// The value of a key, if there is one. A map of maps gives the id of the inner map.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub fn get(&self, key: &K) -> io::Result<Option<V>> {
+        let mut value = V::new_zeroed();
+        let attr = self.element(key, std::ptr::from_mut(&mut value) as u64);
+        found(bpf(BPF_MAP_LOOKUP_ELEM, &attr)).map(|found| found.map(|_| value))
+    }
+
+    /// Writes an entry. A map of maps takes the file descriptor of the inner map.
+    ///
+    /// # Errors
+    /// As bpf(2); `E2BIG` when the map is full.
+    pub fn put(&self, key: &K, value: &V) -> io::Result<()> {
+        bpf(BPF_MAP_UPDATE_ELEM, &self.element(key, std::ptr::from_ref(value) as u64)).map(drop)
+    }
+
+    /// Removes an entry.
+    ///
+    /// # Errors
+    /// As bpf(2); `ENOENT` when there is none.
+    pub fn delete(&self, key: &K) -> io::Result<()> {
+        bpf(BPF_MAP_DELETE_ELEM, &self.element(key, 0)).map(drop)
+    }
+
+    /// Writes entries with one system call where the kernel can (5.6), else one by one. After an error any of them may have
+    /// been written.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    ///
+    /// # Panics
+    /// When there are not as many keys as values.
+    pub fn put_all(&self, keys: &[K], values: &[V]) -> io::Result<()> {
+        assert_eq!(keys.len(), values.len(), "invariant: one value for each key");
+        if let ([key], [value]) = (keys, values) {
+            return self.put(key, value);
+        }
+        let mut attr = Batch {
+            from: 0,
+            to: 0,
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count: u32::try_from(keys.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+            map: self.raw_fd(),
+            element_flags: 0,
+            flags: 0,
+        };
+        match bpf_mut(BPF_MAP_UPDATE_BATCH, &mut attr) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | ENOTSUPP)) => {
+                keys.iter().zip(values).try_for_each(|(key, value)| self.put(key, value))
+            }
+            result => result.map(drop),
+        }
+    }
+
+    /// The key after `key`, or the first one; `None` at the end. A key that is gone starts again from the first.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub fn next_key(&self, key: Option<&K>) -> io::Result<Option<K>> {
+        let mut next = K::new_zeroed();
+        let attr = Element {
+            map: self.raw_fd(),
+            zero: 0,
+            key: key.map_or(0, |key| std::ptr::from_ref(key) as u64),
+            value: std::ptr::from_mut(&mut next) as u64,
+            flags: 0,
+        };
+        found(bpf(BPF_MAP_GET_NEXT_KEY, &attr)).map(|found| found.map(|_| next))
+    }
+
+    /// All entries, in no order. For maps that only this process writes: a key removed meanwhile starts the walk anew.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub fn entries(&self) -> io::Result<Vec<(K, V)>> {
+        match self.entries_in_batches() {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | ENOTSUPP)) => self.entries_one_by_one(),
+            result => result,
+        }
+    }
+
+    fn entries_one_by_one(&self) -> io::Result<Vec<(K, V)>> {
+        let mut entries = Vec::new();
+        let mut key = self.next_key(None)?;
+        while let Some(here) = key {
+            key = self.next_key(Some(&here))?;
+            if let Some(value) = self.get(&here)? {
+                entries.push((here, value));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// BPF_MAP_LOOKUP_BATCH (5.6). Its token is a key for an array and a bucket's number for a hash: both fit in `token`.
+    fn entries_in_batches(&self) -> io::Result<Vec<(K, V)>> {
+        let mut entries = Vec::new();
+        let mut token = [0_u64; TOKEN_LEN / 8];
+        let mut begun = false;
+        loop {
+            let mut keys: Vec<K> = (0..BATCH).map(|_| K::new_zeroed()).collect();
+            let mut values: Vec<V> = (0..BATCH).map(|_| V::new_zeroed()).collect();
+            let at = token.as_mut_ptr() as u64;
+            let mut attr = Batch {
+                from: if begun { at } else { 0 },
+                to: at,
+                keys: keys.as_mut_ptr() as u64,
+                values: values.as_mut_ptr() as u64,
+                count: u32::try_from(BATCH).expect("invariant: a small constant"),
+                map: self.raw_fd(),
+                element_flags: 0,
+                flags: 0,
+            };
+            // ENOENT: these were the last ones.
+            let more = found(bpf_mut(BPF_MAP_LOOKUP_BATCH, &mut attr))?.is_some();
+            let count = usize::try_from(attr.count).expect("invariant: 32 bits fit");
+            entries.extend(keys.into_iter().zip(values).take(count));
+            if !more {
+                return Ok(entries);
+            }
+            begun = true;
+        }
+    }
+
+    pub(crate) fn raw_fd(&self) -> u32 {
+        raw(&self.fd)
+    }
+
+    fn element(&self, key: &K, value: u64) -> Element {
+        Element { map: self.raw_fd(), zero: 0, key: std::ptr::from_ref(key) as u64, value, flags: 0 }
+    }
+}
+
+impl Shape {
+    /// The shape of a pinned map.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub fn of_pin(path: &Path) -> io::Result<Self> {
+        Self::of(&open_pin(path)?)
+    }
+
+    fn of(fd: &OwnedFd) -> io::Result<Self> {
+        let mut info = Info::new_zeroed();
+        let attr = InfoByFd { fd: raw(fd), len: size_u32::<Info>(), info: std::ptr::from_mut(&mut info) as u64 };
+        bpf(BPF_OBJ_GET_INFO_BY_FD, &attr)?;
+        let Info { map_type, key_size, value_size, max_entries, .. } = info;
+        Ok(Self { map_type, key_size, value_size, max_entries })
+    }
+}
+
+/// Opens whatever map is pinned there.
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    bpf(BPF_OBJ_GET, &ObjectPath { path: path.as_ptr() as u64, fd: 0, flags: 0 }).map(owned)
+}
+
+fn owned(fd: i32) -> OwnedFd {
+    // SAFETY: bpf(2) returned this descriptor to us a moment ago and nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn raw(fd: &OwnedFd) -> u32 {
+    u32::try_from(fd.as_raw_fd()).expect("invariant: an open descriptor is not negative")
+}
+
+fn size_u32<T>() -> u32 {
+    u32::try_from(size_of::<T>()).expect("invariant: layouts are small")
+}
+
+fn found(result: io::Result<i32>) -> io::Result<Option<i32>> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        result => result.map(Some),
+    }
+}

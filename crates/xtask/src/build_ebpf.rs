@@ -1,0 +1,127 @@
+//! `cargo xtask build-ebpf`: makes the committed kernel object from `ebpf/`, byte for byte the same on every machine.
+use crate::ebpf_tools::{self, TOOLCHAIN, Tools};
+use crate::process::{run, workspace_root};
+use anyhow::{Context, Result, bail};
+use object::build::elf::{Builder, SectionData};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[path = "../../bpf/digest.rs"]
+mod digest;
+
+const TARGET: &str = "bpfel-unknown-none";
+
+/// Arguments of `build-ebpf`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Build anew in an empty directory and compare with the committed object instead of replacing it.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Builds the object, or checks it.
+///
+/// # Errors
+/// What is missing and what brings it; a failed build; with `--check`, an object that differs.
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let root = workspace_root();
+    let tools = ebpf_tools::bring()?;
+    let target = ebpf_tools::target_directory().join("ebpf");
+    if !args.check {
+        let object = build(&root, &tools, &target)?;
+        fs::create_dir_all(root.join(digest::OBJECT).parent().context("invariant: the object is in a directory")?)?;
+        fs::write(root.join(digest::OBJECT), &object)?;
+        fs::write(root.join(digest::DIGEST), digest::digest(&root, &object)? + "\n")?;
+        println!("{}: {} bytes", digest::OBJECT, object.len());
+        return Ok(());
+    }
+    let fresh = target.join(format!("check-{}", std::process::id()));
+    let built = build(&root, &tools, &fresh);
+    let removed = fs::remove_dir_all(&fresh);
+    let built = built?;
+    removed.with_context(|| format!("cannot remove {}", fresh.display()))?;
+    compare(&root, &built)
+}
+
+fn compare(root: &Path, built: &[u8]) -> Result<()> {
+    let committed = fs::read(root.join(digest::OBJECT)).with_context(|| format!("cannot read {}", digest::OBJECT))?;
+    if committed != built {
+        let at = committed.iter().zip(built).position(|(a, b)| a != b).unwrap_or(committed.len().min(built.len()));
+        bail!(
+            "{} differs from what its sources make, first at byte {at} ({} and {} bytes): run `cargo xtask build-ebpf`, commit",
+            digest::OBJECT,
+            committed.len(),
+            built.len()
+        );
+    }
+    let held =
+        fs::read_to_string(root.join(digest::DIGEST)).with_context(|| format!("cannot read {}", digest::DIGEST))?;
+    if held.trim() != digest::digest(root, built)? {
+        bail!("{} is not the digest of the sources: run `cargo xtask build-ebpf`, commit", digest::DIGEST);
+    }
+    println!("{} is what its sources make, byte for byte", digest::OBJECT);
+    Ok(())
+}
+
+/// The stripped object.
+fn build(root: &Path, tools: &Tools, target: &Path) -> Result<Vec<u8>> {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .arg(format!("+{TOOLCHAIN}"))
+        .args(["build", "--locked", "--release", "--target", TARGET, "-Zbuild-std=core"])
+        .current_dir(root.join("ebpf"))
+        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(root, tools)?.join("\x1f"))
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &tools.linker)
+        // The standard library's sources: cargo's own tests have this way of saying where they are, rustup has no other.
+        .env("__CARGO_TESTS_ONLY_SRC_ROOT", tools.library())
+        // -Zbuild-std on the stable compiler; for this child only.
+        .env("RUSTC_BOOTSTRAP", "1")
+        // Set by the cargo that runs this task; they would override the toolchain chosen above.
+        .env_remove("RUSTC")
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env_remove("RUSTFLAGS");
+    run(cargo)?;
+    let object = target.join(TARGET).join("release/sheave");
+    let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
+    strip(&bytes)
+}
+
+/// No path of this machine may end up in the object.
+fn rust_flags(root: &Path, tools: &Tools) -> Result<Vec<String>> {
+    let mut flags: Vec<String> =
+        ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Cpanic=abort"].into_iter().map(str::to_owned).collect();
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).context("no home directory")?;
+    let registry = home.join("registry/src");
+    let mut remap = |from: &Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+    remap(&registry, "/registry");
+    if let Ok(indices) = fs::read_dir(&registry) {
+        // Each registry has a directory of its own, named after its address.
+        indices.flatten().for_each(|index| remap(&index.path(), "/registry"));
+    }
+    remap(&tools.library(), "/rust");
+    remap(root, "/sheave");
+    Ok(flags)
+}
+
+/// Without debug sections: they are four fifths of the object, and only BTF was made from them.
+fn strip(object: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = Builder::read(object).context("the linker wrote no ELF file")?;
+    for section in &mut builder.sections {
+        let name = section.name.to_string();
+        if name.starts_with(".debug") || name.starts_with(".rel.debug") {
+            section.delete = true;
+        }
+    }
+    // LLVM keeps the names of sections and symbols in one table; the writer wants two.
+    let names = builder.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    builder.delete_orphans();
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(stripped)
+}

@@ -1,0 +1,187 @@
+//! IPv4 and IPv6 as parameters of one logic: layouts and maps come in pairs, functions do not.
+use crate::ip::Located;
+use crate::sys::{Packet, maps};
+use sheave_abi::{BackendV4, BackendV6, Counter, FlowKeyV4, FlowKeyV6, FrontendKeyV4, FrontendKeyV6, NetPort};
+use zerocopy::{FromZeros, Immutable, IntoBytes, transmute};
+
+/// A backend as programs use it.
+pub struct Backend<A> {
+    pub addr: A,
+    pub port: NetPort,
+    pub service: u32,
+    pub state: u8,
+}
+
+/// Third word of a v4-mapped address (RFC 4291 §2.5.5.2).
+pub const MAPPED: u32 = 0xffff_u32.to_be();
+
+/// One of the two address families.
+pub trait Family: 'static {
+    /// An address as it stands on the wire, in words: the kernel's processor copies no byte strings.
+    type Addr: Copy + PartialEq + FromZeros + IntoBytes + Immutable;
+    type FrontendKey: 'static;
+    type FlowKey: Copy + FromZeros + 'static;
+
+    const IS_IPV6: bool;
+    /// Bytes of the IP header without options.
+    const HEADER_LEN: u32;
+    /// Offsets within the IP header.
+    const SRC: u32;
+    const DST: u32;
+    /// Offset of the header checksum, where there is one.
+    const HEADER_CHECKSUM: Option<u32>;
+
+    fn frontends() -> &'static maps::Frontends<Self::FrontendKey>;
+    fn established() -> &'static maps::Established<Self::FlowKey>;
+    fn half() -> &'static maps::Half<Self::FlowKey>;
+    fn backend(id: u32) -> Option<Backend<Self::Addr>>;
+
+    fn frontend_key(addr: Self::Addr, port: NetPort, protocol: u8) -> Self::FrontendKey;
+    fn flow_key(tuple: &Tuple<Self::Addr>, direction: u8) -> Self::FlowKey;
+    fn tuple(key: &Self::FlowKey) -> Tuple<Self::Addr>;
+    fn protocol(key: &Self::FlowKey) -> u8 {
+        Self::tuple(key).protocol
+    }
+
+    /// To and from the common form in flow values: four words, IPv4 in the first.
+    fn to_wide(addr: Self::Addr) -> [u32; 4];
+    fn from_wide(wide: [u32; 4]) -> Self::Addr;
+    /// To the common form of sockets: IPv4 as v4-mapped.
+    fn to_mapped(addr: Self::Addr) -> [u32; 4];
+
+    /// Finds the transport header behind the IP header.
+    fn locate(packet: Packet) -> Result<Located<Self::Addr>, Counter>;
+}
+
+/// Addresses, ports and protocol of a packet.
+#[derive(Clone, Copy)]
+pub struct Tuple<A> {
+    pub src: A,
+    pub dst: A,
+    pub src_port: NetPort,
+    pub dst_port: NetPort,
+    pub protocol: u8,
+}
+
+pub enum V4 {}
+pub enum V6 {}
+
+impl Family for V4 {
+    type Addr = u32;
+    type FrontendKey = FrontendKeyV4;
+    type FlowKey = FlowKeyV4;
+
+    const IS_IPV6: bool = false;
+    const HEADER_LEN: u32 = 20;
+    const SRC: u32 = 12;
+    const DST: u32 = 16;
+    const HEADER_CHECKSUM: Option<u32> = Some(10);
+
+    #[inline(always)]
+    fn frontends() -> &'static maps::Frontends<FrontendKeyV4> {
+        &maps::FRONTENDS_V4
+    }
+    #[inline(always)]
+    fn established() -> &'static maps::Established<FlowKeyV4> {
+        &maps::FLOWS_V4
+    }
+    #[inline(always)]
+    fn half() -> &'static maps::Half<FlowKeyV4> {
+        &maps::FLOWS_V4_HALF
+    }
+    #[inline(always)]
+    fn backend(id: u32) -> Option<Backend<u32>> {
+        let BackendV4 { addr, service, port, state, .. } = maps::backend(&maps::BACKENDS_V4, id)?;
+        Some(Backend { addr: transmute!(addr), port, service, state })
+    }
+    #[inline(always)]
+    fn frontend_key(addr: u32, port: NetPort, protocol: u8) -> FrontendKeyV4 {
+        FrontendKeyV4 { addr: transmute!(addr), port, protocol, zero: 0 }
+    }
+    #[inline(always)]
+    fn flow_key(tuple: &Tuple<u32>, direction: u8) -> FlowKeyV4 {
+        let Tuple { src, dst, src_port, dst_port, protocol } = *tuple;
+        FlowKeyV4 { src: transmute!(src), dst: transmute!(dst), src_port, dst_port, protocol, direction, zero: [0; 2] }
+    }
+    #[inline(always)]
+    fn tuple(key: &FlowKeyV4) -> Tuple<u32> {
+        let FlowKeyV4 { src, dst, src_port, dst_port, protocol, .. } = *key;
+        Tuple { src: transmute!(src), dst: transmute!(dst), src_port, dst_port, protocol }
+    }
+    #[inline(always)]
+    fn to_wide(addr: u32) -> [u32; 4] {
+        [addr, 0, 0, 0]
+    }
+    #[inline(always)]
+    fn from_wide([addr, ..]: [u32; 4]) -> u32 {
+        addr
+    }
+    #[inline(always)]
+    fn to_mapped(addr: u32) -> [u32; 4] {
+        [0, 0, MAPPED, addr]
+    }
+    #[inline(always)]
+    fn locate(packet: Packet) -> Result<Located<u32>, Counter> {
+        crate::ip::locate_v4(packet)
+    }
+}
+
+impl Family for V6 {
+    type Addr = [u32; 4];
+    type FrontendKey = FrontendKeyV6;
+    type FlowKey = FlowKeyV6;
+
+    const IS_IPV6: bool = true;
+    const HEADER_LEN: u32 = 40;
+    const SRC: u32 = 8;
+    const DST: u32 = 24;
+    const HEADER_CHECKSUM: Option<u32> = None;
+
+    #[inline(always)]
+    fn frontends() -> &'static maps::Frontends<FrontendKeyV6> {
+        &maps::FRONTENDS_V6
+    }
+    #[inline(always)]
+    fn established() -> &'static maps::Established<FlowKeyV6> {
+        &maps::FLOWS_V6
+    }
+    #[inline(always)]
+    fn half() -> &'static maps::Half<FlowKeyV6> {
+        &maps::FLOWS_V6_HALF
+    }
+    #[inline(always)]
+    fn backend(id: u32) -> Option<Backend<[u32; 4]>> {
+        let BackendV6 { addr, service, port, state, .. } = maps::backend(&maps::BACKENDS_V6, id)?;
+        Some(Backend { addr: transmute!(addr), port, service, state })
+    }
+    #[inline(always)]
+    fn frontend_key(addr: [u32; 4], port: NetPort, protocol: u8) -> FrontendKeyV6 {
+        FrontendKeyV6 { addr: transmute!(addr), port, protocol, zero: 0 }
+    }
+    #[inline(always)]
+    fn flow_key(tuple: &Tuple<[u32; 4]>, direction: u8) -> FlowKeyV6 {
+        let Tuple { src, dst, src_port, dst_port, protocol } = *tuple;
+        FlowKeyV6 { src: transmute!(src), dst: transmute!(dst), src_port, dst_port, protocol, direction, zero: [0; 2] }
+    }
+    #[inline(always)]
+    fn tuple(key: &FlowKeyV6) -> Tuple<[u32; 4]> {
+        let FlowKeyV6 { src, dst, src_port, dst_port, protocol, .. } = *key;
+        Tuple { src: transmute!(src), dst: transmute!(dst), src_port, dst_port, protocol }
+    }
+    #[inline(always)]
+    fn to_wide(addr: [u32; 4]) -> [u32; 4] {
+        addr
+    }
+    #[inline(always)]
+    fn from_wide(wide: [u32; 4]) -> [u32; 4] {
+        wide
+    }
+    #[inline(always)]
+    fn to_mapped(addr: [u32; 4]) -> [u32; 4] {
+        addr
+    }
+    #[inline(always)]
+    fn locate(packet: Packet) -> Result<Located<[u32; 4]>, Counter> {
+        crate::ip::locate_v6(packet)
+    }
+}

@@ -1,0 +1,133 @@
+//! From the Ethernet header to the transport header: IPv4 with options, IPv6 with extension headers, within fixed bounds.
+use crate::sys::Packet;
+use sheave_abi::{Counter, IPPROTO_TCP, IPPROTO_UDP};
+use zerocopy::{FromBytes, Immutable, IntoBytes, transmute};
+
+/// Where the IP header starts.
+pub const L3: u32 = 14;
+/// EtherTypes.
+pub const IPV4: u16 = 0x0800;
+pub const IPV6: u16 = 0x86dd;
+
+/// More extension headers than this and the packet is passed (RFC 8504 §5.3 lets a node set such a limit).
+const EXTENSIONS_MAX: u32 = 6;
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct EthernetHeader {
+    pub dst: [u8; 6],
+    pub src: [u8; 6],
+    pub ether_type: [u8; 2],
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[repr(C, align(4))]
+pub struct Ipv4Header {
+    pub version_ihl: u8,
+    pub tos: u8,
+    pub total_len: [u8; 2],
+    pub id: [u8; 2],
+    pub fragment: [u8; 2],
+    pub ttl: u8,
+    pub protocol: u8,
+    pub checksum: [u8; 2],
+    pub src: [u8; 4],
+    pub dst: [u8; 4],
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[repr(C, align(8))]
+pub struct Ipv6Header {
+    pub version_class: [u8; 4],
+    pub payload_len: [u8; 2],
+    pub next_header: u8,
+    pub hop_limit: u8,
+    pub src: [u8; 16],
+    pub dst: [u8; 16],
+}
+
+/// First bytes of an extension header.
+#[derive(Clone, Copy, FromBytes)]
+#[repr(C)]
+struct Extension {
+    next_header: u8,
+    /// In units of 8 bytes, without the first 8.
+    len: u8,
+    kind: u8,
+    segments_left: u8,
+}
+
+/// A packet whose transport header was found.
+pub struct Located<A> {
+    pub src: A,
+    pub dst: A,
+    /// TCP or UDP.
+    pub protocol: u8,
+    /// Offset of the transport header.
+    pub l4: u32,
+    /// Bytes from the transport header on, as the IP header has it.
+    pub l4_len: u32,
+}
+
+#[inline(always)]
+pub fn locate_v4(packet: Packet) -> Result<Located<u32>, Counter> {
+    let header: Ipv4Header = packet.load(L3).ok_or(Counter::PassTruncated)?;
+    let header_len = u32::from(header.version_ihl & 0xf) * 4;
+    let total_len = u32::from(u16::from_be_bytes(header.total_len));
+    if header.version_ihl >> 4 != 4 || header_len < 20 || total_len < header_len || L3 + total_len > packet.len() {
+        return Err(Counter::PassTruncated);
+    }
+    // "More fragments", or an offset.
+    if u16::from_be_bytes(header.fragment) & 0x3fff != 0 {
+        return Err(Counter::PassFragment);
+    }
+    let protocol = served(header.protocol)?;
+    Ok(Located {
+        src: transmute!(header.src),
+        dst: transmute!(header.dst),
+        protocol,
+        l4: L3 + header_len,
+        l4_len: total_len - header_len,
+    })
+}
+
+#[inline(always)]
+pub fn locate_v6(packet: Packet) -> Result<Located<[u32; 4]>, Counter> {
+    let header: Ipv6Header = packet.load(L3).ok_or(Counter::PassTruncated)?;
+    let end = L3 + 40 + u32::from(u16::from_be_bytes(header.payload_len));
+    let [version, ..] = header.version_class;
+    if version >> 4 != 6 || end > packet.len() {
+        return Err(Counter::PassTruncated);
+    }
+    let mut l4 = L3 + 40;
+    let mut next = header.next_header;
+    for _ in 0..EXTENSIONS_MAX {
+        if !matches!(next, HOP_BY_HOP | ROUTING | DESTINATION) {
+            break;
+        }
+        let extension: Extension = packet.load(l4).ok_or(Counter::PassTruncated)?;
+        // Not at its final destination yet: the addresses are not those of the flow (RFC 8200 §4.4).
+        if next == ROUTING && extension.segments_left != 0 {
+            return Err(Counter::PassProtocol);
+        }
+        next = extension.next_header;
+        l4 += (u32::from(extension.len) + 1) * 8;
+    }
+    if next == FRAGMENT {
+        return Err(Counter::PassFragment);
+    }
+    if l4 > end {
+        return Err(Counter::PassTruncated);
+    }
+    let protocol = served(next)?;
+    Ok(Located { src: transmute!(header.src), dst: transmute!(header.dst), protocol, l4, l4_len: end - l4 })
+}
+
+#[inline(always)]
+fn served(protocol: u8) -> Result<u8, Counter> {
+    if protocol == IPPROTO_TCP || protocol == IPPROTO_UDP { Ok(protocol) } else { Err(Counter::PassProtocol) }
+}

@@ -1,0 +1,63 @@
+//! The kernel programs of sheave. Nothing here logs: every outcome has a counter.
+#![no_std]
+#![no_main]
+#![feature(used_with_arg)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::multiple_unsafe_ops_per_block, clippy::undocumented_unsafe_blocks)]
+
+mod device;
+mod family;
+mod flow;
+mod flow_state;
+mod ip;
+mod new_flow;
+mod reject;
+mod rewrite;
+mod segment;
+mod select;
+mod socket;
+mod sys;
+
+use aya_ebpf::macros::{cgroup_sock_addr, classifier};
+use aya_ebpf::programs::{SockAddrContext, TcContext};
+use sys::{Packet, SockAddr};
+
+#[classifier]
+pub fn ingress(context: TcContext) -> i32 {
+    device::ingress(Packet::new(&context))
+}
+
+#[classifier]
+pub fn egress(context: TcContext) -> i32 {
+    device::egress(Packet::new(&context))
+}
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(context: SockAddrContext) -> i32 {
+    socket::connect4(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(context: SockAddrContext) -> i32 {
+    socket::connect6(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(getpeername4)]
+pub fn getpeername4(context: SockAddrContext) -> i32 {
+    socket::getpeername4(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(getpeername6)]
+pub fn getpeername6(context: SockAddrContext) -> i32 {
+    socket::getpeername6(&SockAddr::new(context))
+}
+
+/// Helpers marked GPL-only are open to a program of this licence; the source is Apache-2.0 OR GPL-2.0.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
+/// No path leads here: the verifier would refuse the program.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

@@ -1,0 +1,152 @@
+//! The socket entrance: TCP is translated at connect(), once, and costs nothing per packet.
+//!
+//! Declining is always safe: the packets then meet the device entrance.
+use crate::family::{Family, MAPPED, V4, V6};
+use crate::select::{Chosen, Decision, select};
+use crate::sys::SockAddr;
+use crate::sys::kernel::{SocketLb, count, has_set_retval, socket_lb};
+use sheave_abi::{Counter, IPPROTO_TCP, NetPort, Origin};
+use zerocopy::transmute;
+
+const ECONNREFUSED: i32 = 111;
+/// What a program of these hooks returns.
+const ALLOW: i32 = 1;
+const DENY: i32 = 0;
+
+/// connect() of an IPv4 socket.
+#[inline(always)]
+pub fn connect4(socket: &SockAddr) -> i32 {
+    if !is_served(socket) {
+        return ALLOW;
+    }
+    match decide::<V4>(socket, socket.addr_v4(), socket.is_bound_v4()) {
+        Answer::Translate(addr, port) => {
+            socket.set_addr_v4(addr);
+            socket.set_port(port);
+            ALLOW
+        }
+        Answer::Leave => ALLOW,
+        Answer::Refuse => DENY,
+    }
+}
+
+/// connect() of an IPv6 socket: to an IPv6 address, or to an IPv4 one in its mapped form, as Java and Go do.
+#[inline(always)]
+pub fn connect6(socket: &SockAddr) -> i32 {
+    if !is_served(socket) {
+        return ALLOW;
+    }
+    let addr = socket.addr_v6();
+    let decision = match unmapped(addr) {
+        Some(addr) => match decide::<V4>(socket, addr, socket.is_bound_v6()) {
+            Answer::Translate(addr, port) => Answer::Translate(V4::to_mapped(addr), port),
+            Answer::Leave => Answer::Leave,
+            Answer::Refuse => Answer::Refuse,
+        },
+        None => decide::<V6>(socket, addr, socket.is_bound_v6()),
+    };
+    match decision {
+        Answer::Translate(addr, port) => {
+            socket.set_addr_v6(addr);
+            socket.set_port(port);
+            ALLOW
+        }
+        Answer::Leave => ALLOW,
+        Answer::Refuse => DENY,
+    }
+}
+
+/// getpeername() of an IPv4 socket shows what was dialled.
+#[inline(always)]
+pub fn getpeername4(socket: &SockAddr) -> i32 {
+    if let Some(origin) = dialled(socket, V4::to_mapped(socket.addr_v4()))
+        && let Some(vip) = unmapped(transmute!(origin.vip))
+    {
+        socket.set_addr_v4(vip);
+        socket.set_port(origin.vip_port);
+    }
+    ALLOW
+}
+
+/// getpeername() of an IPv6 socket shows what was dialled.
+#[inline(always)]
+pub fn getpeername6(socket: &SockAddr) -> i32 {
+    if let Some(origin) = dialled(socket, socket.addr_v6()) {
+        socket.set_addr_v6(transmute!(origin.vip));
+        socket.set_port(origin.vip_port);
+    }
+    ALLOW
+}
+
+enum Answer<A> {
+    Translate(A, NetPort),
+    Leave,
+    Refuse,
+}
+
+/// TCP only (MPTCP is another protocol here), and only in the namespaces the configuration names.
+#[inline(always)]
+fn is_served(socket: &SockAddr) -> bool {
+    socket.protocol() == u32::from(IPPROTO_TCP)
+        && match socket_lb() {
+            SocketLb::Off => false,
+            SocketLb::Host { netns } => socket.netns_cookie() == netns,
+            SocketLb::All => true,
+        }
+}
+
+#[inline(always)]
+fn decide<F: Family>(socket: &SockAddr, addr: F::Addr, is_bound: bool) -> Answer<F::Addr> {
+    let port = socket.port();
+    let mut backend = Chosen::none();
+    match select::<F>(&addr, port, IPPROTO_TCP, &mut backend) {
+        Decision::NoFrontend => Answer::Leave,
+        // A bound source may not reach the backend, and was chosen for the VIP's route.
+        _ if is_bound => decline(),
+        Decision::Raced => decline(),
+        Decision::Reject if has_set_retval() => {
+            count(Counter::SocketReject);
+            socket.set_errno(ECONNREFUSED);
+            Answer::Refuse
+        }
+        // Without bpf_set_retval (5.18) the caller would see EPERM; the device entrance sends a reset.
+        Decision::Reject => decline(),
+        Decision::Forward => {
+            let origin = Origin {
+                vip: transmute!(F::to_mapped(addr)),
+                backend: transmute!(F::to_mapped(backend.addr)),
+                vip_port: port,
+                backend_port: backend.port,
+                zero: [0; 4],
+            };
+            if !socket.remember(&origin) {
+                return decline();
+            }
+            count(Counter::SocketForward);
+            Answer::Translate(backend.addr, backend.port)
+        }
+    }
+}
+
+#[inline(always)]
+fn decline<A>() -> Answer<A> {
+    count(Counter::SocketDecline);
+    Answer::Leave
+}
+
+/// What the socket dialled, when it is still connected to the backend chosen then.
+#[inline(always)]
+fn dialled(socket: &SockAddr, peer: [u32; 4]) -> Option<Origin> {
+    let origin = socket.origin()?;
+    let backend: [u32; 4] = transmute!(origin.backend);
+    if backend == peer && origin.backend_port == socket.port() { Some(origin) } else { None }
+}
+
+/// The IPv4 address in a v4-mapped one.
+#[inline(always)]
+fn unmapped(addr: [u32; 4]) -> Option<u32> {
+    match addr {
+        [0, 0, MAPPED, addr] => Some(addr),
+        _ => None,
+    }
+}

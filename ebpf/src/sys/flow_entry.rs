@@ -1,0 +1,102 @@
+//! An entry of a flow table, shared with other processors: every access is one plain load or store of a field, made when
+//! it is needed, because copies of whole entries would overflow the stack.
+use super::maps::{Established, Half};
+use sheave_abi::{FLOW_SEEN_GRAIN_NS, FlowValue, NetPort};
+
+/// A live entry. Its memory stays until the program ends (RCU); an LRU table may reuse it for another flow meanwhile.
+#[derive(Clone, Copy)]
+pub struct FlowEntry(*mut FlowValue);
+
+macro_rules! fields {
+    ($($(#[$doc:meta])* $name:ident: $type:ty,)+) => {
+        impl FlowEntry {
+            $($(#[$doc])* #[inline(always)]
+            pub fn $name(self) -> $type {
+                // SAFETY: `new` takes only pointers of successful lookups.
+                unsafe { (&raw const (*self.0).$name).read_volatile() }
+            })+
+        }
+    };
+}
+
+fields! {
+    seen_ns: u64,
+    backend: u32,
+    service: u32,
+    port: NetPort,
+    client_port: NetPort,
+    handshake_ack: u32,
+    state: u8,
+    flags: u8,
+}
+
+impl FlowEntry {
+    /// `entry` is a value of a flow table as the lookup helper returned it.
+    #[inline(always)]
+    pub fn new(entry: *mut FlowValue) -> Self {
+        Self(entry)
+    }
+
+    /// Address to rewrite to, as [`FlowValue::addr`] but in words.
+    #[inline(always)]
+    pub fn addr(self) -> [u32; 4] {
+        const { assert!(core::mem::offset_of!(FlowValue, addr) % 4 == 0) };
+        // SAFETY: `new` takes only pointers of successful lookups, aligned to 8.
+        unsafe { (&raw const (*self.0).addr).cast::<[u32; 4]>().read_volatile() }
+    }
+
+    /// Copies the entry as it stands now.
+    #[inline(always)]
+    pub fn copy_to(self, flow: &mut FlowValue) {
+        // SAFETY: `new` takes only pointers of successful lookups; a FlowValue is plain bytes.
+        *flow = unsafe { self.0.read() };
+    }
+
+    /// Notes that a packet came by at `now_ns`.
+    #[inline(always)]
+    pub fn touch(self, now_ns: u64) {
+        if now_ns.saturating_sub(self.seen_ns()) > FLOW_SEEN_GRAIN_NS {
+            // SAFETY: `new` takes only pointers of successful lookups.
+            unsafe { (&raw mut (*self.0).seen_ns).write_volatile(now_ns) };
+        }
+    }
+
+    #[inline(always)]
+    pub fn set_state(self, state: u8) {
+        // SAFETY: `new` takes only pointers of successful lookups.
+        unsafe { (&raw mut (*self.0).state).write_volatile(state) };
+    }
+
+    #[inline(always)]
+    pub fn set_flags(self, flags: u8) {
+        // SAFETY: `new` takes only pointers of successful lookups.
+        unsafe { (&raw mut (*self.0).flags).write_volatile(flags) };
+    }
+
+    #[inline(always)]
+    pub fn set_handshake_ack(self, ack: u32) {
+        // SAFETY: `new` takes only pointers of successful lookups.
+        unsafe { (&raw mut (*self.0).handshake_ack).write_volatile(ack) };
+    }
+
+    /// True when no packet came by for as long as the state allows.
+    #[inline(always)]
+    pub fn is_idle(self, protocol: u8, now_ns: u64) -> bool {
+        let (seen_ns, state, flags) = (self.seen_ns(), self.state(), self.flags());
+        FlowValue { seen_ns, state, flags, ..FlowValue::default() }.is_idle(protocol, now_ns)
+    }
+
+    /// Copies the entry as it stands now to the table of established flows, over whatever stands there.
+    #[inline(always)]
+    pub fn copy_to_established<K>(self, table: &Established<K>, key: &K) -> Result<(), i32> {
+        // SAFETY: `new` takes only pointers of successful lookups; the helper only reads.
+        table.insert(key, unsafe { &*self.0 }, 0)
+    }
+
+    /// Copies the entry as it stands now to the LRU table, over whatever stands there.
+    #[inline(always)]
+    pub fn copy_to_half<K>(self, table: &Half<K>, key: &K) -> Result<(), i32> {
+        // SAFETY: `new` takes only pointers of successful lookups; the helper only reads.
+        table.insert(key, unsafe { &*self.0 }, 0)
+    }
+}

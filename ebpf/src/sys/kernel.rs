@@ -1,0 +1,61 @@
+//! Helpers without an object: clock, randomness, counters, load-time configuration.
+use super::maps;
+use aya_ebpf::Global;
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns};
+use sheave_abi::Counter;
+
+/// Socket entrance: 0 off, 1 sockets of the host's network namespace, 2 all sockets. Set by the loader.
+#[unsafe(no_mangle)]
+static SOCKET_LB: Global<u32> = Global::new(0);
+/// Cookie of the host's network namespace. Set by the loader.
+#[unsafe(no_mangle)]
+static HOST_NETNS: Global<u64> = Global::new(0);
+/// 1 where `bpf_set_retval` exists (5.18). The verifier drops the call where this is 0. Set by the loader.
+#[unsafe(no_mangle)]
+static HAS_SET_RETVAL: Global<u32> = Global::new(0);
+
+/// Whose sockets are translated at connect().
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SocketLb {
+    Off,
+    Host { netns: u64 },
+    All,
+}
+
+#[inline(always)]
+pub fn socket_lb() -> SocketLb {
+    match SOCKET_LB.load() {
+        1 => SocketLb::Host { netns: HOST_NETNS.load() },
+        2 => SocketLb::All,
+        _ => SocketLb::Off,
+    }
+}
+
+#[inline(always)]
+pub fn has_set_retval() -> bool {
+    HAS_SET_RETVAL.load() == 1
+}
+
+/// Time since boot without suspend, in ns: `CLOCK_MONOTONIC`.
+#[inline(always)]
+pub fn now_ns() -> u64 {
+    // SAFETY: the helper takes no arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Uniform in `0..bound`, by multiplication instead of modulo; the bias is below `bound` / 2^32.
+#[inline(always)]
+pub fn random_below(bound: u32) -> u32 {
+    // SAFETY: the helper takes no arguments.
+    let random = unsafe { bpf_get_prandom_u32() };
+    ((u64::from(random) * u64::from(bound)) >> 32) as u32
+}
+
+/// Adds one to a counter of this processor.
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(slot) = maps::COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: a value of a per-CPU array, touched by this processor only.
+        unsafe { *slot = (*slot).wrapping_add(1) };
+    }
+}

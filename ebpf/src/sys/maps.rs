@@ -1,0 +1,106 @@
+//! The maps, pinned by the loader under their names. Sizes of hash tables are set at load time; inner arrays are created by
+//! user space chunk by chunk, so growth changes nothing here.
+use super::packet::SUMMED_MAX;
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, SkStorage};
+use aya_ebpf::macros::btf_map;
+use sheave_abi::{
+    BACKENDS_CHUNK, BackendV4, BackendV6, CHUNKS_MAX, COUNTERS_MAX, FlowKeyV4, FlowKeyV6, FlowValue, FrontendKeyV4,
+    FrontendKeyV6, FrontendValue, Origin, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, SetWord,
+};
+
+const NO_PREALLOC: usize = 1;
+/// Replaced by the loader.
+const SIZED_AT_LOAD: usize = 1 << 10;
+const CHUNKS: usize = CHUNKS_MAX as usize;
+
+pub type Frontends<K> = HashMap<K, FrontendValue, SIZED_AT_LOAD, NO_PREALLOC>;
+pub type Established<K> = HashMap<K, FlowValue, SIZED_AT_LOAD, NO_PREALLOC>;
+pub type Half<K> = LruHashMap<K, FlowValue, SIZED_AT_LOAD>;
+pub type Backends<V> = ArrayOfMaps<Array<V, { BACKENDS_CHUNK as usize }>, CHUNKS>;
+
+#[btf_map(name = "frontends_v4")]
+pub static FRONTENDS_V4: Frontends<FrontendKeyV4> = HashMap::new();
+#[btf_map(name = "frontends_v6")]
+pub static FRONTENDS_V6: Frontends<FrontendKeyV6> = HashMap::new();
+/// No program reads it; it belongs to the pinned state that `dump` and a restarted agent read.
+#[used(compiler)]
+#[btf_map(name = "names")]
+pub static NAMES: HashMap<u32, ServiceNameValue, SIZED_AT_LOAD, NO_PREALLOC> = HashMap::new();
+#[btf_map(name = "services")]
+pub static SERVICES: ArrayOfMaps<Array<SetWord, { SERVICES_CHUNK as usize }>, CHUNKS> = ArrayOfMaps::new();
+#[btf_map(name = "slots")]
+pub static SLOTS: ArrayOfMaps<Array<u32, { SLOTS_CHUNK as usize }>, CHUNKS> = ArrayOfMaps::new();
+#[btf_map(name = "backends_v4")]
+pub static BACKENDS_V4: Backends<BackendV4> = ArrayOfMaps::new();
+#[btf_map(name = "backends_v6")]
+pub static BACKENDS_V6: Backends<BackendV6> = ArrayOfMaps::new();
+#[btf_map(name = "flows_v4")]
+pub static FLOWS_V4: Established<FlowKeyV4> = HashMap::new();
+#[btf_map(name = "flows_v6")]
+pub static FLOWS_V6: Established<FlowKeyV6> = HashMap::new();
+#[btf_map(name = "flows_v4_half")]
+pub static FLOWS_V4_HALF: Half<FlowKeyV4> = LruHashMap::new();
+#[btf_map(name = "flows_v6_half")]
+pub static FLOWS_V6_HALF: Half<FlowKeyV6> = LruHashMap::new();
+#[btf_map(name = "origins")]
+pub static ORIGINS: SkStorage<Origin> = SkStorage::new();
+#[btf_map(name = "counters")]
+pub static COUNTERS: PerCpuArray<u64, { COUNTERS_MAX as usize }> = PerCpuArray::new();
+
+/// Room for what the 512 bytes of stack cannot hold: a program is never interrupted by another one of ours on its processor.
+#[btf_map(name = "scratch")]
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+#[repr(C)]
+pub struct Scratch {
+    /// An entry being made.
+    pub flow: FlowValue,
+    /// Bytes being summed.
+    pub bytes: [u32; (SUMMED_MAX / 4) as usize],
+}
+
+/// This processor's scratch memory; for one user at a time.
+#[inline(always)]
+pub fn scratch() -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(0)
+}
+
+/// This processor's entry being made.
+#[inline(always)]
+pub fn new_entry() -> Option<&'static mut FlowValue> {
+    let scratch = scratch()?;
+    // SAFETY: per processor, and only `new_flow::begin` asks for it.
+    Some(unsafe { &mut (*scratch).flow })
+}
+
+/// The set of a Service, read as one word: the old one or the new one.
+#[inline(always)]
+pub fn set_word(service: u32) -> Option<SetWord> {
+    let slot = SERVICES.get_value_ptr_mut(service / SERVICES_CHUNK, &(service % SERVICES_CHUNK))?;
+    // SAFETY: an aligned 8-byte array value, which stays for the life of the program.
+    let word = unsafe { slot.cast::<u64>().read_volatile() };
+    Some(zerocopy::transmute!(word))
+}
+
+/// The backend id in a slot; zero marks an empty one.
+#[inline(always)]
+pub fn slot(index: u32) -> Option<u32> {
+    let slot = SLOTS.get_value_ptr_mut(index / SLOTS_CHUNK, &(index % SLOTS_CHUNK))?;
+    // SAFETY: an aligned 4-byte array value, which stays for the life of the program.
+    Some(unsafe { slot.read_volatile() })
+}
+
+/// A backend's entry; user space may be writing it, so the reader checks whose it is.
+#[inline(always)]
+pub fn backend<V: Copy>(map: &'static Backends<V>, id: u32) -> Option<V> {
+    let entry = map.get_value_ptr_mut(id / BACKENDS_CHUNK, &(id % BACKENDS_CHUNK))?;
+    // SAFETY: an array value, which stays for the life of the program; any bytes are a valid `V`.
+    Some(unsafe { entry.read_volatile() })
+}
+
+/// What a frontend key leads to.
+#[inline(always)]
+pub fn frontend<K>(map: &'static Frontends<K>, key: &K) -> Option<FrontendValue> {
+    // SAFETY: copied out at once; elements of this map are freed after an RCU grace period (NO_PREALLOC).
+    unsafe { map.get(key) }.copied()
+}

@@ -1,0 +1,199 @@
+//! A packet at a device: bytes are copied in and out by helpers, so no bound has to be proven twice.
+use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
+use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::helpers::{
+    bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_tail,
+    bpf_skb_load_bytes, bpf_skb_store_bytes,
+};
+use aya_ebpf::programs::TcContext;
+use core::mem::{MaybeUninit, size_of};
+use core::ptr;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// A helper refused: the packet may be half written and has to be dropped.
+pub struct Failed;
+
+/// Most bytes [`Packet::checksum`] can sum: an IPv6 header, a good deal of extension headers and a transport header.
+pub const SUMMED_MAX: u32 = 128;
+
+const PACKET_HOST: u32 = 0;
+/// The address change is in the pseudo header of an IPv6 packet, where no header checksum cancels it (kernel 6.16,
+/// commit ead7f9b8de65); older kernels refuse the flag.
+const BPF_F_IPV6: u64 = 1 << 7;
+
+/// The packet a device program was called for.
+#[derive(Clone, Copy)]
+pub struct Packet(*mut __sk_buff);
+
+impl Packet {
+    #[inline(always)]
+    pub fn new(context: &TcContext) -> Self {
+        Self(context.skb.skb)
+    }
+
+    /// Length of the frame.
+    #[inline(always)]
+    pub fn len(self) -> u32 {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw const (*self.0).len).read_volatile() }
+    }
+
+    /// EtherType in host order; the inner one when a VLAN tag stands in the metadata.
+    #[inline(always)]
+    pub fn ether_type(self) -> u16 {
+        // SAFETY: the context outlives the program.
+        u16::from_be(unsafe { (&raw const (*self.0).protocol).read_volatile() } as u16)
+    }
+
+    /// True when the frame carries a VLAN tag in its metadata.
+    #[inline(always)]
+    pub fn is_tagged(self) -> bool {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw const (*self.0).vlan_present).read_volatile() != 0 }
+    }
+
+    /// True when the frame is addressed to this device, and to no other.
+    #[inline(always)]
+    pub fn is_to_host(self) -> bool {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw const (*self.0).pkt_type).read_volatile() == PACKET_HOST }
+    }
+
+    /// The device it came in or goes out by.
+    #[inline(always)]
+    pub fn ifindex(self) -> u32 {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw const (*self.0).ifindex).read_volatile() }
+    }
+
+    /// Copies a header out; `None` when the packet ends before it does.
+    #[inline(always)]
+    pub fn load<T: FromBytes>(self, offset: u32) -> Option<T> {
+        let mut header = MaybeUninit::<T>::uninit();
+        // SAFETY: `header` has room for the bytes asked for.
+        let ret =
+            unsafe { bpf_skb_load_bytes(self.0.cast(), offset, header.as_mut_ptr().cast(), size_of::<T>() as u32) };
+        if ret != 0 {
+            return None;
+        }
+        // SAFETY: written in full by the helper, and any bytes are a valid `T`.
+        Some(unsafe { header.assume_init() })
+    }
+
+    /// Writes a header in.
+    #[inline(always)]
+    pub fn store<T: IntoBytes + Immutable>(self, offset: u32, header: &T) -> Result<(), Failed> {
+        // SAFETY: `header` is as long as said.
+        done(unsafe {
+            bpf_skb_store_bytes(self.0.cast(), offset, ptr::from_ref(header).cast(), size_of::<T>() as u32, 0)
+        })
+    }
+
+    /// Brings an IPv4 header checksum up to date with a difference of [`difference`].
+    #[inline(always)]
+    pub fn update_header_checksum(self, offset: u32, diff: u32) -> Result<(), Failed> {
+        // SAFETY: the helper checks the offset.
+        done(unsafe { bpf_l3_csum_replace(self.0, offset, 0, u64::from(diff), 0) })
+    }
+
+    /// Brings a transport checksum up to date with changed addresses; a UDP checksum of zero stays zero.
+    #[inline(always)]
+    pub fn update_pseudo_checksum(
+        self,
+        offset: u32,
+        diff: u32,
+        is_ipv6: bool,
+        zero_means_none: bool,
+    ) -> Result<(), Failed> {
+        let flags = u64::from(BPF_F_PSEUDO_HDR) | zero_flag(zero_means_none);
+        if is_ipv6 {
+            // SAFETY: the helper checks the offset.
+            let ret = unsafe { bpf_l4_csum_replace(self.0, offset, 0, u64::from(diff), flags | BPF_F_IPV6) };
+            if ret == 0 {
+                return Ok(());
+            }
+        }
+        // SAFETY: the helper checks the offset.
+        done(unsafe { bpf_l4_csum_replace(self.0, offset, 0, u64::from(diff), flags) })
+    }
+
+    /// Brings a transport checksum up to date with a changed port, both as they stand on the wire.
+    #[inline(always)]
+    pub fn update_port_checksum(self, offset: u32, from: u16, to: u16, zero_means_none: bool) -> Result<(), Failed> {
+        let flags = zero_flag(zero_means_none) | size_of::<u16>() as u64;
+        // SAFETY: the helper checks the offset.
+        done(unsafe { bpf_l4_csum_replace(self.0, offset, u64::from(from), u64::from(to), flags) })
+    }
+
+    /// Cuts the frame to `len` bytes. A frame that stays longer is no fault: what follows the IP length is padding.
+    #[inline(always)]
+    pub fn trim(self, len: u32) {
+        // SAFETY: the helper checks the length.
+        unsafe { bpf_skb_change_tail(self.0, len, 0) };
+    }
+
+    /// Makes room for `len` bytes between the Ethernet header and the IP header.
+    #[inline(always)]
+    pub fn insert_after_ethernet(self, len: u32) -> Result<(), Failed> {
+        // SAFETY: the helper checks the length.
+        done(unsafe { bpf_skb_adjust_room(self.0, len as i32, BPF_ADJ_ROOM_MAC, 0) })
+    }
+
+    /// Sums `len` bytes from `offset` on to `sum`: a multiple of four, at most [`SUMMED_MAX`].
+    #[inline(always)]
+    pub fn sum(self, offset: u32, len: u32, sum: u32) -> Option<u32> {
+        let mut bytes = [0u32; (SUMMED_MAX / 4) as usize];
+        if len == 0 || len > SUMMED_MAX {
+            return None;
+        }
+        // SAFETY: `len` is at most the size of `bytes`, checked above.
+        let ret = unsafe { bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), len) };
+        if ret != 0 {
+            return None;
+        }
+        // SAFETY: as above; nothing is subtracted.
+        let sum = unsafe { bpf_csum_diff(ptr::null_mut(), 0, bytes.as_mut_ptr(), len, sum) };
+        u32::try_from(sum).ok()
+    }
+
+    /// Sends the packet out by the device it came in by; returns the program's verdict.
+    #[inline(always)]
+    pub fn send_back(self) -> i32 {
+        // SAFETY: the helper only notes the device.
+        unsafe { bpf_redirect(self.ifindex(), 0) as i32 }
+    }
+}
+
+/// What replacing `from` by `to` adds to a sum. Sizes are multiples of four.
+#[inline(always)]
+pub fn difference<T: IntoBytes + Immutable>(from: &T, to: &T, sum: u32) -> u32 {
+    let len = const {
+        assert!(size_of::<T>().is_multiple_of(4));
+        size_of::<T>() as u32
+    };
+    let from = ptr::from_ref(from).cast_mut().cast();
+    let to = ptr::from_ref(to).cast_mut().cast();
+    // SAFETY: both are `len` bytes long and only read.
+    (unsafe { bpf_csum_diff(from, len, to, len, sum) }) as u32
+}
+
+/// What `bytes` add to a sum. The size is a multiple of four.
+#[inline(always)]
+pub fn summed<T: IntoBytes + Immutable>(bytes: &T, sum: u32) -> u32 {
+    let len = const {
+        assert!(size_of::<T>().is_multiple_of(4));
+        size_of::<T>() as u32
+    };
+    // SAFETY: `bytes` is `len` bytes long and only read; nothing is subtracted.
+    (unsafe { bpf_csum_diff(ptr::null_mut(), 0, ptr::from_ref(bytes).cast_mut().cast(), len, sum) }) as u32
+}
+
+#[inline(always)]
+fn zero_flag(zero_means_none: bool) -> u64 {
+    if zero_means_none { u64::from(BPF_F_MARK_MANGLED_0) } else { 0 }
+}
+
+#[inline(always)]
+fn done(ret: i64) -> Result<(), Failed> {
+    if ret == 0 { Ok(()) } else { Err(Failed) }
+}
