@@ -1,4 +1,5 @@
 //! What the machine must have before anything is built: each thing with the command that brings it.
+use crate::ebpf_tools::TOOLCHAIN;
 use crate::process::{command, run, succeeds};
 use anyhow::{Result, bail};
 use std::path::Path;
@@ -19,7 +20,9 @@ enum From {
     /// A Debian package.
     Debian(&'static str),
     /// A component of the Rust toolchain.
-    Rustup(&'static str),
+    Component(&'static str),
+    /// A Rust toolchain.
+    Toolchain(&'static str),
 }
 
 const NEEDS: &[Need] = &[
@@ -30,17 +33,23 @@ const NEEDS: &[Need] = &[
         why: "the C library to link with",
     },
     Need {
-        present: || in_path("llvm-objcopy"),
-        from: From::Debian("llvm"),
-        why: "llvm-objcopy strips the eBPF object that is built anew and compared",
-    },
-    Need {
         present: || succeeds("cargo", &["fmt", "--version"]),
-        from: From::Rustup("rustfmt"),
+        from: From::Component("rustfmt"),
         why: "checks the format",
     },
-    Need { present: || succeeds("cargo", &["clippy", "--version"]), from: From::Rustup("clippy"), why: "lints" },
+    Need { present: || succeeds("cargo", &["clippy", "--version"]), from: From::Component("clippy"), why: "lints" },
+    Need {
+        present: pinned_toolchain,
+        from: From::Toolchain(TOOLCHAIN),
+        why: "builds the kernel programs, byte for byte the same everywhere",
+    },
 ];
+
+/// Asked of the list: naming a toolchain that is not there makes rustup download it.
+fn pinned_toolchain() -> bool {
+    let list = command("rustup", &["toolchain", "list"]).output();
+    list.is_ok_and(|list| String::from_utf8_lossy(&list.stdout).lines().any(|line| line.starts_with(TOOLCHAIN)))
+}
 
 /// Whether this process may load kernel programs and make namespaces.
 pub(crate) fn is_root() -> bool {
@@ -86,24 +95,28 @@ fn missing() -> Vec<&'static Need> {
 impl From {
     fn name(self) -> &'static str {
         match self {
-            Self::Debian(name) | Self::Rustup(name) => name,
+            Self::Debian(name) | Self::Component(name) | Self::Toolchain(name) => name,
         }
     }
 }
 
 /// The commands that bring what is missing, in order.
 fn commands(missing: &[&Need], root: bool) -> Vec<Vec<&'static str>> {
-    let of = |wanted: fn(From) -> bool| missing.iter().map(|need| need.from).filter(move |from| wanted(*from));
-    let debian: Vec<_> = of(|from| matches!(from, From::Debian(_))).map(From::name).collect();
-    let rustup: Vec<_> = of(|from| matches!(from, From::Rustup(_))).map(From::name).collect();
+    let of = |name: fn(From) -> Option<&'static str>| missing.iter().filter_map(|need| name(need.from)).collect();
+    let debian: Vec<_> = of(|from| if let From::Debian(name) = from { Some(name) } else { None });
+    let components: Vec<_> = of(|from| if let From::Component(name) = from { Some(name) } else { None });
+    let toolchains: Vec<_> = of(|from| if let From::Toolchain(name) = from { Some(name) } else { None });
     let apt: &[&str] = if root { &["apt-get"] } else { &["sudo", "apt-get"] };
     let mut commands = Vec::new();
     if !debian.is_empty() {
         commands.push([apt, &["update"]].concat());
         commands.push([apt, &["install", "--yes", "--no-install-recommends"], &debian].concat());
     }
-    if !rustup.is_empty() {
-        commands.push([&["rustup", "component", "add"][..], &rustup].concat());
+    if !components.is_empty() {
+        commands.push([&["rustup", "component", "add"][..], &components].concat());
+    }
+    if !toolchains.is_empty() {
+        commands.push([&["rustup", "toolchain", "install", "--profile", "minimal"][..], &toolchains].concat());
     }
     commands
 }
@@ -130,8 +143,13 @@ mod tests {
 
     #[test]
     fn missing_things_become_the_exact_commands_that_bring_them() {
-        let needs = [need(From::Debian("gcc")), need(From::Rustup("clippy")), need(From::Debian("llvm"))];
-        let [gcc, clippy, llvm] = &needs;
+        let needs = [
+            need(From::Debian("gcc")),
+            need(From::Component("clippy")),
+            need(From::Debian("llvm")),
+            need(From::Toolchain("1.2.3")),
+        ];
+        let [gcc, clippy, llvm, rust] = &needs;
         for (name, missing, root, want) in [
             ("nothing", &[][..], true, ""),
             (
@@ -147,6 +165,7 @@ mod tests {
                 "sudo apt-get update; sudo apt-get install --yes --no-install-recommends llvm",
             ),
             ("a component needs no root", &[clippy], false, "rustup component add clippy"),
+            ("a toolchain", &[rust], true, "rustup toolchain install --profile minimal 1.2.3"),
         ] {
             let got: Vec<_> = commands(missing, root).iter().map(|line| line.join(" ")).collect();
             assert_eq!(got.join("; "), want, "case: {name}");
