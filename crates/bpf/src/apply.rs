@@ -3,9 +3,9 @@ use crate::image::Image;
 use crate::limits::Limits;
 use crate::lower::lower;
 use crate::maps::{MapError, Maps};
+use crate::ops::MapOp;
 use sheave_core::{Change, Frontend, Plan, Realized, ServiceKey, Serving};
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Subject, Writes};
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// The eBPF dataplane over the kernel's maps, or over maps in memory.
@@ -14,14 +14,6 @@ pub struct BpfDataplane<M> {
     image: Image,
     limits: Limits,
     maps: M,
-}
-
-/// How a phase of a plan went.
-#[derive(Default)]
-struct Phase {
-    /// What a step failed or was refused for: its other steps wait for the next plan.
-    held_up: BTreeSet<Subject>,
-    failed: bool,
 }
 
 impl<M: Maps> BpfDataplane<M> {
@@ -55,52 +47,46 @@ impl<M: Maps> BpfDataplane<M> {
         &mut self.maps
     }
 
-    fn run(&mut self, changes: &[Change], phase: &mut Phase, applied: &mut Applied) {
+    /// Carries out steps, each on its own: what one could not write, `lower` sees in the image when the next one builds on it.
+    fn run(&mut self, changes: &[Change], applied: &mut Applied) {
         for change in changes {
-            let subject = Subject::of(change);
-            if phase.held_up.contains(&subject) || !self.step(change, &subject, phase, applied) {
+            let ops = match lower(&self.image, &self.limits, change) {
+                Ok(ops) => ops,
+                Err(refused) => {
+                    applied.refused.extend(refused.diagnostic());
+                    applied.pending.merge(change.touched());
+                    continue;
+                }
+            };
+            if let Err(cause) = self.perform(&ops, &mut applied.writes) {
+                applied.failed.push(ApplyError { subject: Subject::of(change), cause: cause.into() });
                 applied.pending.merge(change.touched());
-                phase.held_up.insert(subject);
             }
         }
     }
 
-    /// Carries one step out; false if it was not, or not wholly.
-    fn step(&mut self, change: &Change, subject: &Subject, phase: &mut Phase, applied: &mut Applied) -> bool {
-        let ops = match lower(&self.image, &self.limits, change) {
-            Ok(ops) => ops,
-            Err(refused) => {
-                applied.refused.extend(refused.diagnostic());
-                return false;
-            }
-        };
+    /// Performs operations up to the first that fails; the image follows each.
+    fn perform(&mut self, ops: &[MapOp], writes: &mut Writes) -> Result<(), MapError> {
         for op in ops {
-            applied.writes.count(op.entries());
-            if let Err(cause) = self.maps.exec(&op) {
-                self.image.doubt(&op);
-                phase.failed = true;
-                applied.failed.push(failure(subject.clone(), cause));
-                return false;
+            writes.count(op.entries());
+            if let Err(error) = self.maps.exec(op) {
+                self.image.doubt(op);
+                return Err(error);
             }
-            self.image.commit(&op);
+            self.image.commit(op);
         }
-        true
+        Ok(())
     }
-}
-
-fn failure(subject: Subject, cause: MapError) -> ApplyError {
-    ApplyError { subject, cause: cause.into() }
 }
 
 impl<M: Maps> Dataplane for BpfDataplane<M> {
     fn apply(&mut self, plan: &Plan) -> Applied {
-        let mut applied = Applied { writes: Writes::default(), ..Applied::default() };
-        let mut phase = Phase::default();
-        self.run(&plan.make, &mut phase, &mut applied);
-        if phase.failed {
-            plan.break_.iter().for_each(|change| applied.pending.merge(change.touched()));
+        let mut applied = Applied::default();
+        self.run(&plan.make, &mut applied);
+        if applied.failed.is_empty() {
+            self.run(&plan.break_, &mut applied);
         } else {
-            self.run(&plan.break_, &mut phase, &mut applied);
+            plan.break_.iter().for_each(|change| applied.pending.merge(change.touched()));
         }
         applied
     }

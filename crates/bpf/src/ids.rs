@@ -86,6 +86,8 @@ mod tests {
         let mut pool = IdPool::default();
         pool.take(3);
         assert_eq!((pool.peek(3, 4), pool.used(4)), (Some(vec![4, 1, 2]), 1));
-        assert_eq!(pool.peek(1, 2), Some(vec![1]), "an id above the limit is never handed out");
+        assert_eq!(pool.peek(1, 2), Some(vec![1]));
+        pool.release(3);
+        assert_eq!(pool.peek(3, 2), None, "an id above a lowered limit is never handed out again");
     }
 }

@@ -12,35 +12,32 @@ const ENOENT: i32 = 2;
 const E2BIG: i32 = 7;
 const EINVAL: i32 = 22;
 
-/// An array of arrays: the inner ones are made when first written to.
+/// An array of arrays; only what was written is modelled, the rest reads as zero.
 #[derive(Debug)]
 struct Chunks<T> {
-    chunk: u32,
-    inner: HashMap<u32, Vec<T>>,
+    entries_max: u32,
+    entries: HashMap<u32, T>,
 }
 
-impl<T: Copy + Default> Chunks<T> {
+impl<T: Copy> Chunks<T> {
     fn new(chunk: u32) -> Self {
-        Self { chunk, inner: HashMap::new() }
+        Self { entries_max: chunk * CHUNKS_MAX, entries: HashMap::new() }
     }
 
-    /// As a program reads: nothing where there is no inner array.
     fn get(&self, index: u32) -> Option<T> {
-        self.inner.get(&(index / self.chunk)).map(|inner| inner[(index % self.chunk) as usize])
+        self.entries.get(&index).copied()
     }
 
     fn set(&mut self, index: u32, value: T) -> Result<(), i32> {
-        if index / self.chunk >= CHUNKS_MAX {
+        if index >= self.entries_max {
             return Err(E2BIG);
         }
-        let size = self.chunk as usize;
-        self.inner.entry(index / self.chunk).or_insert_with(|| vec![T::default(); size])
-            [(index % self.chunk) as usize] = value;
+        self.entries.insert(index, value);
         Ok(())
     }
 
     fn entries(&self) -> impl Iterator<Item = (u32, T)> {
-        self.inner.iter().flat_map(|(at, inner)| (at * self.chunk..).zip(inner.iter().copied()))
+        self.entries.iter().map(|(index, value)| (*index, *value))
     }
 }
 
@@ -83,8 +80,8 @@ pub struct Fault {
 pub struct MemoryMaps {
     names: HashMap<ServiceId, ServiceKey>,
     words: Chunks<SetWord>,
-    slots: Chunks<Option<BackendId>>,
-    backends: [Chunks<Option<BackendEntry>>; 2],
+    slots: Chunks<BackendId>,
+    backends: [Chunks<BackendEntry>; 2],
     frontends: HashMap<Frontend, ServiceId>,
     vips: HashSet<IpAddr>,
     frontends_max: [u32; 2],
@@ -155,8 +152,8 @@ impl MemoryMaps {
         let SetWord { block, count } = self.words.get(service.0.get()).unwrap_or_default();
         let mut backends = Vec::new();
         for slot in block..block + count {
-            let id = self.slots.get(slot).flatten();
-            let entry = id.and_then(|id| self.backends[at(Family::of(frontend.addr))].get(id.0.get()).flatten());
+            let id = self.slots.get(slot);
+            let entry = id.and_then(|id| self.backends[at(Family::of(frontend.addr))].get(id.0.get()));
             match entry.filter(|entry| entry.service == service && entry.serving) {
                 Some(entry) => backends.push(entry.backend),
                 None => return Found::Dangling { service, slot },
@@ -180,20 +177,20 @@ impl MemoryMaps {
     #[must_use]
     pub fn serves(&self, service: ServiceId, backend: Backend) -> bool {
         let entries = self.backends[at(Family::of(backend.addr))].entries();
-        entries.filter_map(|(_, entry)| entry).any(|e| e.serving && e.service == service && e.backend == backend)
+        entries.map(|(_, entry)| entry).any(|e| e.serving && e.service == service && e.backend == backend)
     }
 
     /// What a read-back finds.
     #[must_use]
     pub fn contents(&self) -> Contents {
         let serving = |family| {
-            let entries = self.backends[at(family)].entries().filter_map(|(id, entry)| Some((id, entry?)));
-            entries.filter(|(_, e)| e.serving).filter_map(|(id, e)| Some((BackendId(id.try_into().ok()?), e))).collect()
+            let entries = self.backends[at(family)].entries().filter(|(_, entry)| entry.serving);
+            entries.filter_map(|(id, e)| Some((BackendId(id.try_into().ok()?), e))).collect()
         };
-        let mut slots: Vec<_> = self.slots.entries().filter(|(_, id)| id.is_some()).collect();
+        let mut slots: Vec<_> = self.slots.entries().collect();
         slots.sort_unstable_by_key(|(slot, _)| *slot);
         let mut by_index = vec![None; slots.last().map_or(0, |(slot, _)| *slot as usize + 1)];
-        slots.into_iter().for_each(|(slot, id)| by_index[slot as usize] = id);
+        slots.into_iter().for_each(|(slot, id)| by_index[slot as usize] = Some(id));
         let words = self.words.entries().filter(|(_, word)| word.count > 0);
         Contents {
             names: self.names.iter().map(|(id, key)| (*id, key.clone())).collect(),
@@ -257,14 +254,14 @@ impl MemoryMaps {
         if Family::of(entry.backend.addr) != family || !self.names.contains_key(&entry.service) {
             return Err(no(map, "update", EINVAL));
         }
-        let old = self.backends[at(family)].get(id.0.get()).flatten();
+        let old = self.backends[at(family)].get(id.0.get());
         if let Some(old) = old.filter(|old| *old != entry)
             && self.names.get(&old.service).is_some_and(|key| key.family == family)
             && self.set(old.service).contains(&Some(id))
         {
             return Err(no(map, "update", EINVAL));
         }
-        self.backends[at(family)].set(id.0.get(), Some(entry)).map_err(|errno| no(map, "update", errno))
+        self.backends[at(family)].set(id.0.get(), entry).map_err(|errno| no(map, "update", errno))
     }
 
     /// Contract: within one chunk; what is in force changes slot by slot only, by a batch of one.
@@ -274,7 +271,7 @@ impl MemoryMaps {
             return Err(no("slots", "update", E2BIG));
         }
         for (slot, id) in (first..).zip(ids).take(entries_max) {
-            self.slots.set(slot, Some(*id)).map_err(|errno| no("slots", "update", errno))?;
+            self.slots.set(slot, *id).map_err(|errno| no("slots", "update", errno))?;
         }
         Ok(())
     }
@@ -307,7 +304,7 @@ impl MemoryMaps {
     /// The slots in force of a Service.
     fn set(&self, service: ServiceId) -> Vec<Option<BackendId>> {
         let SetWord { block, count } = self.words.get(service.0.get()).unwrap_or_default();
-        (block..block + count).map(|slot| self.slots.get(slot).flatten()).collect()
+        (block..block + count).map(|slot| self.slots.get(slot)).collect()
     }
 }
 

@@ -46,6 +46,8 @@ struct WantedPort {
 pub struct Touched {
     /// Keys whose serving may have changed.
     pub keys: BTreeSet<ServiceKey>,
+    /// Frontends that may have to be led elsewhere, whoever holds them: not always a key that was wanted last.
+    pub frontends: BTreeSet<Frontend>,
     /// Addresses whose ownership may have changed (A2).
     pub vips: BTreeSet<IpAddr>,
 }
@@ -54,12 +56,13 @@ impl Touched {
     /// Whether there is nothing to look at.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.vips.is_empty()
+        self.keys.is_empty() && self.frontends.is_empty() && self.vips.is_empty()
     }
 
     /// Adds what `other` names.
     pub fn merge(&mut self, other: Self) {
         self.keys.extend(other.keys);
+        self.frontends.extend(other.frontends);
         self.vips.extend(other.vips);
     }
 }
@@ -124,7 +127,8 @@ impl Desired {
     /// Every key and address: what a plan from scratch has to look at.
     #[must_use]
     pub fn all(&self) -> Touched {
-        Touched { keys: self.keys().into_iter().collect(), vips: self.vips().into_iter().collect() }
+        let frontends = BTreeSet::new(); // Each stands with the key that holds it.
+        Touched { keys: self.keys().into_iter().collect(), frontends, vips: self.vips().into_iter().collect() }
     }
 
     /// What cannot be served as asked: Services that lost a frontend (I8), Services without ports.
@@ -212,6 +216,7 @@ impl Desired {
             let new = self.claims.holder(frontend);
             if new != old.as_ref() {
                 touched.keys.extend(old.iter().chain(new).cloned());
+                touched.frontends.insert(*frontend);
             }
         }
         touched

@@ -78,10 +78,17 @@ impl Change {
     pub fn touched(&self) -> Touched {
         let mut touched = Touched::default();
         match self {
-            Self::Serve { key, .. } | Self::Retire { key, .. } | Self::Forget { key } => {
+            Self::Serve { key, serving } => {
+                touched.keys.insert(key.clone());
+                touched.frontends.extend(&serving.frontends);
+            }
+            Self::Retire { key, .. } | Self::Forget { key } => {
                 touched.keys.insert(key.clone());
             }
-            Self::Release { key, .. } => touched.keys.extend(key.clone()),
+            Self::Release { frontend, key } => {
+                touched.keys.extend(key.clone());
+                touched.frontends.insert(*frontend);
+            }
             Self::ClaimVip { addr } | Self::ReleaseVip { addr } => {
                 touched.vips.insert(*addr);
             }
@@ -118,7 +125,8 @@ impl Plan {
 pub fn plan(desired: &Desired, realized: &dyn Realized, touched: &Touched) -> Plan {
     let mut draft = Draft { desired, realized, serve: BTreeMap::new(), releases: BTreeMap::new(), rest: Vec::new() };
     let mut seen = BTreeSet::new();
-    let mut keys: Vec<ServiceKey> = touched.keys.iter().rev().cloned().collect();
+    let mut keys: Vec<ServiceKey> = touched.frontends.iter().filter_map(|frontend| realized.holder(frontend)).collect();
+    keys.extend(touched.keys.iter().rev().cloned());
     while let Some(key) = keys.pop() {
         if seen.insert(key.clone()) {
             keys.extend(draft.key(&key));

@@ -162,3 +162,27 @@ fn an_audit_finds_what_is_held_and_not_wanted() {
     assert!(node.fake.apply(&plan).pending.is_empty());
     assert!(plan_all(&Desired::default(), &node.fake).is_empty());
 }
+
+#[test]
+fn a_plan_for_a_holder_alone_brings_its_heir_with_it() {
+    let mut node = Node::new(Fake::default());
+    node.see([service("web", 1, "10.96.0.1"), endpoints("web", &[1])]);
+    node.sync();
+    node.see([service("api", 0, "10.96.0.1"), endpoints("api", &[2])]);
+    let web = node.pending.keys.iter().find(|key| &*key.port.service.name == "web").cloned();
+    let plan = plan(&node.desired, &node.fake, &Touched { keys: web.into_iter().collect(), ..Touched::default() });
+    assert_eq!((words(&plan.make), words(&plan.break_)), (vec!["serve api 1/1".to_owned()], vec![]));
+}
+
+#[test]
+fn a_frontend_that_could_not_move_is_released_when_its_heir_goes() {
+    // Steps: web served, address claimed, then api fails to take the frontend web gives up.
+    let mut node = Node::new(Fake::failing_at([2]));
+    node.see([service("web", 1, "10.96.0.1")]);
+    node.sync();
+    node.see([service("web", 1, "10.96.0.2"), service("api", 2, "10.96.0.1")]);
+    assert_eq!(node.sync().failed.len(), 1);
+    node.see([gone("api")]);
+    assert!(node.sync().pending.is_empty());
+    assert!(plan_all(&node.desired, &node.fake).is_empty(), "I3: web holds nothing it does not want");
+}

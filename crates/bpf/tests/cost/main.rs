@@ -49,7 +49,7 @@ impl Node {
 #[test]
 fn one_endpoint_changed_costs_the_same_at_100_and_at_100_000_services() {
     for services in [100, 100_000] {
-        let mut node = Node::serving(services, 10);
+        let mut node = Node::serving(services, 4);
         let middle = services / 2;
         // Its slot and the word; then its entry is retired.
         assert_eq!(node.endpoints_gone(middle, 1), Writes { ops: 3, entries: 3 }, "removed, {services} Services");

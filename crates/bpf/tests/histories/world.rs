@@ -9,8 +9,8 @@ use sheave_core::{
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub(crate) const SERVICES: u8 = 5;
-pub(crate) const SLICES: u8 = 6;
+pub(crate) const SERVICES: u8 = 4;
+pub(crate) const SLICES: u8 = 4;
 pub(crate) const ENDPOINTS: u8 = 12;
 /// Name, protocol, port of the Service; the second and the fourth may clash when both are had.
 const PORTS: [(&str, Protocol, u16); 4] =
@@ -53,7 +53,7 @@ pub(crate) enum Step {
 }
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
-    let endpoints = vec((0..ENDPOINTS, conditions()), 0..8);
+    let endpoints = vec((0..ENDPOINTS, conditions()), 0..10);
     prop_oneof![
         3 => (0..SERVICES, 0..3u8, option::weighted(0.8, 0..3u8), option::weighted(0.5, 0..2u8), 0..16u8)
             .prop_map(|(service, created, v4, v6, ports)| Step::PutService { service, created, v4, v6, ports }),
@@ -61,7 +61,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         4 => (0..SLICES, 0..SERVICES, prop::bool::weighted(0.3), 0..16u8, 0..4u8, endpoints).prop_map(
             |(slice, service, v6, ports, targets, endpoints)| Step::PutSlice { slice, service, v6, ports, targets, endpoints }
         ),
-        8 => (0..SLICES, 0..ENDPOINTS, conditions())
+        10 => (0..SLICES, 0..ENDPOINTS, conditions())
             .prop_map(|(slice, endpoint, conditions)| Step::Toggle { slice, endpoint, conditions }),
         1 => (0..SLICES).prop_map(Step::DeleteSlice),
         1 => (any::<u8>(), any::<u8>()).prop_map(|(gone, kept)| Step::RelistServices { gone, kept }),
@@ -162,7 +162,7 @@ fn slice_name(slice: u8) -> SliceName {
 }
 
 fn port(number: u16) -> Port {
-    Port::new(number).unwrap()
+    Port::new(number).expect("ports of the world are not 0")
 }
 
 fn service_object(service: u8, created: u8, v4: Option<u8>, v6: Option<u8>, ports: u8) -> Service {

@@ -1,0 +1,234 @@
+//! What is left after a failure or a refusal, and how the next plan goes on from there (I1, I3, I7).
+use sheave_bpf::apply::BpfDataplane;
+use sheave_bpf::contents::{Contents, Fault as Contradiction};
+use sheave_bpf::image::Image;
+use sheave_bpf::limits::Limits;
+use sheave_bpf::lower::lower;
+use sheave_bpf::memory::{Fault, Found, MemoryMaps};
+use sheave_bpf::ops::BackendEntry;
+use sheave_core::plan::plan_all;
+use sheave_core::{Backend, Change, Desired, Frontend, Plan, Port, Realized, ServiceKey, Serving};
+use sheave_dataplane::{Applied, Dataplane};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+const ENOMEM: i32 = 12;
+
+fn key(name: &str) -> ServiceKey {
+    format!("shop/{name}:http/TCP/IPv4").parse().unwrap()
+}
+
+fn frontend(n: u8) -> Frontend {
+    Frontend { addr: [10, 96, 0, n].into(), port: Port::new(80).unwrap(), protocol: sheave_core::Protocol::Tcp }
+}
+
+fn backends(numbers: &[u8]) -> BTreeSet<Backend> {
+    numbers.iter().map(|n| Backend { addr: [10, 244, 0, *n].into(), port: Port::new(8080).unwrap() }).collect()
+}
+
+fn serve(name: &str, vip: u8, pick: &[u8], keep: &[u8]) -> Change {
+    let serving = Serving { frontends: [frontend(vip)].into(), pick: backends(pick), keep: backends(keep) };
+    Change::Serve { key: key(name), serving: Arc::new(serving) }
+}
+
+fn retire(name: &str, numbers: &[u8]) -> Change {
+    Change::Retire { key: key(name), backends: backends(numbers) }
+}
+
+fn dataplane(limits: Limits) -> BpfDataplane<MemoryMaps> {
+    BpfDataplane::new(Image::default(), limits, MemoryMaps::new(limits.frontends_max))
+}
+
+fn apply(dataplane: &mut BpfDataplane<MemoryMaps>, make: &[Change], break_: &[Change]) -> Applied {
+    dataplane.apply(&Plan { make: make.to_vec(), break_: break_.to_vec() })
+}
+
+/// The operation of this number from now on fails, with some of its entries written.
+fn fail(dataplane: &mut BpfDataplane<MemoryMaps>, op: u64, entries: usize) {
+    let op = dataplane.maps().ops() + op;
+    dataplane.maps_mut().fail(vec![Fault { op, errno: ENOMEM, entries }]);
+}
+
+/// The last bytes of what a frontend resolves to, in slot order.
+fn resolved(dataplane: &BpfDataplane<MemoryMaps>, vip: u8) -> Vec<u8> {
+    let Found::Set { backends, .. } = dataplane.maps().resolve(&frontend(vip)) else {
+        panic!("{:?}", dataplane.maps().resolve(&frontend(vip)));
+    };
+    backends.iter().map(|backend| backend.addr.to_string().rsplit('.').next().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn a_removal_that_stopped_between_slot_and_word_is_finished_by_the_word() {
+    let mut dataplane = dataplane(Limits::default());
+    apply(&mut dataplane, &[serve("web", 1, &[1, 2, 3, 4], &[])], &[]);
+    fail(&mut dataplane, 1, 0);
+    let without_2 = serve("web", 1, &[1, 3, 4], &[2]);
+    assert_eq!(apply(&mut dataplane, std::slice::from_ref(&without_2), &[]).failed.len(), 1);
+    assert_eq!(resolved(&dataplane, 1), [1, 4, 3, 4], "as a set it is the new one");
+    assert!(!dataplane.settled(&key("web")), "E9: 4 is picked twice as often");
+    let applied = apply(&mut dataplane, &[without_2], &[]);
+    assert_eq!((applied.writes.ops, resolved(&dataplane, 1)), (1, vec![1, 4, 3]));
+    assert!(dataplane.settled(&key("web")));
+}
+
+#[test]
+fn an_entry_that_may_have_been_retired_is_written_again_before_it_is_used() {
+    for (case, pick, keep) in [("picked again", &[1u8, 2, 3][..], &[][..]), ("kept again", &[1], &[2, 3])] {
+        let mut dataplane = dataplane(Limits::default());
+        apply(&mut dataplane, &[serve("web", 1, &[1], &[2, 3])], &[]);
+        fail(&mut dataplane, 0, 1);
+        assert_eq!(apply(&mut dataplane, &[], &[retire("web", &[2, 3])]).failed.len(), 1);
+        let service = dataplane.image().id(&key("web")).unwrap();
+        let gone = backends(&[2]).pop_first().unwrap();
+        assert!(!dataplane.maps().serves(service, gone), "case {case}: it was retired before the failure");
+        assert!(!dataplane.settled(&key("web")), "case {case}");
+        let applied = apply(&mut dataplane, &[serve("web", 1, pick, keep)], &[]);
+        assert!(applied.pending.is_empty(), "case {case}: {:?}", applied.failed);
+        assert!(dataplane.maps().serves(service, gone), "case {case}");
+        assert_eq!(resolved(&dataplane, 1), pick, "case {case}");
+        assert!(dataplane.settled(&key("web")), "case {case}");
+    }
+}
+
+#[test]
+fn an_entry_that_may_have_been_written_is_retired_when_it_is_not_wanted_after_all() {
+    let mut dataplane = dataplane(Limits::default());
+    apply(&mut dataplane, &[serve("web", 1, &[1], &[])], &[]);
+    fail(&mut dataplane, 0, 1);
+    assert_eq!(apply(&mut dataplane, &[serve("web", 1, &[1, 2, 3], &[])], &[]).failed.len(), 1);
+    let service = dataplane.image().id(&key("web")).unwrap();
+    assert!(dataplane.maps().serves(service, backends(&[2]).pop_first().unwrap()), "it was written before the failure");
+    assert_eq!(dataplane.serving(&key("web")).unwrap().keep, backends(&[2, 3]), "so the next plan sees it");
+    assert!(apply(&mut dataplane, &[], &[retire("web", &[2, 3])]).pending.is_empty());
+    assert!(!dataplane.maps().serves(service, backends(&[2]).pop_first().unwrap()), "L2");
+}
+
+#[test]
+fn nothing_is_broken_in_a_round_in_which_something_failed_to_be_made() {
+    let mut dataplane = dataplane(Limits::default());
+    apply(&mut dataplane, &[serve("web", 1, &[1], &[])], &[]);
+    fail(&mut dataplane, 0, 0);
+    let release = Change::Release { frontend: frontend(1), key: Some(key("web")) };
+    let break_ = [release, Change::Forget { key: key("web") }];
+    let applied = apply(&mut dataplane, &[serve("api", 2, &[2], &[])], &break_);
+    assert_eq!((applied.failed.len(), applied.writes.ops), (1, 1));
+    assert_eq!(applied.pending.keys, BTreeSet::from([key("api"), key("web")]));
+    assert_eq!(applied.pending.frontends, BTreeSet::from([frontend(1), frontend(2)]));
+    assert_eq!(resolved(&dataplane, 1), [1], "I1");
+}
+
+#[test]
+fn what_is_still_used_does_not_go() {
+    let mut dataplane = dataplane(Limits::default());
+    apply(&mut dataplane, &[serve("web", 1, &[1, 2], &[])], &[]);
+    for change in [retire("web", &[2]), Change::Forget { key: key("web") }] {
+        assert!(lower(dataplane.image(), dataplane.limits(), &change).is_err(), "I1: {change:?}");
+        let applied = apply(&mut dataplane, &[], std::slice::from_ref(&change));
+        assert_eq!((applied.writes.ops, applied.refused.len(), applied.failed.len()), (0, 0, 0));
+        assert_eq!(applied.pending.keys, BTreeSet::from([key("web")]), "it is planned again");
+    }
+}
+
+#[test]
+fn a_full_map_is_named_with_its_setting_and_the_others_are_served() {
+    let narrow = Limits { frontends_max: 2, services_max: 2, slots_max: 8, backends_max: 4 };
+    let wide = Limits::default();
+    for (limits, change, want) in [
+        (
+            Limits { services_max: 2, ..wide },
+            serve("c", 3, &[5], &[]),
+            "map services is full (2 of 2, 1 more needed); raise `maps.services_max`; shop/c:http/TCP/IPv4 is not served \
+             until then",
+        ),
+        (
+            Limits { frontends_max: 2, ..wide },
+            serve("c", 3, &[5], &[]),
+            "map frontends_v4 is full (2 of 2, 1 more needed); raise `maps.frontends_max`; shop/c:http/TCP/IPv4 is not \
+             served until then",
+        ),
+        (
+            Limits { slots_max: 8, ..wide },
+            serve("c", 3, &[5], &[]),
+            "map slots is full (8 of 8, 1 more needed); raise `maps.slots_max`; shop/c:http/TCP/IPv4 is not served until \
+             then",
+        ),
+        (
+            Limits { backends_max: 4, ..wide },
+            serve("b", 2, &[3, 4, 5], &[]),
+            "map backends_v4 is full (4 of 4, 1 more needed); raise `maps.backends_max`; shop/b:http/TCP/IPv4 keeps the \
+             backends and frontends it has until then",
+        ),
+        (
+            narrow,
+            Change::ClaimVip { addr: [10, 96, 0, 1].into() },
+            "map frontends_v4 is full (2 of 2, 1 more needed); raise `maps.frontends_max`; ports that 10.96.0.1 does not \
+             have are not rejected until then",
+        ),
+    ] {
+        let mut dataplane = dataplane(limits);
+        let make = [serve("a", 1, &[1, 2], &[]), serve("b", 2, &[3, 4], &[])];
+        assert!(apply(&mut dataplane, &make, &[]).pending.is_empty());
+        let before = dataplane.maps().contents();
+        let applied = apply(&mut dataplane, &[change], &[]);
+        assert_eq!(applied.refused.iter().map(|d| d.message.as_str()).collect::<Vec<_>>(), [want], "I7");
+        assert_eq!(
+            (applied.writes.ops, dataplane.maps().contents() == before),
+            (0, true),
+            "I7: nothing of it is written"
+        );
+        // The promise of the message: with a higher limit it fits.
+        let (image, maps) = (dataplane.image().clone(), MemoryMaps::new(0));
+        let mut maps = std::mem::replace(dataplane.maps_mut(), maps);
+        maps.set_frontends_max(wide.frontends_max);
+        let mut dataplane = BpfDataplane::new(image, wide, maps);
+        assert!(apply(&mut dataplane, &[serve("c", 3, &[5], &[])], &[]).pending.is_empty());
+        assert_eq!((resolved(&dataplane, 1), resolved(&dataplane, 3)), (vec![1, 2], vec![5]));
+    }
+}
+
+#[test]
+fn contents_that_contradict_themselves_are_not_taken_over_and_led_away_from() {
+    type Damage = fn(&mut Contents);
+    let cases: [(&str, Damage, Contradiction); 5] = [
+        ("a name is gone", |c| drop(c.names.pop_first()), Contradiction::Nameless),
+        (
+            "two ids, one name",
+            |c| drop(c.names.insert(*c.names.last_key_value().unwrap().0, key("a"))),
+            Contradiction::SameName,
+        ),
+        ("a slot names an absent backend", |c| drop(c.backends_v4.pop_first()), Contradiction::BadSlot),
+        (
+            "a backend is another Service's",
+            |c| {
+                let other = *c.names.last_key_value().unwrap().0;
+                let entry = c.backends_v4.first_entry().unwrap().into_mut();
+                *entry = BackendEntry { service: other, ..*entry };
+            },
+            Contradiction::BadSlot,
+        ),
+        (
+            "a set overlaps another one",
+            |c| {
+                let word = *c.words.first_key_value().unwrap().1;
+                *c.words.last_entry().unwrap().get_mut() = word;
+            },
+            Contradiction::BadBlock,
+        ),
+    ];
+    for (case, damage, fault) in cases {
+        let mut dataplane = dataplane(Limits::default());
+        apply(&mut dataplane, &[serve("a", 1, &[1, 2], &[]), serve("b", 2, &[3, 4], &[])], &[]);
+        let mut contents = dataplane.maps().contents();
+        damage(&mut contents);
+        let (image, strays) = Image::from_contents(contents);
+        assert_eq!(strays.iter().map(|stray| stray.fault).collect::<Vec<_>>(), [fault], "case: {case}");
+        let led_nowhere = |f: &Frontend| image.holder(f).is_none();
+        assert_eq!([frontend(1), frontend(2)].iter().filter(|f| led_nowhere(f)).count(), 1, "case: {case}");
+        let plan = plan_all(&Desired::default(), &image);
+        let released = plan.break_.iter().filter(|change| matches!(change, Change::Release { .. })).count();
+        assert_eq!(released, 2, "a plan from scratch finds frontends that lead nowhere, case: {case}");
+        let stray = strays[0].service;
+        let ops = lower(&image, &Limits::default(), &serve("c", 3, &[7], &[])).unwrap();
+        assert!(!format!("{ops:?}").contains(&format!("{stray:?}")), "its id is not handed out again, case: {case}");
+    }
+}
