@@ -1,4 +1,5 @@
 //! What should be served: addresses (A1, A2, A13), conflicts (X1, I8) and what an update touches.
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 use sheave_core::{
     Desired, Event, Frontend, Index, Object, ObjectName, Port, Problem, Protocol, Service, ServiceName, ServicePort,
 };

@@ -1,4 +1,5 @@
 //! What the index holds, and what it says has changed.
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 use sheave_core::{
     Diagnostic, Endpoint, EndpointSlice, Event, Family, Index, Kind, Node, Object, ObjectName, ObjectRef, Port,
     Problem, Protocol, Service, ServiceName, ServicePort, SliceName, SlicePort,

@@ -1,4 +1,5 @@
 //! Which endpoints may be picked: each rule by two cases that differ in its condition and in the verdict.
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 use sheave_core::select::{Selected, select};
 use sheave_core::{
     Backend, Endpoint, EndpointSlice, Family, Port, Protocol, ServiceName, ServicePortName, SliceName, SlicePort,

@@ -1,4 +1,5 @@
 //! Plans: what makes comes before what breaks, nothing differs means nothing planned, a failure is planned again.
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 use sheave_core::plan::{plan, plan_all};
 use sheave_core::{
     Change, Desired, Endpoint, EndpointSlice, Event, Family, Index, Object, ObjectName, Plan, Port, Protocol, Service,
