@@ -64,13 +64,18 @@ fn unproven_by(document: &str, id: &str, tests: &str) -> Vec<String> {
         files
             .iter()
             .filter_map(|path| std::fs::read_to_string(path).ok())
-            .any(|text| words(tests_of(&text)).any(|word| word == id))
+            .any(|text| words(tests_of(&text)).any(|word| names(word, id)))
     };
     if link_targets(tests).next().is_none() {
         return vec![format!("{document}: {id} is tested by nothing")];
     }
     let silent = link_targets(tests).filter(|target| !cites(target));
     silent.map(|target| format!("{document}: {id}: {target} does not cite it")).collect()
+}
+
+/// Whether a word is the id, or a name that carries it: `a_flow_to_an_old_port_is_stale_l7`.
+fn names(word: &str, id: &str) -> bool {
+    word == id || word.split('_').skip(1).any(|part| part == id.to_lowercase())
 }
 
 /// The tests of a Rust file: below the attribute in a module that has one, else the whole file.
@@ -156,6 +161,9 @@ fn rule_ids_links_and_anchors_are_recognised() {
         [("W6", true), ("A12", true), ("I10", true), ("E0", false), ("W", false), ("W6x", false), ("Z1", false)]
     {
         assert_eq!(is_rule_id(word), want, "{word}");
+    }
+    for (word, want) in [("L7", true), ("a_port_is_stale_l7", true), ("l7", false), ("a_l71", false), ("L70", false)] {
+        assert_eq!(names(word, "L7"), want, "{word}");
     }
     assert_eq!(link_targets("see [a](b.md) and [c](d.md#e)").collect::<Vec<_>>(), ["b.md", "d.md#e"]);
     assert_eq!(
