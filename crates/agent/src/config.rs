@@ -17,6 +17,16 @@ pub enum SocketLb {
     Off,
 }
 
+impl From<SocketLb> for sheave_bpf::load::SocketLb {
+    fn from(socket_lb: SocketLb) -> Self {
+        match socket_lb {
+            SocketLb::All => Self::All,
+            SocketLb::Host => Self::Host,
+            SocketLb::Off => Self::Off,
+        }
+    }
+}
+
 /// Which dataplane serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]

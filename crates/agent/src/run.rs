@@ -57,7 +57,7 @@ pub enum RunError {
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
     let mut agent = Agent::start(&config)?;
     let (sender, mut events) = mpsc::channel(BACKLOG);
-    let source = tokio::spawn(sheave_kube_source::run(source(&config), config.node_name.clone(), sender));
+    let source = sheave_kube_source::spawn(source(&config), &config.node_name, sender);
     info!(node = config.node_name, source = config.source, "watching");
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
@@ -96,8 +96,8 @@ fn source(config: &Config) -> Source {
         return Source::Files(PathBuf::from(&config.source));
     }
     Source::Kube(match (&config.kubeconfig, &config.server) {
-        (Some(path), Some(server)) => KubeConfig::kubeconfig(path).server(server),
-        (Some(path), None) => KubeConfig::kubeconfig(path),
+        (Some(path), Some(server)) => KubeConfig::file(path).server(server),
+        (Some(path), None) => KubeConfig::file(path),
         (None, Some(server)) => KubeConfig::url(server),
         (None, None) => KubeConfig::infer(),
     })

@@ -2,7 +2,8 @@
 //!
 //! Retry is not a code path: what failed stays in `pending`, and the next [`Syncer::sync`] plans it anew from what the
 //! kernel really holds (I3).
-use sheave_core::{Desired, Diagnostic, Event, Index, Touched, plan, plan_all};
+use sheave_core::plan::{plan, plan_all};
+use sheave_core::{Desired, Diagnostic, Event, Index, Touched};
 use sheave_dataplane::{ApplyError, Dataplane, Writes};
 use std::collections::BTreeSet;
 

@@ -62,12 +62,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("starting the runtime")?;
     let ended = runtime.block_on(async {
-        let stop = async {
-            match arguments.until_stdin_closes {
-                true => stdin_closed().await,
-                false => std::future::pending().await,
-            }
-        };
+        let stop = until(arguments.until_stdin_closes);
         // block_in_place, which the sync uses, wants to run on a worker.
         tokio::spawn(sheave_agent::run(config, stop)).await
     });
@@ -77,8 +72,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns when the parent has closed our standard input, which the kernel does when the parent dies.
-async fn stdin_closed() {
+/// Returns when the parent has closed our standard input, which the kernel does when the parent dies; never, if that is
+/// not asked for.
+async fn until(stdin_closes: bool) {
+    if !stdin_closes {
+        return std::future::pending().await;
+    }
     let _unused = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
 }
 

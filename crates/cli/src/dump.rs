@@ -3,6 +3,7 @@ use crate::output::{Output, is_root, with_sudo};
 use crate::settings::Settings;
 use clap::Args;
 use serde_json::{Value, json};
+use sheave_bpf::contents::Stray;
 use sheave_bpf::read_back::read_back;
 use sheave_core::plan::Realized;
 use sheave_core::{ServiceKey, Serving};
@@ -25,7 +26,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(is_root(), "reading the kernel's maps needs root; run: {}", with_sudo());
-    let image = read_back(&arguments.settings.load()?.bpffs)?;
+    let (image, strays) = read_back(&arguments.settings.load()?.bpffs)?;
     let held: Vec<(ServiceKey, Serving)> = image
         .keys()
         .into_iter()
@@ -33,8 +34,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .filter_map(|key| image.serving(&key).map(|serving| (key, serving)))
         .collect();
     match arguments.output {
-        Output::Json => println!("{:#}", as_json(&held)),
-        Output::Text => print_text(&held),
+        Output::Json => println!("{:#}", as_json(&held, &strays)),
+        Output::Text => print_text(&held, &strays),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -43,7 +44,7 @@ fn texts<T: Display>(items: impl IntoIterator<Item = T>) -> Vec<String> {
     items.into_iter().map(|item| item.to_string()).collect()
 }
 
-fn as_json(held: &[(ServiceKey, Serving)]) -> Value {
+fn as_json(held: &[(ServiceKey, Serving)], strays: &[Stray]) -> Value {
     let service = |(key, serving): &(ServiceKey, Serving)| {
         json!({
             "service": key.port.to_string(),
@@ -54,10 +55,10 @@ fn as_json(held: &[(ServiceKey, Serving)]) -> Value {
             "draining": texts(&serving.keep),
         })
     };
-    json!({ "services": held.iter().map(service).collect::<Vec<_>>() })
+    json!({ "services": held.iter().map(service).collect::<Vec<_>>(), "strays": texts(strays) })
 }
 
-fn print_text(held: &[(ServiceKey, Serving)]) {
+fn print_text(held: &[(ServiceKey, Serving)], strays: &[Stray]) {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(["SERVICE", "FRONTENDS", "BACKENDS", "DRAINING"]);
@@ -70,4 +71,5 @@ fn print_text(held: &[(ServiceKey, Serving)]) {
         table.add_row(row);
     }
     println!("{table}");
+    strays.iter().for_each(|stray| println!("{stray}"));
 }
