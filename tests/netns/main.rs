@@ -1,0 +1,14 @@
+//! Real sockets through the kernel programs: manifests in, packets between namespaces out. Nothing here is simulated but the
+//! machines.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
+mod agent;
+mod changes;
+mod manifests;
+mod paths;
+mod refusals;
+mod restarts;
+mod world;
+
+/// Why these tests need root.
+const NEEDS: &str = "making namespaces and loading kernel programs needs root";

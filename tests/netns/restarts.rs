@@ -1,0 +1,42 @@
+//! The agent stops and starts; traffic does not notice.
+use crate::NEEDS;
+use crate::world::{BACKENDS, World, answering, targets, web};
+use sheave_agent::config::SocketLb;
+use sheave_lab::probe::{Caller, Load, Manner};
+use sheave_tests::kernel_or_skip;
+use std::time::Duration;
+
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// L6, I5
+#[test]
+fn no_request_fails_while_the_agent_is_away_and_when_it_is_back() {
+    if !kernel_or_skip(NEEDS) {
+        return;
+    }
+    for socket_lb in [SocketLb::All, SocketLb::Off] {
+        let service = web(&BACKENDS);
+        let mut world = World::serving(socket_lb, &service);
+        let callers = targets(&service).into_iter().flat_map(|target| {
+            [Manner::Fresh, Manner::Held].map(|manner| Caller { client: world.client("client"), target, manner })
+        });
+        let (load, samples) = Load::start(callers.collect(), INTERVAL).unwrap();
+        world.stop_agent();
+        for target in targets(&service) {
+            assert_eq!(
+                answering(&world.client("client"), target, 64).len(),
+                BACKENDS.len(),
+                "{target} without an agent"
+            );
+        }
+        // What changed meanwhile is made up for: that it is served says that the agent is back at work.
+        world.put(&web(&["far-2"]));
+        world.start_agent();
+        for target in targets(&service) {
+            world.until_answered_only_by(target, &["far-2"]);
+        }
+        load.stop();
+        let failed: Vec<_> = samples.iter().filter(|sample| sample.outcome.is_err()).collect();
+        assert!(failed.is_empty(), "socketLb {socket_lb:?}: {failed:?}");
+    }
+}
