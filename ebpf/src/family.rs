@@ -1,5 +1,6 @@
 //! IPv4 and IPv6 as parameters of one logic: layouts and maps come in pairs, functions do not.
-use crate::ip::Located;
+use crate::ip::{self, Ipv4Header, Ipv6Header, Located, PseudoHeaderV4, PseudoHeaderV6};
+use crate::sys::packet::summed;
 use crate::sys::{Packet, maps};
 use sheave_abi::{BackendV4, BackendV6, Counter, FlowKeyV4, FlowKeyV6, FrontendKeyV4, FrontendKeyV6, NetPort};
 use zerocopy::{FromZeros, Immutable, IntoBytes, transmute};
@@ -30,6 +31,10 @@ pub trait Family: 'static {
     const DST: u32;
     /// Offset of the header checksum, where there is one.
     const HEADER_CHECKSUM: Option<u32>;
+    /// Protocol number of the family's ICMP, and its type and code of "port unreachable".
+    const ICMP: u8;
+    const PORT_UNREACHABLE: (u8, u8);
+    type Header: IntoBytes + Immutable;
 
     fn frontends() -> &'static maps::Frontends<Self::FrontendKey>;
     fn established() -> &'static maps::Established<Self::FlowKey>;
@@ -49,6 +54,10 @@ pub trait Family: 'static {
     /// To the common form of sockets: IPv4 as v4-mapped.
     fn to_mapped(addr: Self::Addr) -> [u32; 4];
 
+    /// The IP header of a packet of the node's own.
+    fn header(src: &Self::Addr, dst: &Self::Addr, protocol: u8, payload_len: u16) -> Self::Header;
+    /// What the pseudo header adds to a transport checksum.
+    fn pseudo_sum(src: &Self::Addr, dst: &Self::Addr, protocol: u8, len: u32) -> u32;
     /// Finds the transport header behind the IP header.
     fn locate(packet: Packet) -> Result<Located<Self::Addr>, Counter>;
 }
@@ -76,6 +85,9 @@ impl Family for V4 {
     const SRC: u32 = 12;
     const DST: u32 = 16;
     const HEADER_CHECKSUM: Option<u32> = Some(10);
+    const ICMP: u8 = 1;
+    const PORT_UNREACHABLE: (u8, u8) = (3, 3);
+    type Header = Ipv4Header;
 
     #[inline(always)]
     fn frontends() -> &'static maps::Frontends<FrontendKeyV4> {
@@ -121,8 +133,16 @@ impl Family for V4 {
         [0, 0, MAPPED, addr]
     }
     #[inline(always)]
+    fn header(src: &u32, dst: &u32, protocol: u8, payload_len: u16) -> Ipv4Header {
+        ip::header_v4(*src, *dst, protocol, payload_len)
+    }
+    #[inline(always)]
+    fn pseudo_sum(&src: &u32, &dst: &u32, protocol: u8, len: u32) -> u32 {
+        summed(&PseudoHeaderV4 { src, dst, zero: 0, protocol, len: (len as u16).to_be_bytes() }, 0)
+    }
+    #[inline(always)]
     fn locate(packet: Packet) -> Result<Located<u32>, Counter> {
-        crate::ip::locate_v4(packet)
+        ip::locate_v4(packet)
     }
 }
 
@@ -136,6 +156,9 @@ impl Family for V6 {
     const SRC: u32 = 8;
     const DST: u32 = 24;
     const HEADER_CHECKSUM: Option<u32> = None;
+    const ICMP: u8 = 58;
+    const PORT_UNREACHABLE: (u8, u8) = (1, 4);
+    type Header = Ipv6Header;
 
     #[inline(always)]
     fn frontends() -> &'static maps::Frontends<FrontendKeyV6> {
@@ -181,7 +204,15 @@ impl Family for V6 {
         addr
     }
     #[inline(always)]
+    fn header(src: &[u32; 4], dst: &[u32; 4], protocol: u8, payload_len: u16) -> Ipv6Header {
+        ip::header_v6(*src, *dst, protocol, payload_len)
+    }
+    #[inline(always)]
+    fn pseudo_sum(&src: &[u32; 4], &dst: &[u32; 4], next_header: u8, len: u32) -> u32 {
+        summed(&PseudoHeaderV6 { src, dst, len: len.to_be_bytes(), zero: [0; 3], next_header }, 0)
+    }
+    #[inline(always)]
     fn locate(packet: Packet) -> Result<Located<[u32; 4]>, Counter> {
-        crate::ip::locate_v6(packet)
+        ip::locate_v6(packet)
     }
 }

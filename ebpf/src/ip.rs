@@ -1,5 +1,7 @@
 //! From the Ethernet header to the transport header: IPv4 with options, IPv6 with extension headers, within fixed bounds.
-use crate::sys::Packet;
+use crate::family::Family;
+use crate::sys::packet::{folded, summed};
+use crate::sys::{Failed, Packet};
 use sheave_abi::{Counter, IPPROTO_TCP, IPPROTO_UDP};
 use zerocopy::{FromBytes, Immutable, IntoBytes, transmute};
 
@@ -48,6 +50,28 @@ pub struct Ipv6Header {
     pub hop_limit: u8,
     pub src: [u8; 16],
     pub dst: [u8; 16],
+}
+
+/// What a transport checksum covers of the IP header (RFC 9293 §3.1).
+#[derive(IntoBytes, Immutable)]
+#[repr(C, align(4))]
+pub struct PseudoHeaderV4 {
+    pub src: u32,
+    pub dst: u32,
+    pub zero: u8,
+    pub protocol: u8,
+    pub len: [u8; 2],
+}
+
+/// What a transport checksum covers of the IP header (RFC 8200 §8.1).
+#[derive(IntoBytes, Immutable)]
+#[repr(C, align(4))]
+pub struct PseudoHeaderV6 {
+    pub src: [u32; 4],
+    pub dst: [u32; 4],
+    pub len: [u8; 4],
+    pub zero: [u8; 3],
+    pub next_header: u8,
 }
 
 /// First bytes of an extension header.
@@ -125,6 +149,52 @@ pub fn locate_v6(packet: Packet) -> Result<Located<[u32; 4]>, Counter> {
     }
     let protocol = served(next)?;
     Ok(Located { src: transmute!(header.src), dst: transmute!(header.dst), protocol, l4, l4_len: end - l4 })
+}
+
+/// Time to live of what the node itself sends.
+const TTL: u8 = 64;
+const DONT_FRAGMENT: u16 = 0x4000;
+
+/// Writes the IP header of a packet of the node's own.
+#[inline(always)]
+pub fn write_header<F: Family>(
+    packet: Packet,
+    src: &F::Addr,
+    dst: &F::Addr,
+    protocol: u8,
+    payload_len: u32,
+) -> Result<(), Failed> {
+    packet.store(L3, &F::header(src, dst, protocol, payload_len as u16))
+}
+
+#[inline(always)]
+pub fn header_v4(src: u32, dst: u32, protocol: u8, payload_len: u16) -> Ipv4Header {
+    let mut header = Ipv4Header {
+        version_ihl: 0x45,
+        tos: 0,
+        total_len: payload_len.wrapping_add(size_of::<Ipv4Header>() as u16).to_be_bytes(),
+        id: [0; 2],
+        fragment: DONT_FRAGMENT.to_be_bytes(),
+        ttl: TTL,
+        protocol,
+        checksum: [0; 2],
+        src: transmute!(src),
+        dst: transmute!(dst),
+    };
+    header.checksum = folded(summed(&header, 0));
+    header
+}
+
+#[inline(always)]
+pub fn header_v6(src: [u32; 4], dst: [u32; 4], next_header: u8, payload_len: u16) -> Ipv6Header {
+    Ipv6Header {
+        version_class: [0x60, 0, 0, 0],
+        payload_len: payload_len.to_be_bytes(),
+        next_header,
+        hop_limit: TTL,
+        src: transmute!(src),
+        dst: transmute!(dst),
+    }
 }
 
 #[inline(always)]

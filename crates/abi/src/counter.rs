@@ -9,6 +9,7 @@ macro_rules! counters {
         /// The counters' names, by index, as metrics and tests print them.
         pub const COUNTER_NAMES: &[&str] = &[$($text,)+];
         /// How many counters there are.
+        #[expect(clippy::cast_possible_truncation, reason = "a list of a few dozen")]
         pub const COUNTERS: u32 = COUNTER_NAMES.len() as u32;
     };
 }

@@ -59,18 +59,20 @@ pub struct Scratch {
     pub bytes: [u32; (SUMMED_MAX / 4) as usize],
 }
 
-/// This processor's scratch memory; for one user at a time.
-#[inline(always)]
-pub fn scratch() -> Option<*mut Scratch> {
-    SCRATCH.get_ptr_mut(0)
-}
-
 /// This processor's entry being made.
 #[inline(always)]
 pub fn new_entry() -> Option<&'static mut FlowValue> {
-    let scratch = scratch()?;
-    // SAFETY: per processor, and only `new_flow::begin` asks for it.
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: per processor, and a packet makes one entry at a time.
     Some(unsafe { &mut (*scratch).flow })
+}
+
+/// This processor's room for [`SUMMED_MAX`] bytes.
+#[inline(always)]
+pub fn scratch_bytes() -> Option<*mut u32> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: only an address is taken.
+    Some(unsafe { (&raw mut (*scratch).bytes).cast() })
 }
 
 /// The set of a Service, read as one word: the old one or the new one.

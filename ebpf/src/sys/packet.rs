@@ -1,4 +1,5 @@
 //! A packet at a device: bytes are copied in and out by helpers, so no bound has to be proven twice.
+use super::maps::scratch_bytes;
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
@@ -6,6 +7,7 @@ use aya_ebpf::helpers::{
     bpf_skb_load_bytes, bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
+use core::hint::black_box;
 use core::mem::{MaybeUninit, size_of};
 use core::ptr;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -139,21 +141,17 @@ impl Packet {
         done(unsafe { bpf_skb_adjust_room(self.0, len as i32, BPF_ADJ_ROOM_MAC, 0) })
     }
 
-    /// Sums `len` bytes from `offset` on to `sum`: a multiple of four, at most [`SUMMED_MAX`].
+    /// Adds `len` bytes from `offset` on to a sum: a multiple of four, 4 to [`SUMMED_MAX`].
     #[inline(always)]
-    pub fn sum(self, offset: u32, len: u32, sum: u32) -> Option<u32> {
-        let mut bytes = [0u32; (SUMMED_MAX / 4) as usize];
-        if len == 0 || len > SUMMED_MAX {
-            return None;
-        }
-        // SAFETY: `len` is at most the size of `bytes`, checked above.
-        let ret = unsafe { bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), len) };
-        if ret != 0 {
-            return None;
-        }
+    pub fn sum(self, offset: u32, len: u32, sum: u32) -> Result<u32, Failed> {
+        let bytes = scratch_bytes().ok_or(Failed)?;
+        // The bounds in a form that the verifier sees and the compiler, which knows them, does not take away.
+        const { assert!(SUMMED_MAX.is_power_of_two()) };
+        let len = (black_box(len).wrapping_sub(1) & (SUMMED_MAX - 1)) + 1;
+        // SAFETY: `len` is at most the size of `bytes`, by the line above.
+        done(unsafe { bpf_skb_load_bytes(self.0.cast(), offset, bytes.cast(), len) })?;
         // SAFETY: as above; nothing is subtracted.
-        let sum = unsafe { bpf_csum_diff(ptr::null_mut(), 0, bytes.as_mut_ptr(), len, sum) };
-        u32::try_from(sum).ok()
+        Ok(unsafe { bpf_csum_diff(ptr::null_mut(), 0, bytes, len, sum) } as u32)
     }
 
     /// Sends the packet out by the device it came in by; returns the program's verdict.
@@ -186,6 +184,14 @@ pub fn summed<T: IntoBytes + Immutable>(bytes: &T, sum: u32) -> u32 {
     };
     // SAFETY: `bytes` is `len` bytes long and only read; nothing is subtracted.
     (unsafe { bpf_csum_diff(ptr::null_mut(), 0, ptr::from_ref(bytes).cast_mut().cast(), len, sum) }) as u32
+}
+
+/// A sum as a checksum field holds it.
+#[inline(always)]
+pub fn folded(sum: u32) -> [u8; 2] {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (!(sum as u16)).to_ne_bytes()
 }
 
 #[inline(always)]

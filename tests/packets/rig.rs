@@ -1,0 +1,293 @@
+//! The programs loaded beside maps of their own, and the counters watched: every packet's whole counter delta is checked.
+use crate::frame::{Frame, Seen};
+use sheave_abi::{
+    BackendId, FLOW_ESTABLISHED, FLOW_REPLY, FlowKeyV4, FlowKeyV6, FlowValue, IPPROTO_UDP, NetPort, ServiceId, SetWord,
+};
+use sheave_bpf::counters::Counters;
+use sheave_bpf::exec::KernelMaps;
+use sheave_bpf::limits::Limits;
+use sheave_bpf::load::{Loader, Programs, SocketLb};
+use sheave_bpf::map::Map;
+use sheave_bpf::maps::Maps as _;
+use sheave_bpf::ops::{BackendEntry, MapOp};
+use sheave_bpf::pins::Pins;
+use sheave_bpf::test_run::{Run, test_run};
+use sheave_core::{Backend, Family, Frontend, Port, Protocol};
+use sheave_lab::Sandbox;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+/// What programs return.
+pub(crate) const NEXT: i32 = -1;
+pub(crate) const DROP: i32 = 2;
+pub(crate) const REDIRECT: i32 = 7;
+
+const BPFFS: &str = "/sys/fs/bpf";
+/// Entries of the tables of established flows: little, so that loading is quick.
+pub(crate) const FLOWS_MAX: u32 = 1 << 12;
+
+/// Addresses of one family that tests use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Net {
+    v4: bool,
+}
+
+pub(crate) const NETS: [Net; 2] = [Net { v4: true }, Net { v4: false }];
+
+impl Net {
+    /// A Service id for this family.
+    pub(crate) fn service(self) -> u32 {
+        if self.v4 { 4 } else { 6 }
+    }
+
+    fn at(self, v4: [u8; 4], v6: u16, host: u16, port: u16) -> SocketAddr {
+        let ip: IpAddr = if self.v4 {
+            [v4[0], v4[1], u8::try_from(host >> 8).unwrap(), u8::try_from(host & 0xff).unwrap()].into()
+        } else {
+            [0xfd00, v6, 0, 0, 0, 0, 0, host].into()
+        };
+        SocketAddr::new(ip, port)
+    }
+
+    pub(crate) fn client(self, port: u16) -> SocketAddr {
+        self.at([10, 1, 0, 0], 1, 2, port)
+    }
+
+    pub(crate) fn vip(self, n: u16, port: u16) -> SocketAddr {
+        self.at([10, 96, 0, 0], 0x96, n, port)
+    }
+
+    pub(crate) fn backend(self, n: u16, port: u16) -> SocketAddr {
+        self.at([10, 2, 0, 0], 2, n, port)
+    }
+}
+
+/// What a packet became.
+#[derive(Debug)]
+pub(crate) struct Out {
+    pub(crate) verdict: i32,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Out {
+    pub(crate) fn seen(&self) -> Seen {
+        Seen::read(&self.bytes)
+    }
+}
+
+pub(crate) struct Rig {
+    pub(crate) programs: Programs,
+    pub(crate) maps: KernelMaps,
+    counters: Counters,
+    before: Vec<(&'static str, u64)>,
+    next_backend: u32,
+    next_slot: u32,
+}
+
+/// Runs a test with a rig of its own, in namespaces of its own; without root it is skipped, and says so.
+pub(crate) fn with_rig(name: &str, test: impl FnOnce(&mut Rig) + Send + 'static) {
+    with_sized_rig(name, FLOWS_MAX, test);
+}
+
+/// As [`with_rig`], with room for more established flows.
+pub(crate) fn with_sized_rig(name: &str, flows_max: u32, test: impl FnOnce(&mut Rig) + Send + 'static) {
+    if !sheave_tests::kernel_or_skip("loading kernel programs needs root") {
+        return;
+    }
+    let sandbox = Sandbox::with_bpffs(name).unwrap();
+    let thread = sandbox.start("rig", move || test(&mut Rig::new(flows_max))).unwrap();
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+impl Rig {
+    fn new(flows_max: u32) -> Self {
+        let bpffs = Path::new(BPFFS);
+        let limits = Limits { frontends_max: 1 << 12, services_max: 1 << 12, ..Limits::default() };
+        let programs = Loader::new(bpffs, limits, flows_max, SocketLb::All).load().unwrap_or_else(|e| panic!("{e:#?}"));
+        let maps = KernelMaps::open(bpffs).unwrap();
+        let counters = Counters::open(bpffs).unwrap();
+        let before = counters.read().unwrap();
+        Self { programs, maps, counters, before, next_backend: 1, next_slot: 1 }
+    }
+
+    /// A Service with these backends behind a frontend; returns their ids. Written in the order that keeps I1.
+    pub(crate) fn service(
+        &mut self,
+        service: u32,
+        vip: SocketAddr,
+        protocol: Protocol,
+        backends: &[SocketAddr],
+    ) -> Vec<BackendId> {
+        let service = service_id(service);
+        let ids = self.write_set(service, backends);
+        let frontend = Frontend { addr: vip.ip(), port: Port::new(vip.port()).unwrap(), protocol };
+        self.exec(MapOp::PutFrontend { frontend, service });
+        ids
+    }
+
+    /// Gives a Service a new set.
+    pub(crate) fn write_set(&mut self, service: ServiceId, backends: &[SocketAddr]) -> Vec<BackendId> {
+        let first = self.next_slot;
+        let entries: Vec<_> = backends.iter().map(|backend| (self.new_id(), entry(service, *backend, true))).collect();
+        let ids: Vec<_> = entries.iter().map(|(id, _)| *id).collect();
+        if let Some(backend) = backends.first() {
+            self.exec(MapOp::WriteBackends { family: family(backend.ip()), entries });
+            self.exec(MapOp::WriteSlots { first, ids: ids.clone() });
+        }
+        let count = u32::try_from(ids.len()).unwrap();
+        self.next_slot += count;
+        self.exec(MapOp::WriteSet { service, word: SetWord { block: first, count } });
+        ids
+    }
+
+    /// Ends a backend: no flow may name it any more (L2).
+    pub(crate) fn retire(&mut self, service: u32, id: BackendId, backend: SocketAddr) {
+        let entries = vec![(id, entry(service_id(service), backend, false))];
+        self.exec(MapOp::WriteBackends { family: family(backend.ip()), entries });
+    }
+
+    /// Makes an id name another endpoint.
+    pub(crate) fn rewrite(&mut self, service: u32, id: BackendId, backend: SocketAddr) {
+        let entries = vec![(id, entry(service_id(service), backend, true))];
+        self.exec(MapOp::WriteBackends { family: family(backend.ip()), entries });
+    }
+
+    /// Takes ports of an IPv4 client at a backend for UDP, as that many living flows of other VIPs would.
+    pub(crate) fn occupy(&self, backend: SocketAddr, client: SocketAddr, ports: RangeInclusive<u32>) {
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (backend.ip(), client.ip()) else { panic!("IPv4 only") };
+        let key = |port| FlowKeyV4 {
+            src: src.octets(),
+            dst: dst.octets(),
+            src_port: NetPort::from_host(backend.port()),
+            dst_port: NetPort::from_host(port),
+            protocol: IPPROTO_UDP,
+            direction: FLOW_REPLY,
+            zero: [0; 2],
+        };
+        let keys: Vec<_> = ports.map(|port| key(u16::try_from(port).unwrap())).collect();
+        // Seen in the future: never idle.
+        let flow = FlowValue { seen_ns: u64::MAX, state: FLOW_ESTABLISHED, ..FlowValue::default() };
+        table("flows_v4").put_all(&keys, &vec![flow; keys.len()]).unwrap();
+    }
+
+    pub(crate) fn exec(&mut self, op: MapOp) {
+        self.maps.exec(&op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
+    }
+
+    fn new_id(&mut self) -> BackendId {
+        let id = BackendId(NonZeroU32::new(self.next_backend).unwrap());
+        self.next_backend += 1;
+        id
+    }
+
+    /// A frame comes in; exactly these counters must go up by one.
+    #[track_caller]
+    pub(crate) fn ingress(&mut self, frame: &Frame, counted: &[&str]) -> Out {
+        self.run("ingress", &frame.bytes(), counted)
+    }
+
+    /// A frame goes out; exactly these counters must go up by one.
+    #[track_caller]
+    pub(crate) fn egress(&mut self, frame: &Frame, counted: &[&str]) -> Out {
+        self.run("egress", &frame.bytes(), counted)
+    }
+
+    /// As [`Rig::ingress`], for counters that go up by more.
+    #[track_caller]
+    pub(crate) fn ingress_with_events(&mut self, frame: &Frame, want: &[(&str, u64)]) -> Out {
+        self.run_counted("ingress", &frame.bytes(), want)
+    }
+
+    #[track_caller]
+    pub(crate) fn run(&mut self, program: &str, bytes: &[u8], counted: &[&str]) -> Out {
+        let want: Vec<(&str, u64)> = counted.iter().map(|name| (*name, 1)).collect();
+        self.run_counted(program, bytes, &want)
+    }
+
+    #[track_caller]
+    fn run_counted(&mut self, program: &str, bytes: &[u8], want: &[(&str, u64)]) -> Out {
+        let Run { verdict, packet, .. } = test_run(self.programs.device_fd(program).unwrap(), bytes, 1).unwrap();
+        let after = self.counters.read().unwrap();
+        let delta: Vec<(&str, u64)> =
+            after.iter().zip(&self.before).map(|(a, b)| (a.0, a.1 - b.1)).filter(|(_, n)| *n > 0).collect();
+        self.before = after;
+        assert_eq!(delta, want, "counters");
+        Out { verdict, bytes: packet }
+    }
+
+    /// The counters' sum since the last look, without asking for which.
+    pub(crate) fn count_run(&mut self, program: &str, bytes: &[u8]) -> u64 {
+        test_run(self.programs.device_fd(program).unwrap(), bytes, 1).unwrap();
+        let after = self.counters.read().unwrap();
+        let sum =
+            after.iter().zip(&self.before).filter(|(a, _)| !a.0.starts_with("event_")).map(|(a, b)| a.1 - b.1).sum();
+        self.before = after;
+        sum
+    }
+
+    /// The states of all entries, established table first: `[(in the established table, state)]`.
+    pub(crate) fn states(&self) -> Vec<(bool, u8)> {
+        let mut states: Vec<_> = self.flows().into_iter().map(|(kept, flow)| (kept, flow.state)).collect();
+        states.sort_unstable_by(|a, b| b.cmp(a));
+        states
+    }
+
+    pub(crate) fn flows(&self) -> Vec<(bool, FlowValue)> {
+        let mut flows = Vec::new();
+        for (v4, v6, kept) in [("flows_v4", "flows_v6", true), ("flows_v4_half", "flows_v6_half", false)] {
+            flows.extend(table::<FlowKeyV4>(v4).entries().unwrap().into_iter().map(|(_, flow)| (kept, flow)));
+            flows.extend(table::<FlowKeyV6>(v6).entries().unwrap().into_iter().map(|(_, flow)| (kept, flow)));
+        }
+        flows
+    }
+
+    /// Makes every flow look as if its last packet had come `ns` earlier than it did.
+    pub(crate) fn age_flows(&self, ns: u64) {
+        let aged = |flow: FlowValue| FlowValue { seen_ns: flow.seen_ns.saturating_sub(ns), ..flow };
+        for (v4, v6) in [("flows_v4", "flows_v6"), ("flows_v4_half", "flows_v6_half")] {
+            let (v4, v6) = (table::<FlowKeyV4>(v4), table::<FlowKeyV6>(v6));
+            v4.entries().unwrap().into_iter().for_each(|(key, flow)| v4.put(&key, &aged(flow)).unwrap());
+            v6.entries().unwrap().into_iter().for_each(|(key, flow)| v6.put(&key, &aged(flow)).unwrap());
+        }
+    }
+
+    /// Removes the entries of one direction from the LRU tables, as pressure would.
+    pub(crate) fn evict(&self, direction: u8) {
+        let (v4, v6) = (table::<FlowKeyV4>("flows_v4_half"), table::<FlowKeyV6>("flows_v6_half"));
+        let evict_v4 = |key: FlowKeyV4| {
+            if key.direction == direction {
+                v4.delete(&key).unwrap()
+            }
+        };
+        v4.entries().unwrap().into_iter().for_each(|(key, _)| evict_v4(key));
+        let evict_v6 = |key: FlowKeyV6| {
+            if key.direction == direction {
+                v6.delete(&key).unwrap()
+            }
+        };
+        v6.entries().unwrap().into_iter().for_each(|(key, _)| evict_v6(key));
+    }
+}
+
+pub(crate) fn service_id(id: u32) -> ServiceId {
+    ServiceId(NonZeroU32::new(id).unwrap())
+}
+
+fn table<K>(name: &str) -> Map<K, FlowValue>
+where
+    K: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable,
+{
+    Map::open(&Pins::new(Path::new(BPFFS)).maps().join(name)).unwrap()
+}
+
+fn family(addr: IpAddr) -> Family {
+    if addr.is_ipv4() { Family::V4 } else { Family::V6 }
+}
+
+fn entry(service: ServiceId, backend: SocketAddr, serving: bool) -> BackendEntry {
+    BackendEntry { backend: Backend { addr: backend.ip(), port: Port::new(backend.port()).unwrap() }, service, serving }
+}

@@ -1,0 +1,269 @@
+//! TCP: from the SYN to the last FIN, and what a flow survives.
+use crate::frame::{ACK, FIN, Frame, RST, SYN};
+use crate::rig::{DROP, FLOWS_MAX, NETS, NEXT, Net, Rig, with_rig};
+use sheave_abi::{FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_HALF_OPEN, FLOW_HALF_OPEN_IDLE_NS, FLOW_REPLY, FLOW_RESET};
+use sheave_core::Protocol;
+use std::net::SocketAddr;
+
+const CLIENT_SEQ: u32 = 1000;
+const SERVER_SEQ: u32 = 0xffff_ffff;
+
+/// A connection between a client's port and a VIP, packet by packet.
+struct Connection {
+    client: SocketAddr,
+    vip: SocketAddr,
+    backend: SocketAddr,
+}
+
+impl Connection {
+    /// Sends the SYN; the flow is new.
+    #[track_caller]
+    fn open(rig: &mut Rig, client: SocketAddr, vip: SocketAddr) -> Self {
+        let out = rig.ingress(&Frame::tcp(client, vip, SYN).seq(CLIENT_SEQ), &["flow_new"]);
+        assert_eq!(out.verdict, NEXT);
+        let seen = out.seen();
+        assert_eq!((seen.src, seen.flags, seen.seq), (client, SYN, CLIENT_SEQ));
+        Self { client, vip, backend: seen.dst }
+    }
+
+    /// SYN-ACK and ACK.
+    #[track_caller]
+    fn establish(&self, rig: &mut Rig) {
+        self.from_backend(rig, &self.backend_frame(SYN | ACK).seq(SERVER_SEQ).ack(CLIENT_SEQ + 1));
+        self.from_client(rig, &self.client_frame(ACK).seq(CLIENT_SEQ + 1).ack(SERVER_SEQ.wrapping_add(1)));
+    }
+
+    fn client_frame(&self, flags: u8) -> Frame {
+        Frame::tcp(self.client, self.vip, flags)
+    }
+
+    fn backend_frame(&self, flags: u8) -> Frame {
+        Frame::tcp(self.backend, self.client, flags)
+    }
+
+    #[track_caller]
+    fn from_client(&self, rig: &mut Rig, frame: &Frame) {
+        let seen = rig.ingress(frame, &["flow_forward"]).seen();
+        assert_eq!((seen.src, seen.dst, &seen.payload), (self.client, self.backend, &frame.payload));
+    }
+
+    #[track_caller]
+    fn from_backend(&self, rig: &mut Rig, frame: &Frame) {
+        let seen = rig.egress(frame, &["flow_reply"]).seen();
+        assert_eq!((seen.src, seen.dst, &seen.payload), (self.vip, self.client, &frame.payload));
+    }
+}
+
+fn service(rig: &mut Rig, net: Net, backends: u16) -> SocketAddr {
+    let vip = net.vip(10, 80);
+    let backends: Vec<_> = (1..=backends).map(|n| net.backend(n, 8080)).collect();
+    rig.service(1, vip, Protocol::Tcp, &backends);
+    vip
+}
+
+/// Runs a test in both families.
+fn in_both(name: &str, test: fn(&mut Rig, Net)) {
+    for net in NETS {
+        with_rig(name, move |rig| test(rig, net));
+    }
+}
+
+#[test]
+fn a_connection_is_translated_both_ways_from_syn_to_data() {
+    in_both("tcp-both-ways", |rig, net| {
+        let vip = service(rig, net, 4);
+        let connection = Connection::open(rig, net.client(40000), vip);
+        assert_eq!(rig.states(), [(false, FLOW_HALF_OPEN); 2]);
+        connection.establish(rig);
+        assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2]);
+        connection.from_client(rig, &connection.client_frame(ACK).payload(b"an odd number of bytes"));
+        connection.from_backend(rig, &connection.backend_frame(ACK).payload(b"and an answer"));
+    });
+}
+
+#[test]
+fn a_retransmitted_syn_goes_to_the_same_backend() {
+    in_both("tcp-again", |rig, net| {
+        let vip = service(rig, net, 64);
+        for port in 40000..40016 {
+            let connection = Connection::open(rig, net.client(port), vip);
+            connection.from_client(rig, &connection.client_frame(SYN).seq(CLIENT_SEQ));
+        }
+    });
+}
+
+#[test]
+fn a_flow_is_established_only_by_the_acknowledgement_of_its_syn_ack() {
+    in_both("tcp-handshake", |rig, net| {
+        let vip = service(rig, net, 4);
+        let connection = Connection::open(rig, net.client(40000), vip);
+        connection.from_client(rig, &connection.client_frame(ACK).ack(1));
+        assert_eq!(rig.states(), [(false, FLOW_HALF_OPEN); 2], "no SYN-ACK was seen");
+        connection.from_backend(rig, &connection.backend_frame(SYN | ACK).seq(SERVER_SEQ).ack(CLIENT_SEQ + 1));
+        connection.from_client(rig, &connection.client_frame(ACK).ack(0x8000_0000));
+        assert_eq!(rig.states(), [(false, FLOW_HALF_OPEN); 2], "it acknowledges something else");
+        connection.from_client(rig, &connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1)));
+        assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2]);
+    });
+}
+
+#[test]
+fn a_flow_closes_when_both_sides_have_sent_fin_and_its_last_packets_still_pass() {
+    in_both("tcp-fin", |rig, net| {
+        let vip = service(rig, net, 4);
+        let connection = Connection::open(rig, net.client(40000), vip);
+        connection.establish(rig);
+        connection.from_client(rig, &connection.client_frame(FIN | ACK));
+        assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2], "half closed");
+        connection.from_backend(rig, &connection.backend_frame(ACK).payload(b"the rest"));
+        connection.from_backend(rig, &connection.backend_frame(FIN | ACK));
+        assert_eq!(rig.states(), [(false, FLOW_CLOSING); 2]);
+        connection.from_client(rig, &connection.client_frame(ACK));
+        connection.from_backend(rig, &connection.backend_frame(FIN | ACK));
+        assert_eq!(rig.states(), [(false, FLOW_CLOSING); 2]);
+    });
+}
+
+#[test]
+fn a_reset_from_either_side_ends_the_flow_in_any_state() {
+    in_both("tcp-rst", |rig, net| {
+        let vip = service(rig, net, 4);
+        for (port, by_client, established) in
+            [(40000, true, true), (40001, false, true), (40002, true, false), (40003, false, false)]
+        {
+            let connection = Connection::open(rig, net.client(port), vip);
+            if established {
+                connection.establish(rig);
+            }
+            if by_client {
+                connection.from_client(rig, &connection.client_frame(RST));
+            } else {
+                connection.from_backend(rig, &connection.backend_frame(RST | ACK));
+            }
+        }
+        assert_eq!(rig.states(), [(false, FLOW_RESET); 8]);
+    });
+}
+
+#[test]
+fn a_syn_on_a_flow_that_has_ended_begins_a_new_one() {
+    in_both("tcp-reuse", |rig, net| {
+        let vip = service(rig, net, 1);
+        let connection = Connection::open(rig, net.client(40000), vip);
+        connection.establish(rig);
+        connection.from_client(rig, &connection.client_frame(FIN | ACK));
+        connection.from_backend(rig, &connection.backend_frame(FIN | ACK));
+        Connection::open(rig, net.client(40000), vip).establish(rig);
+        assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2]);
+        connection.from_backend(rig, &connection.backend_frame(RST));
+        Connection::open(rig, net.client(40000), vip);
+        assert_eq!(rig.states(), [(false, FLOW_HALF_OPEN); 2]);
+    });
+}
+
+#[test]
+fn an_established_flow_outlives_its_backends_place_in_the_set_l1() {
+    in_both("tcp-l1", |rig, net| {
+        let vip = net.vip(10, 80);
+        let ids = rig.service(1, vip, Protocol::Tcp, &[net.backend(1, 8080)]);
+        let connection = Connection::open(rig, net.client(40000), vip);
+        connection.establish(rig);
+        rig.write_set(crate::rig::service_id(1), &[]);
+        rig.retire(1, ids[0], net.backend(1, 8080));
+        connection.from_client(rig, &connection.client_frame(ACK).payload(b"still here"));
+        connection.from_backend(rig, &connection.backend_frame(ACK).payload(b"so am I"));
+    });
+}
+
+#[test]
+fn a_syn_nobody_answered_is_decided_anew_when_its_backend_has_gone() {
+    in_both("tcp-moved", |rig, net| {
+        let vip = net.vip(10, 80);
+        let ids = rig.service(1, vip, Protocol::Tcp, &[net.backend(1, 8080)]);
+        let lost = Connection::open(rig, net.client(40000), vip);
+        let answered = Connection::open(rig, net.client(40001), vip);
+        answered.from_backend(rig, &answered.backend_frame(SYN | ACK).seq(SERVER_SEQ));
+        rig.write_set(crate::rig::service_id(1), &[net.backend(2, 8080)]);
+        rig.retire(1, ids[0], net.backend(1, 8080));
+        let moved = Connection::open(rig, lost.client, vip);
+        assert_eq!(moved.backend, net.backend(2, 8080));
+        answered.from_client(rig, &answered.client_frame(SYN));
+    });
+}
+
+#[test]
+fn a_flow_idle_in_both_directions_counts_as_absent() {
+    in_both("tcp-idle", |rig, net| {
+        let vip = service(rig, net, 1);
+        let connection = Connection::open(rig, net.client(40000), vip);
+        rig.age_flows(FLOW_HALF_OPEN_IDLE_NS + 1);
+        rig.egress(&connection.backend_frame(SYN | ACK), &["pass_no_frontend"]);
+        rig.ingress(&connection.client_frame(ACK), &["pass_not_first"]);
+        assert_eq!(rig.states(), []);
+        let connection = Connection::open(rig, net.client(40000), vip);
+        rig.age_flows(FLOW_HALF_OPEN_IDLE_NS - 5_000_000_000);
+        connection.from_backend(rig, &connection.backend_frame(SYN | ACK).seq(SERVER_SEQ));
+        rig.age_flows(FLOW_HALF_OPEN_IDLE_NS - 5_000_000_000);
+        connection.from_client(rig, &connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1)));
+        assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2], "the reply kept it alive");
+    });
+}
+
+#[test]
+fn a_lost_reply_entry_is_put_back_and_a_lost_forward_entry_leads_to_a_new_flow() {
+    in_both("tcp-evicted", |rig, net| {
+        let vip = service(rig, net, 1);
+        let connection = Connection::open(rig, net.client(40000), vip);
+        rig.evict(FLOW_REPLY);
+        connection.from_client(rig, &connection.client_frame(SYN).seq(CLIENT_SEQ));
+        connection.establish(rig);
+        let connection = Connection::open(rig, net.client(40001), vip);
+        rig.evict(sheave_abi::FLOW_FORWARD);
+        let again = Connection::open(rig, net.client(40001), vip);
+        assert_eq!(again.backend, connection.backend);
+        again.establish(rig);
+        assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 4]);
+    });
+}
+
+#[test]
+fn a_full_table_of_established_flows_leaves_flows_in_the_lru_table_where_they_go_on() {
+    with_rig("tcp-full", |rig| {
+        let [net, _] = NETS;
+        let vip = service(rig, net, 4);
+        rig.occupy(net.backend(9, 9), net.client(1), 1..=FLOWS_MAX);
+        let connection = Connection::open(rig, net.client(40000), vip);
+        connection.from_backend(rig, &connection.backend_frame(SYN | ACK).seq(SERVER_SEQ));
+        let ack = connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1));
+        let seen = rig.ingress_with_events(&ack, &[("flow_forward", 1), ("event_established_full", 2)]).seen();
+        assert_eq!(seen.dst, connection.backend);
+        connection.from_client(rig, &connection.client_frame(ACK).payload(b"on and on"));
+        connection.from_backend(rig, &connection.backend_frame(ACK).payload(b"and on"));
+        rig.age_flows(FLOW_HALF_OPEN_IDLE_NS + 1);
+        connection.from_client(rig, &connection.client_frame(ACK).payload(b"under the time-out of established flows"));
+    });
+}
+
+#[test]
+fn tcp_that_does_not_begin_a_flow_passes_untouched() {
+    in_both("tcp-not-first", |rig, net| {
+        let vip = service(rig, net, 4);
+        for flags in [ACK, SYN | ACK, RST, SYN | RST, FIN | ACK, 0] {
+            let frame = Frame::tcp(net.client(40000), vip, flags);
+            let out = rig.ingress(&frame, &["pass_not_first"]);
+            assert_eq!((out.verdict, out.bytes), (NEXT, frame.bytes()), "flags {flags:#x}");
+        }
+        assert_eq!(rig.states(), []);
+    });
+}
+
+#[test]
+fn a_set_that_never_holds_still_costs_the_packet_and_nothing_else() {
+    in_both("tcp-raced", |rig, net| {
+        let vip = net.vip(10, 80);
+        let ids = rig.service(1, vip, Protocol::Tcp, &[net.backend(1, 8080)]);
+        rig.retire(1, ids[0], net.backend(1, 8080));
+        let out = rig.ingress(&Frame::tcp(net.client(40000), vip, SYN), &["drop_set_raced"]);
+        assert_eq!((out.verdict, rig.states()), (DROP, vec![]));
+    });
+}

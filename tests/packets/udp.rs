@@ -1,0 +1,137 @@
+//! UDP: one-way, answered, and backends that go.
+use crate::frame::Frame;
+use crate::rig::{NETS, NEXT, Net, Rig, service_id, with_rig};
+use sheave_abi::{FLOW_ESTABLISHED, FLOW_ONE_WAY, FLOW_ONE_WAY_IDLE_NS, FLOW_UDP_IDLE_NS};
+use sheave_bpf::ops::MapOp;
+use sheave_core::{Frontend, Port, Protocol};
+use std::net::SocketAddr;
+
+fn in_both(name: &str, test: fn(&mut Rig, Net)) {
+    for net in NETS {
+        with_rig(name, move |rig| test(rig, net));
+    }
+}
+
+/// Sends a datagram and returns where it went.
+#[track_caller]
+fn send(rig: &mut Rig, client: SocketAddr, vip: SocketAddr, counted: &str) -> SocketAddr {
+    let out = rig.ingress(&Frame::udp(client, vip, b"question"), &[counted]);
+    let seen = out.seen();
+    assert_eq!((out.verdict, seen.src, seen.payload.as_slice()), (NEXT, client, &b"question"[..]));
+    seen.dst
+}
+
+#[track_caller]
+fn answer(rig: &mut Rig, backend: SocketAddr, client: SocketAddr, vip: SocketAddr) {
+    let seen = rig.egress(&Frame::udp(backend, client, b"answer!"), &["flow_reply"]).seen();
+    assert_eq!((seen.src, seen.dst, seen.payload.as_slice()), (vip, client, &b"answer!"[..]));
+}
+
+#[test]
+fn a_flow_is_established_by_its_first_reply() {
+    in_both("udp-reply", |rig, net| {
+        let (client, vip) = (net.client(5353), net.vip(10, 53));
+        rig.service(1, vip, Protocol::Udp, &[net.backend(1, 5300), net.backend(2, 5300)]);
+        let backend = send(rig, client, vip, "flow_new");
+        assert_eq!(send(rig, client, vip, "flow_forward"), backend);
+        assert_eq!(rig.states(), [(false, FLOW_ONE_WAY); 2]);
+        answer(rig, backend, client, vip);
+        assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2]);
+        assert_eq!(send(rig, client, vip, "flow_forward"), backend);
+    });
+}
+
+#[test]
+fn a_flow_whose_backend_is_gone_is_decided_anew_l2() {
+    in_both("udp-l2", |rig, net| {
+        let (client, vip) = (net.client(5353), net.vip(10, 53));
+        for established in [false, true] {
+            let ids = rig.service(1, vip, Protocol::Udp, &[net.backend(1, 5300)]);
+            let backend = send(rig, client, vip, if established { "flow_forward" } else { "flow_new" });
+            // The id is another one now, but the address is the same: the flow of the first round goes on only by its id.
+            if established {
+                answer(rig, backend, client, vip);
+            }
+            rig.write_set(service_id(1), &[net.backend(2, 5300)]);
+            assert_eq!(send(rig, client, vip, "flow_forward"), backend, "draining: still serving");
+            rig.retire(1, ids[0], net.backend(1, 5300));
+            if established {
+                break;
+            }
+            assert_eq!(send(rig, client, vip, "flow_new"), net.backend(2, 5300));
+            rig.egress(&Frame::udp(backend, client, b"late"), &["pass_no_frontend"]);
+        }
+    });
+}
+
+#[test]
+fn an_id_that_names_another_endpoint_now_ends_the_flows_of_the_old_one_l7() {
+    in_both("udp-l7", |rig, net| {
+        let (client, vip) = (net.client(5353), net.vip(10, 53));
+        let ids = rig.service(1, vip, Protocol::Udp, &[net.backend(1, 5300)]);
+        let backend = send(rig, client, vip, "flow_new");
+        answer(rig, backend, client, vip);
+        rig.rewrite(1, ids[0], net.backend(1, 5301));
+        assert_eq!(send(rig, client, vip, "flow_new"), net.backend(1, 5301));
+    });
+}
+
+#[test]
+fn a_flow_to_a_service_scaled_to_zero_is_refused_and_to_a_deleted_one_passes_l3_l4() {
+    in_both("udp-l3", |rig, net| {
+        let (client, vip) = (net.client(5353), net.vip(10, 53));
+        let ids = rig.service(1, vip, Protocol::Udp, &[net.backend(1, 5300)]);
+        send(rig, client, vip, "flow_new");
+        rig.write_set(service_id(1), &[]);
+        rig.retire(1, ids[0], net.backend(1, 5300));
+        rig.ingress(&Frame::udp(client, vip, b"question"), &["reject_unreachable"]);
+        assert_eq!(rig.states(), [], "nothing is left of the flow");
+        let frontend = Frontend { addr: vip.ip(), port: Port::new(53).unwrap(), protocol: Protocol::Udp };
+        rig.exec(MapOp::DeleteFrontend { frontend });
+        rig.ingress(&Frame::udp(client, vip, b"question"), &["pass_no_frontend"]);
+    });
+}
+
+#[test]
+fn an_idle_flow_is_decided_anew() {
+    in_both("udp-idle", |rig, net| {
+        let (client, vip) = (net.client(5353), net.vip(10, 53));
+        rig.service(1, vip, Protocol::Udp, &[net.backend(1, 5300)]);
+        let backend = send(rig, client, vip, "flow_new");
+        rig.age_flows(FLOW_ONE_WAY_IDLE_NS + 1);
+        send(rig, client, vip, "flow_new");
+        answer(rig, backend, client, vip);
+        rig.age_flows(FLOW_ONE_WAY_IDLE_NS + 1);
+        send(rig, client, vip, "flow_forward");
+        rig.age_flows(FLOW_UDP_IDLE_NS + 1);
+        send(rig, client, vip, "flow_new");
+    });
+}
+
+#[test]
+fn a_missing_checksum_stays_missing() {
+    with_rig("udp-zero", |rig| {
+        let [net, _] = NETS;
+        let (client, vip) = (net.client(5353), net.vip(10, 53));
+        rig.service(1, vip, Protocol::Udp, &[net.backend(1, 5300)]);
+        let frame = Frame { no_checksum: true, ..Frame::udp(client, vip, b"question") };
+        let out = rig.ingress(&frame, &["flow_new"]);
+        assert_eq!(out.seen().dst, net.backend(1, 5300));
+        assert_eq!(out.bytes[40..42], [0, 0]);
+    });
+}
+
+#[test]
+fn a_checksum_that_becomes_zero_is_written_as_all_ones() {
+    in_both("udp-ones", |rig, net| {
+        let (client, vip) = (net.client(5353), net.vip(10, 53));
+        rig.service(1, vip, Protocol::Udp, &[net.backend(1, 5300)]);
+        // The two bytes that make the translated datagram's sum come out as zero.
+        let plain = Frame::udp(client, net.backend(1, 5300), &[0, 0]).bytes();
+        let at = plain.len() - 4;
+        let payload = [plain[at], plain[at + 1]];
+        let out = rig.ingress(&Frame::udp(client, vip, &payload), &["flow_new"]);
+        assert_eq!(out.seen().payload, payload);
+        assert_eq!(out.bytes[at..at + 2], [0xff, 0xff]);
+    });
+}
