@@ -190,8 +190,9 @@ impl Rtnl {
     }
 
     /// Waits until a device that has just come up carries packets. The kernel gives it its queue in linkwatch work, some time
-    /// after both ends are up; what is sent before is lost without a trace (one first datagram in a hundred on a busy
-    /// machine). Asking for the device makes newer kernels do that work first (facd15dfd691); others are asked again.
+    /// after both ends are up, and what is sent before is lost without a trace. Asking for the device makes newer kernels do
+    /// that work first (facd15dfd691); others are asked again. Without this wait and the next one, 9 of 24 runs that built up
+    /// to 20 fresh clusters, four runs at a time on two cores, lost a first datagram; with both, none of 24.
     pub(crate) fn wait_for_link(&mut self, index: u32) -> Result<(), RtnlError> {
         let mut message = LinkMessage::default();
         message.header.index = index;
