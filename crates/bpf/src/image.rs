@@ -116,6 +116,12 @@ impl Image {
         self.frontends.get(frontend).copied()
     }
 
+    /// How many slots the blocks of all sets take, spare ones included.
+    #[must_use]
+    pub fn slots_used(&self) -> u32 {
+        self.blocks.used(u32::MAX)
+    }
+
     /// Whether it is known what the entry of a backend holds.
     pub(crate) fn is_sure(&self, family: Family, id: BackendId) -> bool {
         !self.backends[at(family)].unsure.contains(&id)

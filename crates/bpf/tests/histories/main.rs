@@ -154,6 +154,9 @@ impl Agent {
         prop_assert_eq!(self.dataplane.keys(), want.serving.keys().cloned().collect::<Vec<_>>());
         prop_assert_eq!(self.dataplane.vips().into_iter().collect::<BTreeSet<_>>(), want.vips.clone());
         prop_assert!(plan_all(&self.desired, &self.dataplane).is_empty(), "I2");
+        let (found, strays) = Image::from_contents(maps.contents());
+        prop_assert_eq!(strays, vec![]);
+        prop_assert_eq!(self.dataplane.image().slots_used(), found.slots_used(), "every other block is free");
         Ok(())
     }
 }
