@@ -115,6 +115,9 @@ fn strip(object: &[u8]) -> Result<Vec<u8>> {
             section.delete = true;
         }
     }
+    for symbol in &mut builder.symbols {
+        symbol.name = placeless(&symbol.name.to_string()).into_bytes().into();
+    }
     // LLVM keeps the names of sections and symbols in one table; the writer wants two.
     let names = builder.sections.add();
     names.name = ".shstrtab".into();
@@ -124,4 +127,46 @@ fn strip(object: &[u8]) -> Result<Vec<u8>> {
     let mut stripped = Vec::new();
     builder.write(&mut stripped)?;
     Ok(stripped)
+}
+
+/// A symbol's name without the hashes of crates (`Cs` … `_` in Rust's v0 mangling): Cargo makes them from the absolute paths
+/// of crates outside the workspace, and they would be all that differs from place to place.
+fn placeless(symbol: &str) -> String {
+    let mut name = String::with_capacity(symbol.len());
+    let mut rest = symbol;
+    while let Some((before, after)) = rest.split_once("Cs") {
+        name.push_str(before);
+        let hash = after.find(|c: char| !c.is_ascii_alphanumeric()).filter(|end| after[*end..].starts_with('_'));
+        match hash {
+            Some(end) => {
+                name.push('C');
+                rest = &after[end + 1..];
+            }
+            None => {
+                name.push_str("Cs");
+                rest = after;
+            }
+        }
+    }
+    name + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symbol_loses_the_hashes_of_crates_and_nothing_else() {
+        for (symbol, want) in [
+            (
+                "_RINvNtCsjZ4uk9RuHTE_6sheave4flow4moveNtNtB4_6family2V6EB4_",
+                "_RINvNtC6sheave4flow4moveNtNtB4_6family2V6EB4_",
+            ),
+            ("_RNvCs1_1aCs2_1b", "_RNvC1aC1b"),
+            ("ingress", "ingress"),
+            ("Cs", "Cs"),
+        ] {
+            assert_eq!(placeless(symbol), want);
+        }
+    }
 }
