@@ -45,7 +45,16 @@ impl Api {
         let mut applied = 0;
         for file in files(path)? {
             let text = fs::read_to_string(&file).map_err(|source| LoadError::Read { path: file.clone(), source })?;
-            let documents = serde_saphyr::from_multiple::<Value>(&text)
+            // Our own files, of any size; aliases keep the library's bounds.
+            let options = serde_saphyr::options! {
+                budget: serde_saphyr::budget! {
+                    max_documents: usize::MAX,
+                    max_events: usize::MAX,
+                    max_nodes: usize::MAX,
+                    max_total_scalar_bytes: usize::MAX,
+                },
+            };
+            let documents = serde_saphyr::from_multiple_with_options::<Value>(&text, options)
                 .map_err(|source| LoadError::Yaml { path: file.clone(), source: Box::new(source) })?;
             for object in documents.into_iter().flat_map(flattened) {
                 if Resource::of_kind(object["kind"].as_str().unwrap_or_default()).is_some() {

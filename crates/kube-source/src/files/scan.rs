@@ -8,15 +8,16 @@ use std::{fs, io};
 /// The manifest files, in the order in which they count.
 pub(super) type Stamps = BTreeMap<PathBuf, Stamp>;
 
-/// What changes when a file's content does: also through a symbolic link, which is how a ConfigMap volume is updated.
+/// What changes when a file's content does: also through a symbolic link, which is how a ConfigMap volume is updated. The
+/// time of change rather than of modification: it moves with permissions too, and nobody can set it back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Stamp {
     File {
         device: u64,
         inode: u64,
         size: u64,
-        modified_s: i64,
-        modified_ns: i64,
+        changed_s: i64,
+        changed_ns: i64,
     },
     /// There is such a name, but nothing can be read at it.
     Unreadable,
@@ -28,8 +29,8 @@ impl Stamp {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
-            modified_s: metadata.mtime(),
-            modified_ns: metadata.mtime_nsec(),
+            changed_s: metadata.ctime(),
+            changed_ns: metadata.ctime_nsec(),
         })
     }
 }

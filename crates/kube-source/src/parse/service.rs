@@ -52,7 +52,7 @@ pub(super) fn parse(root: &Field<'_>, name: &ServiceName, findings: &mut Finding
     };
     let ports = ports(&spec.get("ports"), findings);
     if spec.get("ports").is_empty() && !cluster_ips.is_empty() {
-        findings.invalid(&spec.get("ports"), "no port, so nothing is served; add one");
+        findings.invalid(&spec.get("ports"), "no port, so every connection to it is rejected; add one");
     }
     if !cluster_ips.is_empty() {
         note_unsupported(&spec, findings);
@@ -231,8 +231,8 @@ mod tests {
                 json!(["127.0.0.1", "10.96.0.1"]),
                 "spec.clusterIPs[0]: 127.0.0.1 cannot carry Service traffic: it is a loopback address",
             ),
-            ("ports", json!([]), "spec.ports: no port, so nothing is served; add one"),
-            ("ports", json!(null), "spec.ports: no port, so nothing is served; add one"),
+            ("ports", json!([]), "spec.ports: no port, so every connection to it is rejected; add one"),
+            ("ports", json!(null), "spec.ports: no port, so every connection to it is rejected; add one"),
             ("ports", json!("x"), "spec.ports: \"x\" is not a list"),
             ("ports", json!([{"port": 80}, {"name": "b", "port": 0}]), "spec.ports[1].port: missing; use 1 to 65535"),
             (

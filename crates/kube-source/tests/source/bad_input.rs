@@ -22,7 +22,7 @@ fn table() -> Vec<(Value, bool, &'static str)> {
         (
             service(json!({"clusterIP": "10.96.0.1"})),
             true,
-            "Service shop/bad: spec.ports: no port, so nothing is served; add one",
+            "Service shop/bad: spec.ports: no port, so every connection to it is rejected; add one",
         ),
         (
             service(
