@@ -4,6 +4,7 @@
 
 mod agent;
 mod changes;
+mod clsact;
 mod manifests;
 mod paths;
 mod refusals;

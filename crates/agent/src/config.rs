@@ -146,8 +146,8 @@ pub enum ConfigError {
 impl Config {
     /// Reads a configuration file. Unknown fields are refused, missing ones have their defaults.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 

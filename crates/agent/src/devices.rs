@@ -79,7 +79,8 @@ impl Devices {
         if self.served.contains(&index) {
             return;
         }
-        match attach_device(programs, &Device { index, name: link.name.clone() }) {
+        let hook = programs.device_hook();
+        match attach_device(programs, &Device { index, name: link.name.clone() }, hook) {
             Ok(()) => {
                 self.served.insert(index);
                 debug!(device = link.name, index, "device is served");

@@ -73,7 +73,12 @@ impl<D: Dataplane> Syncer<D> {
 
     /// What is wrong now, with objects, files and limits; sorted, so that two calls can be compared.
     pub fn diagnostics(&self) -> BTreeSet<Diagnostic> {
-        self.index.diagnostics().cloned().chain(self.desired.diagnostics()).chain(self.refused.iter().cloned()).collect()
+        self.index
+            .diagnostics()
+            .cloned()
+            .chain(self.desired.diagnostics())
+            .chain(self.refused.iter().cloned())
+            .collect()
     }
 
     /// The dataplane, to read what it holds.

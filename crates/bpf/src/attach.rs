@@ -13,9 +13,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The socket entrance: program and `enum bpf_attach_type` value.
-const SOCKET_HOOKS: [(&str, u32); 4] =
-    [("connect4", 10), ("connect6", 11), ("getpeername4", 29), ("getpeername6", 30)];
-/// The device entrance: program, tcx attach type, clsact hook.
+const SOCKET_HOOKS: [(&str, u32); 4] = [("connect4", 10), ("connect6", 11), ("getpeername4", 29), ("getpeername6", 30)];
+/// The device entrance: program, tcx attach type, clsact direction.
 const DEVICE_HOOKS: [(&str, u32, TcAttachType); 2] =
     [("ingress", 46, TcAttachType::Ingress), ("egress", 47, TcAttachType::Egress)];
 
@@ -30,6 +29,15 @@ pub struct Device {
     pub index: u32,
     /// Name at the moment.
     pub name: String,
+}
+
+/// The way onto a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceHook {
+    /// A pinned tcx link: Linux 6.6 and later.
+    Tcx,
+    /// A filter of the clsact qdisc.
+    Clsact,
 }
 
 /// A program could not be attached.
@@ -104,10 +112,10 @@ pub fn attach_sockets(programs: &Programs, cgroup: &Path) -> Result<(), AttachEr
 }
 
 /// Attaches the device entrance to a device of the calling thread's network namespace; a link that is there is updated.
-pub fn attach_device(programs: &mut Programs, device: &Device) -> Result<(), AttachError> {
-    for (program, attach_type, hook) in DEVICE_HOOKS {
-        if !programs.has_tcx() {
-            attach_clsact(programs, device, program, hook)?;
+pub fn attach_device(programs: &mut Programs, device: &Device, hook: DeviceHook) -> Result<(), AttachError> {
+    for (program, attach_type, direction) in DEVICE_HOOKS {
+        if hook == DeviceHook::Clsact {
+            attach_clsact(programs, device, program, direction)?;
             continue;
         }
         let site = Site {
@@ -180,13 +188,14 @@ fn attach_clsact(
     programs: &mut Programs,
     device: &Device,
     program: &'static str,
-    hook: TcAttachType,
+    direction: TcAttachType,
 ) -> Result<(), AttachError> {
     let failed = |source| AttachError::Clsact { program, device: device.name.clone(), source };
-    // The qdisc may be there already, ours or another's; if it is not, attaching says so.
+    // The qdisc may be there already, ours or another's; if it is not, attaching says so. Adding it takes the device down
+    // for a moment (net/sched/sch_api.c, qdisc_graft), once: what is sent right then is lost, as with anyone's clsact.
     let _unused: Result<(), _> = qdisc_add_clsact(&device.name);
     let classifier = programs.classifier(program).map_err(|source| AttachError::Program { program, source })?;
-    let link = replace_clsact(classifier, device, hook).or_else(|_| create_clsact(classifier, device, hook));
+    let link = replace_clsact(classifier, device, direction).or_else(|_| create_clsact(classifier, device, direction));
     // The filter stays when this process ends: forgetting the link is what keeps aya from detaching it.
     std::mem::forget(link.map_err(failed)?);
     Ok(())
@@ -195,9 +204,9 @@ fn attach_clsact(
 fn replace_clsact(
     classifier: &mut SchedClassifier,
     device: &Device,
-    hook: TcAttachType,
+    direction: TcAttachType,
 ) -> Result<SchedClassifierLink, ProgramError> {
-    let link = SchedClassifierLink::attached(&device.name, hook, CLSACT_PRIORITY, CLSACT_HANDLE, None)?;
+    let link = SchedClassifierLink::attached(&device.name, direction, CLSACT_PRIORITY, CLSACT_HANDLE, None)?;
     let id = classifier.attach_to_link(link)?;
     classifier.take_link(id)
 }
@@ -205,18 +214,18 @@ fn replace_clsact(
 fn create_clsact(
     classifier: &mut SchedClassifier,
     device: &Device,
-    hook: TcAttachType,
+    direction: TcAttachType,
 ) -> Result<SchedClassifierLink, ProgramError> {
     let options = NlOptions { priority: CLSACT_PRIORITY, handle: CLSACT_HANDLE, classid: None };
-    let id = classifier.attach_with_options(&device.name, hook, TcAttachOptions::Netlink(options))?;
+    let id = classifier.attach_with_options(&device.name, direction, TcAttachOptions::Netlink(options))?;
     classifier.take_link(id)
 }
 
 /// Removes our clsact filters from a device and returns how many there were. The qdisc stays: others may use it.
 pub(crate) fn detach_clsact(device: &str) -> usize {
-    let detach = |hook| -> Result<(), ProgramError> {
+    let detach = |direction| -> Result<(), ProgramError> {
         use aya::programs::links::Link as _;
-        SchedClassifierLink::attached(device, hook, CLSACT_PRIORITY, CLSACT_HANDLE, None)?.detach()
+        SchedClassifierLink::attached(device, direction, CLSACT_PRIORITY, CLSACT_HANDLE, None)?.detach()
     };
-    DEVICE_HOOKS.into_iter().filter(|(.., hook)| detach(*hook).is_ok()).count()
+    DEVICE_HOOKS.into_iter().filter(|(.., direction)| detach(*direction).is_ok()).count()
 }

@@ -1,5 +1,6 @@
 //! Removing everything sheave has put on a node: pinned links and maps, and clsact filters (H10).
 use crate::attach::detach_clsact;
+use crate::link::Link;
 use crate::pins::Pins;
 use std::ffi::CStr;
 use std::io;
@@ -28,8 +29,10 @@ pub struct CleanupError {
 /// fine. Established flows that were translated at a device end; those translated at the socket go on.
 pub fn cleanup(bpffs: &Path) -> Result<Removed, CleanupError> {
     let pins = Pins::new(bpffs);
-    let mut removed = Removed { filters: device_names().iter().map(|name| detach_clsact(name)).sum(), ..Removed::default() };
-    for version in directories(pins.root())? {
+    let mut removed =
+        Removed { filters: device_names().iter().map(|name| detach_clsact(name)).sum(), ..Removed::default() };
+    for version in entries(pins.root())? {
+        detach(&entries(&version.join("links"))?);
         removed.links += remove_files(&version.join("links"))?;
         removed.maps += remove_files(&version.join("maps"))?;
         remove_directory(&version)?;
@@ -42,7 +45,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> CleanupError + '_ {
     move |source| CleanupError { path: path.to_owned(), source }
 }
 
-fn directories(root: &Path) -> Result<Vec<PathBuf>, CleanupError> {
+fn entries(root: &Path) -> Result<Vec<PathBuf>, CleanupError> {
     match std::fs::read_dir(root) {
         Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -50,8 +53,15 @@ fn directories(root: &Path) -> Result<Vec<PathBuf>, CleanupError> {
     }
 }
 
+/// So that nothing runs any more when cleanup returns. Where the kernel cannot (before 5.9), removing the pin does it.
+fn detach(links: &[PathBuf]) {
+    for link in links {
+        let _unused = Link::open(link).and_then(|link| link.detach());
+    }
+}
+
 fn remove_files(directory: &Path) -> Result<usize, CleanupError> {
-    let files = directories(directory)?;
+    let files = entries(directory)?;
     for file in &files {
         std::fs::remove_file(file).map_err(failed(file))?;
     }

@@ -1,4 +1,5 @@
 //! Brings programs and maps into the kernel: maps that are pinned are taken over, with all they hold; others are created.
+use crate::attach::DeviceHook;
 use crate::limits::Limits;
 use crate::map::Shape;
 use crate::pins::Pins;
@@ -83,7 +84,7 @@ pub struct Loader {
 pub struct Programs {
     ebpf: Ebpf,
     links_dir: PathBuf,
-    has_tcx: bool,
+    device_hook: DeviceHook,
 }
 
 /// Programs or maps could not be loaded.
@@ -173,7 +174,7 @@ impl Loader {
             loader.map_pin_path(map, path);
         }
         let ebpf = load_programs(&mut loader)?;
-        Ok(Programs { ebpf, links_dir: self.pins.links(), has_tcx: has_tcx() })
+        Ok(Programs { ebpf, links_dir: self.pins.links(), device_hook: device_hook() })
     }
 
     fn make_directories(&self) -> Result<(), LoadError> {
@@ -274,10 +275,10 @@ impl Programs {
         &self.links_dir
     }
 
-    /// True where programs are attached to devices by tcx links (6.6), false where clsact is the way.
+    /// The best way onto a device that this kernel has.
     #[must_use]
-    pub fn has_tcx(&self) -> bool {
-        self.has_tcx
+    pub fn device_hook(&self) -> DeviceHook {
+        self.device_hook
     }
 
     /// A program of the socket entrance: `connect4`, `connect6`, `getpeername4`, `getpeername6`.
@@ -311,8 +312,11 @@ impl Programs {
     }
 }
 
-fn has_tcx() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+fn device_hook() -> DeviceHook {
+    match KernelVersion::current() {
+        Ok(version) if version >= KernelVersion::new(6, 6, 0) => DeviceHook::Tcx,
+        _ => DeviceHook::Clsact,
+    }
 }
 
 fn is_bpffs(path: &Path) -> io::Result<bool> {

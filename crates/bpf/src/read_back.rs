@@ -6,8 +6,8 @@ use crate::map::Map;
 use crate::ops::BackendEntry;
 use crate::pins::Pins;
 use sheave_abi::{
-    BACKEND_SERVING, BACKENDS_CHUNK, BackendId, BackendV4, BackendV6, FrontendKeyV4, FrontendKeyV6, FrontendValue, NetPort,
-    SERVICES_CHUNK, SLOTS_CHUNK, ServiceId, ServiceNameValue, SetWord,
+    BACKEND_SERVING, BACKENDS_CHUNK, BackendId, BackendV4, BackendV6, FrontendKeyV4, FrontendKeyV6, FrontendValue,
+    NetPort, SERVICES_CHUNK, SLOTS_CHUNK, ServiceId, ServiceNameValue, SetWord,
 };
 use sheave_core::{Backend, Frontend, Port, Protocol, ServiceKey};
 use std::collections::BTreeMap;
@@ -16,6 +16,9 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// How often maps are read beside a writer until they are taken for what they are.
+const READINGS: usize = 5;
 
 /// A map cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +38,23 @@ pub fn read_back(bpffs: &Path) -> Result<(Image, Vec<Stray>), ReadBackError> {
     contents(&maps).map(Image::from_contents)
 }
 
+/// The same beside a running agent: what contradicts itself may only be half written, and is read again a few times.
+pub fn read_back_live(bpffs: &Path) -> Result<(Image, Vec<Stray>), ReadBackError> {
+    for _ in 1..READINGS {
+        let read = read_back(bpffs)?;
+        if read.1.is_empty() {
+            return Ok(read);
+        }
+    }
+    read_back(bpffs)
+}
+
 fn contents(maps: &Path) -> Result<Contents, ReadBackError> {
     let mut contents = Contents {
-        names: hash(maps, "names")?.into_iter().filter_map(|(id, name)| Some((service_id(id)?, service_key(&name)?))).collect(),
+        names: hash(maps, "names")?
+            .into_iter()
+            .filter_map(|(id, name)| Some((service_id(id)?, service_key(&name)?)))
+            .collect(),
         words: words(array(maps, "services", SERVICES_CHUNK)?),
         slots: slots(array(maps, "slots", SLOTS_CHUNK)?),
         backends_v4: backends(&array::<BackendV4>(maps, "backends_v4", BACKENDS_CHUNK)?),

@@ -9,10 +9,12 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 #[derive(Args)]
-#[command(after_help = "The programs and maps stay when the agent ends: traffic goes on, and the next start writes only \
+#[command(
+    after_help = "The programs and maps stay when the agent ends: traffic goes on, and the next start writes only \
     what differs.\nLogs: RUST_LOG=debug, or per module; on a terminal as text, else one JSON object a line.\n\nExamples:\n  \
     sudo sheave agent --source ./manifests --node worker-1\n  sudo sheave agent --source kube --kubeconfig \
-    ~/.kube/config\n  sudo sheave agent --config /etc/sheave/config.yaml")]
+    ~/.kube/config\n  sudo sheave agent --config /etc/sheave/config.yaml"
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     settings: Settings,
@@ -81,8 +83,11 @@ async fn until(stdin_closes: bool) {
     let _unused = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
 }
 
+/// The API client's own lines say what the source says as well, with less.
+const FILTER: &str = "info,kube_client=off,tower_http=off";
+
 fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         builder.init();

@@ -7,8 +7,10 @@ use sheave_agent::check::{Finding, Host, Level, check, worst};
 use std::process::ExitCode;
 
 #[derive(Args)]
-#[command(after_help = "Exit status: 0 nothing to do, 1 warnings, 2 sheave cannot serve this node.\n\nExamples:\n  sheave \
-    check\n  sudo sheave check -o json")]
+#[command(
+    after_help = "Exit status: 0 nothing to do, 1 warnings, 2 sheave cannot serve this node.\n\nExamples:\n  sheave \
+    check\n  sudo sheave check -o json"
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     settings: Settings,

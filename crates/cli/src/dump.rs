@@ -4,15 +4,17 @@ use crate::settings::Settings;
 use clap::Args;
 use serde_json::{Value, json};
 use sheave_bpf::contents::Stray;
-use sheave_bpf::read_back::read_back;
+use sheave_bpf::read_back::read_back_live;
 use sheave_core::plan::Realized;
 use sheave_core::{ServiceKey, Serving};
 use std::fmt::Display;
 use std::process::ExitCode;
 
 #[derive(Args)]
-#[command(after_help = "Examples:\n  sudo sheave dump\n  sudo sheave dump --service shop/web\n  sudo sheave dump -o json \
-    | jq '.services[].backends[]'")]
+#[command(
+    after_help = "Examples:\n  sudo sheave dump\n  sudo sheave dump --service shop/web\n  sudo sheave dump -o json \
+    | jq '.services[].backends[]'"
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     settings: Settings,
@@ -26,7 +28,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(is_root(), "reading the kernel's maps needs root; run: {}", with_sudo());
-    let (image, strays) = read_back(&arguments.settings.load()?.bpffs)?;
+    let (image, strays) = read_back_live(&arguments.settings.load()?.bpffs)?;
     let held: Vec<(ServiceKey, Serving)> = image
         .keys()
         .into_iter()
@@ -67,7 +69,8 @@ fn print_text(held: &[(ServiceKey, Serving)], strays: &[Stray]) {
             true => "none: new connections are refused".to_owned(),
             false => texts(&serving.pick).join("\n"),
         };
-        let row = [key.port.to_string(), texts(&serving.frontends).join("\n"), backends, texts(&serving.keep).join("\n")];
+        let row =
+            [key.port.to_string(), texts(&serving.frontends).join("\n"), backends, texts(&serving.keep).join("\n")];
         table.add_row(row);
     }
     println!("{table}");

@@ -45,7 +45,8 @@ impl Live {
         }
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let rates = ledger.tallies().iter().filter(|(_, tally)| tally.requests > 0);
-        let shown = rates.map(|(name, tally)| format!("{} {}", short(name), tally.requests)).collect::<Vec<_>>().join("  ");
+        let shown =
+            rates.map(|(name, tally)| format!("{} {}", short(name), tally.requests)).collect::<Vec<_>>().join("  ");
         self.bar.set_message(format!("{} requests, {} failures  {shown}", ledger.requests(), ledger.failures()));
         self.bar.tick();
         Ok(())

@@ -91,11 +91,13 @@ pub(crate) fn background(services: u32) -> impl Iterator<Item = Value> {
     (0..services).flat_map(|n| {
         let name = format!("background-{n}");
         let vip = Ipv4Addr::from(BACKGROUND_VIPS + n).to_string();
-        let endpoint = |i| json!({
-            "addresses": [Ipv4Addr::from(BACKGROUND_PODS + n * BACKGROUND_ENDPOINTS + i).to_string()],
-            "conditions": { "ready": true, "serving": true, "terminating": false },
-            "nodeName": "node-b",
-        });
+        let endpoint = |i| {
+            json!({
+                "addresses": [Ipv4Addr::from(BACKGROUND_PODS + n * BACKGROUND_ENDPOINTS + i).to_string()],
+                "conditions": { "ready": true, "serving": true, "terminating": false },
+                "nodeName": "node-b",
+            })
+        };
         let metadata = |labels: Value| json!({ "name": name, "namespace": "background", "labels": labels });
         [
             json!({

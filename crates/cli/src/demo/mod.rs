@@ -20,10 +20,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Args)]
-#[command(after_help = "Nothing is left behind, also after Ctrl-C: the lab lives in namespaces without names.\nExit status: 0 \
+#[command(
+    after_help = "Nothing is left behind, also after Ctrl-C: the lab lives in namespaces without names.\nExit status: 0 \
     without failures, 1 with some, 2 when the demo could not run.\n\nExamples:\n  sudo sheave demo\n  sudo sheave demo \
     --services 10000      the same latencies with 10,000 more Services\n  sudo sheave demo -o json | jq .failures\n  sudo \
-    sheave demo --keep                leave the lab up and say how to look around")]
+    sheave demo --keep                leave the lab up and say how to look around"
+)]
 pub(crate) struct Arguments {
     /// That many more Services in the background
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
@@ -38,7 +40,10 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if !is_root() {
-        anyhow::bail!("the demo makes network namespaces and loads eBPF programs, which needs root; run: {}", with_sudo());
+        anyhow::bail!(
+            "the demo makes network namespaces and loads eBPF programs, which needs root; run: {}",
+            with_sudo()
+        );
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     ctrlc::set_handler({

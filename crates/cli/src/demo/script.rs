@@ -79,7 +79,9 @@ impl Stage {
         world.add_like(addr(DRAINED[0]), "node-b", "web2-31", &ADDED.map(addr))?;
         live.phase(&format!("starting the API with {} more Services in the background", arguments.services))?;
         let api = Api::new();
-        for document in manifests.documents().iter().cloned().chain(swap_documents()).chain(background(arguments.services)) {
+        for document in
+            manifests.documents().iter().cloned().chain(swap_documents()).chain(background(arguments.services))
+        {
             api.apply(document).context("the API refuses a document of the demo")?;
         }
         let server = ApiServer::start(world.node(), &api)?;
@@ -142,7 +144,8 @@ impl Stage {
 
     /// Changes the one endpoint of a Service again and again, and measures until the first connection that finds the new one.
     fn swap(&mut self, holders: &mut Holders) -> anyhow::Result<()> {
-        self.live.phase(&format!("shop/swap: its only endpoint is replaced {SWAPS} times; how long until it is found?"))?;
+        self.live
+            .phase(&format!("shop/swap: its only endpoint is replaced {SWAPS} times; how long until it is found?"))?;
         let (client, dial) = (self.world.client(CLIENT), swap_dial());
         for n in 1..=SWAPS {
             let (backend, node) = SWAP_BACKENDS[n % SWAP_BACKENDS.len()];
@@ -166,7 +169,7 @@ impl Stage {
         let sheave = std::env::current_exe().map_or_else(|_| "sheave".to_owned(), |path| path.display().to_string());
         eprintln!(
             "The lab stays up until Ctrl-C. In another terminal, as root, on the node:\n  nsenter -t {pid} -m -n {sheave} \
-             dump\n  nsenter -t {pid} -m -n ip route\n  nsenter -t {pid} -m -n bpftool net\n  nsenter -t {pid} -m -n \
+             dump\n  nsenter -t {pid} -m -n ip route\n  nsenter -t {pid} -m -n bpftool link\n  nsenter -t {pid} -m -n \
              tcpdump -ni any udp\nThe agent's log: {}",
             self.logs.path().join("agent.log").display()
         );

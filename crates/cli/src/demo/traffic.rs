@@ -78,7 +78,8 @@ impl Traffic {
 
 fn collect(samples: &Receiver<Sample>, labels: &[String], ledger: &Mutex<Ledger>) {
     for Sample { caller, started, finished, outcome, .. } in samples {
-        let request = Request { service: labels[caller].clone(), began: started, ended: finished, outcome: said(&outcome) };
+        let request =
+            Request { service: labels[caller].clone(), began: started, ended: finished, outcome: said(&outcome) };
         ledger.lock().unwrap_or_else(PoisonError::into_inner).count(&request);
     }
 }

@@ -63,7 +63,12 @@ impl World {
     pub(crate) fn add_like(&mut self, model: IpAddr, node: &str, name: &str, addrs: &[IpAddr]) -> anyhow::Result<()> {
         let model = self.pods_by_addr.get(&model).and_then(|pod| self.servers.get(pod));
         let model = model.context("no pod has the address of the one to be copied")?;
-        let at = |addr| model.targets().iter().map(move |target| Target { addr: SocketAddr::new(addr, target.addr.port()), ..*target });
+        let at = |addr| {
+            model
+                .targets()
+                .iter()
+                .map(move |target| Target { addr: SocketAddr::new(addr, target.addr.port()), ..*target })
+        };
         let targets = addrs.iter().flat_map(|addr| at(*addr)).collect();
         self.add_pod(name, &PodSpec { node: node.to_owned(), addrs: addrs.iter().copied().collect(), targets })
     }
@@ -101,9 +106,12 @@ fn pods(manifests: &Manifests) -> BTreeMap<String, PodSpec> {
             let pod = pods.entry(pod_name(&slice.service, endpoint.addr)).or_default();
             node.as_ref().clone_into(&mut pod.node);
             pod.addrs.insert(endpoint.addr);
-            pod.targets.extend(slice.ports.iter().filter_map(|port| {
-                target(port.protocol, SocketAddr::new(endpoint.addr, port.port.get()))
-            }));
+            pod.targets.extend(
+                slice
+                    .ports
+                    .iter()
+                    .filter_map(|port| target(port.protocol, SocketAddr::new(endpoint.addr, port.port.get()))),
+            );
         }
     }
     pods

@@ -1,0 +1,57 @@
+//! The command line: what it says to a user without root, and to a script.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+use serde_json::Value;
+use std::process::{Command, Output};
+
+fn sheave(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sheave")).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn every_command_explains_itself_with_examples() {
+    for command in ["agent", "demo", "dump", "check", "cleanup"] {
+        let help = sheave(&[command, "--help"]);
+        assert!(help.status.success(), "{command}");
+        assert!(text(&help.stdout).contains("Examples:"), "{command} --help has no examples");
+    }
+    assert!(text(&sheave(&["completion", "bash"]).stdout).contains("_sheave"));
+}
+
+#[test]
+fn check_gives_a_script_each_finding_and_an_exit_status_that_says_the_worst() {
+    let check = sheave(&["check", "-o", "json"]);
+    let found: Value = serde_json::from_slice(&check.stdout).unwrap();
+    let findings = found["findings"].as_array().unwrap();
+    for finding in findings {
+        let remedy = &finding["remedy"];
+        assert_eq!(finding["level"] != "ok", remedy.is_string(), "{finding}");
+    }
+    let worst = match found["level"].as_str().unwrap() {
+        "ok" => 0,
+        "warning" => 1,
+        _ => 2,
+    };
+    assert_eq!(check.status.code(), Some(worst));
+}
+
+#[test]
+fn what_cannot_be_used_is_one_line_that_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.yaml");
+    std::fs::write(&config, "apiVersion: sheave.dev/v1alpha1\nkind: SheaveConfiguration\nsokcetLb: off\n").unwrap();
+    let config = config.to_str().unwrap();
+    for (arguments, names) in [
+        (vec!["check", "--config", "/nowhere/config.yaml"], "/nowhere/config.yaml"),
+        (vec!["check", "--config", config], "sokcetLb"),
+        (vec!["agent", "--dataplane", "magic"], "magic"),
+        (vec!["demo", "--services", "100001"], "100001"),
+    ] {
+        let output = sheave(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains(names), "{arguments:?}: {}", text(&output.stderr));
+    }
+}
