@@ -21,7 +21,6 @@ pub struct Desired {
     claims: Claims,
     /// Addresses of which every port is ours (A2), with the number of Services that have them.
     vips: Table<IpAddr, u32>,
-    portless: BTreeSet<ServiceName>,
 }
 
 /// What one Service wants.
@@ -79,7 +78,6 @@ impl Desired {
             if let Some(new) = wanted(index, name) {
                 self.place(name, new, &mut before);
             }
-            self.note_portless(name);
             before.ports.extend(old.into_iter().flat_map(|old| old.ports).map(|port| (port.key, port.serving)));
         }
         self.settle(&before.holders);
@@ -131,12 +129,10 @@ impl Desired {
         Touched { keys: self.keys().into_iter().collect(), frontends, vips: self.vips().into_iter().collect() }
     }
 
-    /// What cannot be served as asked: Services that lost a frontend (I8), Services without ports.
+    /// What cannot be served as asked: Services that lost a frontend (I8).
     #[must_use]
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        let portless = self.portless.iter().map(portless);
         let mut all: Vec<_> = self.claims.lost().map(|(f, winner, loser)| conflict(f, winner, loser)).collect();
-        all.extend(portless);
         all.sort();
         all
     }
@@ -166,14 +162,6 @@ impl Desired {
             *self.vips.get_or_default(*addr) += 1;
         }
         self.services.insert(name.clone(), new);
-    }
-
-    fn note_portless(&mut self, name: &ServiceName) {
-        if self.services.get(name).is_some_and(|wanted| wanted.ports.is_empty()) {
-            self.portless.insert(name.clone());
-        } else {
-            self.portless.remove(name);
-        }
     }
 
     /// Gives each frontend of `before` to the key that holds it now, and takes it from the one that held it.
@@ -296,16 +284,6 @@ fn conflict(frontend: &Frontend, winner: &Claim, loser: &Claim) -> Diagnostic {
              address or port",
             &*lost.port
         ),
-        origin: None,
-    }
-}
-
-fn portless(name: &ServiceName) -> Diagnostic {
-    Diagnostic {
-        object: ObjectRef::new("Service", &name.to_string()),
-        field: "spec.ports".to_owned(),
-        problem: Problem::Invalid,
-        message: "the Service has an address but no port, so every connection to it is rejected; add a port".to_owned(),
         origin: None,
     }
 }

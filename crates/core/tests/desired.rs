@@ -1,7 +1,7 @@
 //! What should be served: addresses (A1, A2, A13), conflicts (X1, I8) and what an update touches.
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 use sheave_core::{
-    Desired, Event, Frontend, Index, Object, ObjectName, Port, Problem, Protocol, Service, ServiceName, ServicePort,
+    Desired, Event, Frontend, Index, Object, ObjectName, Port, Protocol, Service, ServiceName, ServicePort,
 };
 use std::net::IpAddr;
 
@@ -150,15 +150,11 @@ fn two_ports_of_one_service_on_one_number_are_a_conflict_too() {
     assert_eq!(fed.diagnostics().len(), 1, "I8");
 }
 
+/// A2; the parser says what is wrong with it, once.
 #[test]
-fn a_service_without_ports_is_named_until_it_has_one() {
-    let mut fed = Fed::with(&[service("web", 0, &["10.96.0.1"], &[])]);
-    let diagnostics = fed.desired.diagnostics();
-    assert_eq!(
-        (diagnostics.len(), diagnostics[0].problem, diagnostics[0].field.as_str()),
-        (1, Problem::Invalid, "spec.ports")
-    );
-    fed.put(service("web", 0, &["10.96.0.1"], &[HTTP]));
+fn a_service_without_ports_owns_its_address_and_needs_no_second_diagnostic() {
+    let fed = Fed::with(&[service("web", 0, &["10.96.0.1"], &[])]);
+    assert!(fed.desired.owns("10.96.0.1".parse().unwrap()));
     assert_eq!(fed.diagnostics(), Vec::<String>::new());
 }
 
