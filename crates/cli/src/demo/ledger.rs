@@ -63,12 +63,21 @@ pub(crate) struct Tally {
     pub(crate) refusals: u64,
     /// Failures by what was wrong.
     pub(crate) failures: BTreeMap<&'static str, u64>,
+    /// How long each timed change took to reach the first connection.
+    pub(crate) converged: Vec<Duration>,
 }
 
 impl Tally {
     /// All failures.
     pub(crate) fn failed(&self) -> u64 {
         self.failures.values().sum()
+    }
+
+    /// Median and maximum of the times to converge; `None` where no change was timed.
+    pub(crate) fn converge(&self) -> Option<(Duration, Duration)> {
+        let mut sorted = self.converged.clone();
+        sorted.sort_unstable();
+        Some((*sorted.get(sorted.len() / 2)?, *sorted.last()?))
     }
 }
 
@@ -77,7 +86,6 @@ impl Tally {
 pub(crate) struct Ledger {
     histories: BTreeMap<String, History>,
     tallies: BTreeMap<String, Tally>,
-    converge: Vec<Duration>,
 }
 
 impl Ledger {
@@ -109,8 +117,8 @@ impl Ledger {
     }
 
     /// Records how long one change took to reach the first connection.
-    pub(crate) fn converged(&mut self, after: Duration) {
-        self.converge.push(after);
+    pub(crate) fn converged(&mut self, service: &str, after: Duration) {
+        self.tallies.entry(service.to_owned()).or_default().converged.push(after);
     }
 
     /// Counts by Service.
@@ -126,13 +134,6 @@ impl Ledger {
     /// All failures.
     pub(crate) fn failures(&self) -> u64 {
         self.tallies.values().map(Tally::failed).sum()
-    }
-
-    /// Median and maximum of the times to converge; `None` before the first.
-    pub(crate) fn converge(&self) -> Option<(Duration, Duration)> {
-        let mut sorted = self.converge.clone();
-        sorted.sort_unstable();
-        Some((*sorted.get(sorted.len() / 2)?, *sorted.last()?))
     }
 }
 
@@ -176,7 +177,11 @@ mod tests {
             assert!(ledger.count(&Request { service: "s".into(), began: now, ended: now, outcome }));
         }
         assert_eq!(ledger.failures(), 3);
-        assert_eq!(ledger.converge(), None);
+        assert_eq!(ledger.tallies()["s"].converge(), None);
+        for millis in [5, 1, 2] {
+            ledger.converged("s", Duration::from_millis(millis));
+        }
+        assert_eq!(ledger.tallies()["s"].converge(), Some((Duration::from_millis(2), Duration::from_millis(5))));
     }
 
     #[test]

@@ -4,7 +4,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sheave_lab::Sandbox;
 use std::fs::File;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,13 +13,12 @@ pub(crate) struct AgentProcess(Child);
 
 impl AgentProcess {
     /// Starts this very binary as the agent of a node of the lab.
-    pub(crate) fn start(node: &Sandbox, name: &str, server: &str, log: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(node: &Sandbox, name: &str, server: &str, log: File) -> anyhow::Result<Self> {
         let cgroup = node.cgroup().context("the node has no cgroup of its own")?.path();
         let mut command = Command::new(std::env::current_exe().context("finding this binary")?);
         command.args(["agent", "--until-stdin-closes", "--source", "kube", "--node", name, "--server", server]);
         command.arg("--cgroup").arg(cgroup);
-        command.stdin(Stdio::piped()).stdout(Stdio::null());
-        command.stderr(File::create(log).with_context(|| format!("creating {}", log.display()))?);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         let child = node.spawn(command)?.context("starting the agent")?;
         Ok(Self(child))
     }

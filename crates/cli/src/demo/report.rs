@@ -39,7 +39,7 @@ pub(crate) fn as_json(ledger: &Ledger, run: &Run) -> Value {
         json!({ "name": name, "requests": tally.requests, "backends": backends, "refused": tally.refusals,
                 "failures": tally.failures })
     };
-    let (p50, max) = ledger.converge().unwrap_or_default();
+    let (p50, max) = converge(ledger).unwrap_or_default();
     json!({
         "requests": ledger.requests(),
         "failures": ledger.failures() + run.held.broken,
@@ -57,7 +57,15 @@ pub(crate) fn as_json(ledger: &Ledger, run: &Run) -> Value {
 pub(crate) fn as_text(ledger: &Ledger, run: &Run) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["Service", "Clients", "Requests", "Backends", "Share", "Failures"]);
+    table.set_header([
+        "Service",
+        "Clients",
+        "Requests",
+        "Backends",
+        "Share",
+        "Failures",
+        "API change to\nfirst connection",
+    ]);
     for (name, tally) in ledger.tallies() {
         let right: u64 = tally.backends.values().sum();
         let share = |n: &u64| format!("{:>5.1} %", percent(*n, right));
@@ -75,22 +83,28 @@ pub(crate) fn as_text(ledger: &Ledger, run: &Run) -> String {
             Cell::new(backends.join("\n")),
             Cell::new(shares.join("\n")),
             Cell::new(failures(tally)),
+            Cell::new(tally.converge().map_or_else(|| "–".to_owned(), times)),
         ]);
     }
     let Held { connections, round_trips, broken } = run.held;
-    let converge = ledger.converge().map_or_else(
-        || "no change was measured".to_owned(),
-        |(p50, max)| format!("{:.2} ms median, {:.2} ms at most", milliseconds(p50), milliseconds(max)),
-    );
     format!(
-        "{table}\n\n{} requests in {:.1} s, {} failures, nothing retried; {} Services in the background.\nAPI change to \
-         first correct connection: {converge}.\n{connections} connections were open during all changes: {round_trips} round \
+        "{table}\n\n{} requests in {:.1} s, {} failures, nothing retried; {} Services in the \
+         background.\n{connections} connections were open during all changes: {round_trips} round \
          trips on them, {broken} broke.\n",
         ledger.requests(),
         run.took.as_secs_f64(),
         ledger.failures() + broken,
         run.background,
     )
+}
+
+/// Of the one Service whose changes are timed.
+fn converge(ledger: &Ledger) -> Option<(Duration, Duration)> {
+    ledger.tallies().values().find_map(Tally::converge)
+}
+
+fn times((p50, max): (Duration, Duration)) -> String {
+    format!("{:.2} ms median\n{:.2} ms at most", milliseconds(p50), milliseconds(max))
 }
 
 fn failures(tally: &Tally) -> String {

@@ -14,7 +14,9 @@ use anyhow::Context as _;
 use serde_json::json;
 use sheave_apistub::Api;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -45,8 +47,8 @@ struct Stage {
     world: World,
     ledger: Arc<Mutex<Ledger>>,
     live: Live,
-    /// The agent's log; gone with the stage.
-    logs: tempfile::TempDir,
+    /// The agent's log: a file without a name, gone with the processes that hold it.
+    log: File,
 }
 
 /// Plays the whole demo and prints its result.
@@ -90,21 +92,22 @@ impl Stage {
         slices.extend(swap_documents().into_iter().skip(1));
         let control = Control::new(api, slices, Arc::clone(&ledger));
         live.phase("starting the agent of node-a")?;
-        let logs = tempfile::tempdir().context("making a directory for the agent's log")?;
-        let agent = AgentProcess::start(world.node(), NODE, server.url(), &logs.path().join("agent.log"))?;
-        Ok(Self { agent, _server: server, control, world, ledger, live, logs })
+        let log = tempfile::tempfile().context("making a file for the agent's log")?;
+        let agent = AgentProcess::start(world.node(), NODE, server.url(), log.try_clone()?)?;
+        Ok(Self { agent, _server: server, control, world, ledger, live, log })
     }
 
     fn perform(&mut self, arguments: &Arguments, dials: &[Dial]) -> anyhow::Result<Run> {
         self.wait_until_served()?;
         self.live.phase("requests from a pod and from the node, TCP and UDP, IPv4 and IPv6")?;
         let started = Instant::now();
-        let (traffic, clients) = Traffic::start(&self.world, CLIENT, dials, &self.ledger)?;
+        let (traffic, mut clients) = Traffic::start(&self.world, CLIENT, dials, &self.ledger)?;
         let web: Vec<Dial> = dials.iter().filter(|dial| dial.label.starts_with("shop/web:")).cloned().collect();
         let mut holders = Holders::open(&self.world.client(CLIENT), &web, 6)?;
         self.change_endpoints(&mut holders)?;
         self.swap(&mut holders)?;
         traffic.stop();
+        clients.insert(swap_dial().label, "pod".to_owned());
         anyhow::ensure!(!self.agent.ended(), "the agent ended by itself; its last words:\n{}", self.last_words());
         let background = arguments.services as usize;
         Ok(Run { clients, background, took: started.elapsed(), held: holders.counts() })
@@ -152,14 +155,15 @@ impl Stage {
             let changed = self.control.replace("swap-ipv4", addr(backend), node);
             let found = until_answered_by(&client, &dial, SocketAddr::new(addr(backend), 8080), &self.ledger)?;
             let found = found.with_context(|| format!("a change took over a second:\n{}", self.last_words()))?;
-            lock(&self.ledger).converged(found - changed);
+            lock(&self.ledger).converged(&dial.label, found - changed);
             self.live.watch(Duration::from_millis(25), || holders.round_trips())?;
         }
         Ok(())
     }
 
     fn last_words(&self) -> String {
-        let log = std::fs::read_to_string(self.logs.path().join("agent.log")).unwrap_or_default();
+        // Opened anew, so that reading does not move where the agent writes.
+        let log = std::fs::read_to_string(format!("/proc/self/fd/{}", self.log.as_raw_fd())).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(12)..].join("\n")
     }
@@ -170,8 +174,7 @@ impl Stage {
         eprintln!(
             "The lab stays up until Ctrl-C. In another terminal, as root, on the node:\n  nsenter -t {pid} -m -n {sheave} \
              dump\n  nsenter -t {pid} -m -n ip route\n  nsenter -t {pid} -m -n bpftool link\n  nsenter -t {pid} -m -n \
-             tcpdump -ni any udp\nThe agent's log: {}",
-            self.logs.path().join("agent.log").display()
+             tcpdump -ni any udp\nThe agent's log:\n  cat /proc/{pid}/fd/2"
         );
         match self.live.watch(Duration::MAX / 4, || {}) {
             Err(Interrupted) => Ok(()),
