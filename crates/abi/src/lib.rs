@@ -43,7 +43,17 @@ pub const IPPROTO_SCTP: u8 = 132;
 
 /// A port in network order.
 #[derive(
-    Clone, Copy, PartialEq, Eq, Hash, Debug, Default, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Debug,
+    Default,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::KnownLayout,
+    zerocopy::Immutable,
 )]
 #[repr(transparent)]
 pub struct NetPort(u16);
