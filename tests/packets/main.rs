@@ -7,5 +7,6 @@ mod frame;
 mod pass;
 mod refusal;
 mod rig;
+mod sweep;
 mod tcp;
 mod udp;

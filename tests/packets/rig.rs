@@ -11,6 +11,7 @@ use sheave_bpf::map::Map;
 use sheave_bpf::maps::Maps as _;
 use sheave_bpf::ops::{BackendEntry, MapOp};
 use sheave_bpf::pins::Pins;
+use sheave_bpf::sweep::{Sweeper, monotonic_ns};
 use sheave_bpf::test_run::{Run, test_run};
 use sheave_core::{Backend, Family, Frontend, Port, Protocol};
 use sheave_lab::Sandbox;
@@ -253,6 +254,29 @@ impl Rig {
             v4.entries().unwrap().into_iter().for_each(|(key, flow)| v4.put(&key, &aged(flow)).unwrap());
             v6.entries().unwrap().into_iter().for_each(|(key, flow)| v6.put(&key, &aged(flow)).unwrap());
         }
+    }
+
+    /// Makes the replies to a client look as if the last one had come just now.
+    pub(crate) fn revive(&self, client: SocketAddr) {
+        let seen_ns = monotonic_ns();
+        let (v4, v6) = (table::<FlowKeyV4>("flows_v4"), table::<FlowKeyV6>("flows_v6"));
+        let is_reply = |dst: IpAddr, port: NetPort| SocketAddr::new(dst, port.to_host()) == client;
+        for (key, flow) in v4.entries().unwrap() {
+            if is_reply(key.dst.into(), key.dst_port) {
+                v4.put(&key, &FlowValue { seen_ns, ..flow }).unwrap();
+            }
+        }
+        for (key, flow) in v6.entries().unwrap() {
+            if is_reply(key.dst.into(), key.dst_port) {
+                v6.put(&key, &FlowValue { seen_ns, ..flow }).unwrap();
+            }
+        }
+    }
+
+    /// Sweeps the tables once over; how many entries were removed.
+    pub(crate) fn sweep(&self) -> usize {
+        let mut sweeper = Sweeper::open(Path::new(BPFFS)).unwrap();
+        sweeper.step(1 << 16, monotonic_ns()).unwrap().removed
     }
 
     /// Removes the entries of one direction from the LRU tables, as pressure would.

@@ -22,5 +22,6 @@ pub mod pins;
 pub mod read_back;
 pub mod refused;
 mod set;
+pub mod sweep;
 mod sys;
 pub mod test_run;

@@ -19,8 +19,10 @@ const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_MAP_LOOKUP_BATCH: u32 = 24;
 const BPF_MAP_UPDATE_BATCH: u32 = 26;
 
-/// Entries read by one system call; more than the entries of any bucket of a hash, which the kernel hands out whole.
+/// Entries read by one system call.
 const BATCH: usize = 4096;
+/// Entries to ask for at least: the kernel hands out whole buckets of a hash, and ENOSPC when the first one is longer.
+const BUCKET_MAX: usize = 256;
 /// Bytes of a batch's token: the longest key is 40 bytes.
 const TOKEN_LEN: usize = 64;
 
@@ -34,6 +36,11 @@ pub struct Map<K, V> {
     fd: OwnedFd,
     types: PhantomData<fn(K) -> V>,
 }
+
+/// A place in a walk over a map; the beginning, by default. It holds the kernel's token: a key for an array, a bucket's
+/// number for a hash.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor(Option<[u64; TOKEN_LEN / 8]>);
 
 /// Shape of a map, as the kernel reports it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -253,34 +260,40 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
         Ok(entries)
     }
 
-    /// BPF_MAP_LOOKUP_BATCH (5.6). Its token is a key for an array and a bucket's number for a hash: both fit in `token`.
     fn entries_in_batches(&self) -> io::Result<Vec<(K, V)>> {
-        let mut entries = Vec::new();
-        let mut token = [0_u64; TOKEN_LEN / 8];
-        let mut begun = false;
-        loop {
-            let mut keys: Vec<K> = (0..BATCH).map(|_| K::new_zeroed()).collect();
-            let mut values: Vec<V> = (0..BATCH).map(|_| V::new_zeroed()).collect();
-            let at = token.as_mut_ptr() as u64;
-            let mut attr = Batch {
-                from: if begun { at } else { 0 },
-                to: at,
-                keys: keys.as_mut_ptr() as u64,
-                values: values.as_mut_ptr() as u64,
-                count: u32::try_from(BATCH).expect("invariant: a small constant"),
-                map: self.raw_fd(),
-                element_flags: 0,
-                flags: 0,
-            };
-            // ENOENT: these were the last ones.
-            let more = found(bpf_mut(BPF_MAP_LOOKUP_BATCH, &mut attr))?.is_some();
-            let count = usize::try_from(attr.count).expect("invariant: 32 bits fit");
-            entries.extend(keys.into_iter().zip(values).take(count));
-            if !more {
-                return Ok(entries);
-            }
-            begun = true;
+        let mut cursor = Cursor::default();
+        let mut entries = self.next_entries(&mut cursor, BATCH)?;
+        while cursor.0.is_some() {
+            entries.extend(self.next_entries(&mut cursor, BATCH)?);
         }
+        Ok(entries)
+    }
+
+    /// The next entries, about `count` of them (5.6); at the end the cursor starts anew. Entries that others add or remove
+    /// meanwhile may be missed.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub fn next_entries(&self, cursor: &mut Cursor, count: usize) -> io::Result<Vec<(K, V)>> {
+        let count = count.max(BUCKET_MAX);
+        let mut keys: Vec<K> = (0..count).map(|_| K::new_zeroed()).collect();
+        let mut values: Vec<V> = (0..count).map(|_| V::new_zeroed()).collect();
+        let mut next = [0_u64; TOKEN_LEN / 8];
+        let mut attr = Batch {
+            from: cursor.0.as_ref().map_or(0, |from| from.as_ptr() as u64),
+            to: next.as_mut_ptr() as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: u32::try_from(count).map_err(|_| io::ErrorKind::InvalidInput)?,
+            map: self.raw_fd(),
+            element_flags: 0,
+            flags: 0,
+        };
+        // ENOENT: these were the last ones.
+        let more = found(bpf_mut(BPF_MAP_LOOKUP_BATCH, &mut attr))?.is_some();
+        cursor.0 = more.then_some(next);
+        let got = usize::try_from(attr.count).expect("invariant: 32 bits fit");
+        Ok(keys.into_iter().zip(values).take(got).collect())
     }
 
     pub(crate) fn raw_fd(&self) -> u32 {

@@ -1,0 +1,118 @@
+//! Removes flows that were idle for too long from the tables of established flows. The programs treat them as absent already,
+//! and the LRU tables look after themselves; here it is only room that is won: a DNS query leaves two entries behind.
+use crate::map::{Cursor, Map};
+use crate::pins::Pins;
+use sheave_abi::{FLOW_FORWARD, FLOW_REPLY, FlowKeyV4, FlowKeyV6, FlowValue};
+use std::io;
+use std::path::Path;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Walks the tables piece by piece, round after round.
+#[derive(Debug)]
+pub struct Sweeper {
+    v4: Walk<FlowKeyV4>,
+    v6: Walk<FlowKeyV6>,
+}
+
+/// What one step has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Swept {
+    /// Entries looked at.
+    pub looked: usize,
+    /// Entries removed.
+    pub removed: usize,
+}
+
+#[derive(Debug)]
+struct Walk<K> {
+    table: Map<K, FlowValue>,
+    cursor: Cursor,
+}
+
+/// A key from which its partner's can be made.
+trait FlowKey: FromBytes + IntoBytes + Immutable + Copy {
+    fn protocol(&self) -> u8;
+    /// The key of the flow's other entry, by what this one's packets are rewritten to.
+    fn partner(&self, flow: &FlowValue) -> Self;
+}
+
+impl Sweeper {
+    /// Opens the tables that [`crate::load::Loader`] has pinned below a BPF file system.
+    ///
+    /// # Errors
+    /// When they are not there.
+    pub fn open(bpffs: &Path) -> io::Result<Self> {
+        let maps = Pins::new(bpffs).maps();
+        Ok(Self {
+            v4: Walk { table: Map::open(&maps.join("flows_v4"))?, cursor: Cursor::default() },
+            v6: Walk { table: Map::open(&maps.join("flows_v6"))?, cursor: Cursor::default() },
+        })
+    }
+
+    /// Looks at about `entries` entries of each table, where the last step ended, and removes those of flows that are idle in
+    /// both directions at `now_ns` (see [`monotonic_ns`]). At the end of a table the next step starts at its beginning.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub fn step(&mut self, entries: usize, now_ns: u64) -> io::Result<Swept> {
+        let (v4, v6) = (self.v4.step(entries, now_ns)?, self.v6.step(entries, now_ns)?);
+        Ok(Swept { looked: v4.looked + v6.looked, removed: v4.removed + v6.removed })
+    }
+}
+
+impl<K: FlowKey> Walk<K> {
+    fn step(&mut self, entries: usize, now_ns: u64) -> io::Result<Swept> {
+        let found = self.table.next_entries(&mut self.cursor, entries)?;
+        let mut swept = Swept { looked: found.len(), removed: 0 };
+        for (key, flow) in found {
+            if self.is_dead(&key, &flow, now_ns)? {
+                // A program may have removed it meanwhile.
+                swept.removed += usize::from(self.table.delete(&key).is_ok());
+            }
+        }
+        Ok(swept)
+    }
+
+    fn is_dead(&self, key: &K, flow: &FlowValue, now_ns: u64) -> io::Result<bool> {
+        let protocol = key.protocol();
+        if !flow.is_idle(protocol, now_ns) {
+            return Ok(false);
+        }
+        let partner = self.table.get(&key.partner(flow))?;
+        Ok(partner.is_none_or(|partner| partner.is_idle(protocol, now_ns)))
+    }
+}
+
+/// The clock of [`FlowValue::seen_ns`].
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` has room for the answer; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let part = |part: i64| u64::try_from(part).expect("invariant: this clock counts from boot");
+    part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec)
+}
+
+/// Forward (client, VIP) and reply (backend, client) as each other's partner.
+macro_rules! flow_key {
+    ($key:ty, $len:literal) => {
+        impl FlowKey for $key {
+            fn protocol(&self) -> u8 {
+                self.protocol
+            }
+
+            fn partner(&self, flow: &FlowValue) -> Self {
+                let mut addr = [0; $len];
+                addr.copy_from_slice(&flow.addr[..$len]);
+                if self.direction == FLOW_FORWARD {
+                    let (src_port, dst_port) = (flow.port, flow.client_port);
+                    return Self { src: addr, dst: self.src, src_port, dst_port, direction: FLOW_REPLY, ..*self };
+                }
+                let (src_port, dst_port) = (flow.client_port, flow.port);
+                Self { src: self.dst, dst: addr, src_port, dst_port, direction: FLOW_FORWARD, ..*self }
+            }
+        }
+    };
+}
+flow_key!(FlowKeyV4, 4);
+flow_key!(FlowKeyV6, 16);
