@@ -62,7 +62,9 @@ impl Host {
     /// Reads what an unprivileged process may read of this host.
     #[must_use]
     pub fn read() -> Self {
-        let sysctl = |name: &str| std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok().map(trimmed);
+        let sysctl = |name: &str| {
+            std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok().map(|text| text.trim().to_owned())
+        };
         Self {
             release: sysctl("kernel/osrelease").unwrap_or_default(),
             capabilities: effective_capabilities().unwrap_or(0),
@@ -88,10 +90,6 @@ impl Host {
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_BPF: u32 = 39;
-
-fn trimmed(text: String) -> String {
-    text.trim().to_owned()
-}
 
 fn effective_capabilities() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

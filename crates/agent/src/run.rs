@@ -171,11 +171,13 @@ impl Agent {
         if synced.writes.ops > 0 {
             info!(writes = synced.writes.ops, entries = synced.writes.entries, "synced");
         }
-        if !self.attached && self.syncer.complete() && synced.failed.is_empty() {
-            if let Err(error) = self.attach() {
-                error!(%error, "the programs are not attached");
-                self.retry.failed();
-            }
+        if !self.attached
+            && self.syncer.complete()
+            && synced.failed.is_empty()
+            && let Err(error) = self.attach()
+        {
+            error!(%error, "the programs are not attached");
+            self.retry.failed();
         }
     }
 }
