@@ -114,7 +114,7 @@ fn flow_value() -> FlowValue {
     let mut addr = [0; 16];
     addr[..4].copy_from_slice(&[10, 200, 0, 1]);
     let port = NetPort::from_host(8080);
-    FlowValue { seen_ns: u64::MAX, addr, port, client_port: port, state: FLOW_ESTABLISHED, ..FlowValue::default() }
+    FlowValue { seen_ns: u64::MAX >> 1, addr, port, client_port: port, state: FLOW_ESTABLISHED, ..FlowValue::default() }
 }
 
 /// A TCP segment without data. Nobody verifies its checksums; updating them costs the same.

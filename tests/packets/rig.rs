@@ -171,7 +171,7 @@ impl Rig {
         };
         let keys: Vec<_> = ports.map(|port| key(u16::try_from(port).unwrap())).collect();
         // Seen in the future: never idle.
-        let flow = FlowValue { seen_ns: u64::MAX, state: FLOW_ESTABLISHED, ..FlowValue::default() };
+        let flow = FlowValue { seen_ns: u64::MAX >> 1, state: FLOW_ESTABLISHED, ..FlowValue::default() };
         table("flows_v4").put_all(&keys, &vec![flow; keys.len()]).unwrap();
     }
 
@@ -248,7 +248,7 @@ impl Rig {
 
     /// Makes every flow look as if its last packet had come `ns` earlier than it did.
     pub(crate) fn age_flows(&self, ns: u64) {
-        let aged = |flow: FlowValue| FlowValue { seen_ns: flow.seen_ns.saturating_sub(ns), ..flow };
+        let aged = |flow: FlowValue| FlowValue { seen_ns: flow.seen_ns.wrapping_sub(ns), ..flow };
         for (v4, v6) in [("flows_v4", "flows_v6"), ("flows_v4_half", "flows_v6_half")] {
             let (v4, v6) = (table::<FlowKeyV4>(v4), table::<FlowKeyV6>(v6));
             v4.entries().unwrap().into_iter().for_each(|(key, flow)| v4.put(&key, &aged(flow)).unwrap());

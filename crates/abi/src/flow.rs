@@ -137,9 +137,15 @@ impl FlowValue {
         }
     }
 
+    /// How long before `now_ns` this direction's last packet came; negative when another processor's clock was ahead.
+    #[must_use]
+    pub const fn idle_ns(&self, now_ns: u64) -> i64 {
+        now_ns.wrapping_sub(self.seen_ns).cast_signed()
+    }
+
     /// True when this direction alone has been idle for too long at `now_ns`; the flow may still live by the other one.
     #[must_use]
     pub const fn is_idle(&self, protocol: u8, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.seen_ns) > self.idle_max_ns(protocol)
+        self.idle_ns(now_ns) > self.idle_max_ns(protocol).cast_signed()
     }
 }

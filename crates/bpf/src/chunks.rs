@@ -24,6 +24,21 @@ impl<V: IntoBytes + FromBytes + Immutable> Chunks<V> {
         Ok(Self { outer: Map::open(path)?, inner: Vec::new(), len })
     }
 
+    /// Creates a map of arrays with `len` entries each and pins it, unless something is pinned there already.
+    ///
+    /// The loader's library would create it with type information in the template, and kernels 5.15 to 6.2 then refuse arrays
+    /// without (`bpf_map_meta_equal` compares what they know of timers); here neither has any.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub fn create_pinned(name: &str, path: &Path, len: u32) -> io::Result<()> {
+        if path.exists() {
+            return Ok(());
+        }
+        let template: Map<u32, V> = Map::create_array(len)?;
+        Map::create_array_of(name, CHUNKS_MAX, &template)?.pin(path)
+    }
+
     /// Writes entries; indices that lie next to each other in `keys` and share a chunk go in one batch. Chunks that are
     /// missing are created.
     ///

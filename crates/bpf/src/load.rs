@@ -1,5 +1,6 @@
 //! Brings programs and maps into the kernel: maps that are pinned are taken over, with all they hold; others are created.
 use crate::attach::DeviceHook;
+use crate::chunks::Chunks;
 use crate::limits::Limits;
 use crate::map::Shape;
 use crate::pins::Pins;
@@ -8,9 +9,11 @@ use aya::sys::{BpfHelper, is_helper_supported};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use sheave_abi::{
-    FlowKeyV4, FlowKeyV6, FlowValue, FrontendKeyV4, FrontendKeyV6, FrontendValue, Origin, ServiceNameValue,
+    BACKENDS_CHUNK, BackendV4, BackendV6, FlowKeyV4, FlowKeyV6, FlowValue, FrontendKeyV4, FrontendKeyV6, FrontendValue,
+    Origin, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, SetWord,
 };
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -85,6 +88,8 @@ pub struct Programs {
     ebpf: Ebpf,
     links_dir: PathBuf,
     device_hook: DeviceHook,
+    /// One writer at a time.
+    _lock: File,
 }
 
 /// Programs or maps could not be loaded.
@@ -93,6 +98,14 @@ pub enum LoadError {
     /// No place to pin.
     #[error("cannot use {path} for pinned maps: {source}; mount a BPF file system: mount -t bpf bpf {mount}", mount = mount_of(path).display())]
     Pins {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process writes the maps.
+    #[error("cannot claim {path}: {source}; another agent of this node is running: stop it first")]
+    Locked {
         /// The directory.
         path: PathBuf,
         /// Why.
@@ -122,8 +135,8 @@ pub enum LoadError {
         /// The setting.
         knob: &'static str,
     },
-    /// A map cannot be opened.
-    #[error("cannot open map {map} at {path}: {source}")]
+    /// A map cannot be opened or created.
+    #[error("cannot open or create map {map} at {path}: {source}")]
     Map {
         /// The map.
         map: &'static str,
@@ -162,6 +175,8 @@ impl Loader {
     pub fn load(&self) -> Result<Programs, LoadError> {
         let maps = self.pins.maps();
         self.make_directories()?;
+        let lock = self.pins.lock().map_err(|source| LoadError::Locked { path: self.pins.root().to_owned(), source })?;
+        self.make_chunked_maps()?;
         let globals = Globals::new(self.socket_lb)?;
         let mut loader = EbpfLoader::new();
         globals.set(&mut loader);
@@ -174,7 +189,7 @@ impl Loader {
             loader.map_pin_path(map, path);
         }
         let ebpf = load_programs(&mut loader)?;
-        Ok(Programs { ebpf, links_dir: self.pins.links(), device_hook: device_hook() })
+        Ok(Programs { ebpf, links_dir: self.pins.links(), device_hook: device_hook(), _lock: lock })
     }
 
     fn make_directories(&self) -> Result<(), LoadError> {
@@ -186,6 +201,17 @@ impl Loader {
             }
         }
         Ok(())
+    }
+
+    fn make_chunked_maps(&self) -> Result<(), LoadError> {
+        let make = |map: &'static str, create: fn(&str, &Path, u32) -> io::Result<()>, len| {
+            let path = self.pins.maps().join(map);
+            create(map, &path, len).map_err(|source| LoadError::Map { map, path, source })
+        };
+        make("services", Chunks::<SetWord>::create_pinned, SERVICES_CHUNK)?;
+        make("slots", Chunks::<u32>::create_pinned, SLOTS_CHUNK)?;
+        make("backends_v4", Chunks::<BackendV4>::create_pinned, BACKENDS_CHUNK)?;
+        make("backends_v6", Chunks::<BackendV6>::create_pinned, BACKENDS_CHUNK)
     }
 
     /// A map that is taken over must be what a new one would be.

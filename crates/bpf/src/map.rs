@@ -13,6 +13,7 @@ const BPF_MAP_LOOKUP_ELEM: u32 = 1;
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
 const BPF_MAP_DELETE_ELEM: u32 = 3;
 const BPF_MAP_GET_NEXT_KEY: u32 = 4;
+const BPF_OBJ_PIN: u32 = 6;
 const BPF_OBJ_GET: u32 = 7;
 const BPF_MAP_GET_FD_BY_ID: u32 = 14;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
@@ -27,6 +28,7 @@ const BUCKET_MAX: usize = 256;
 const TOKEN_LEN: usize = 64;
 
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 /// The kernel's own errno "operation not supported" (`include/linux/errno.h`).
 const ENOTSUPP: i32 = 524;
 
@@ -143,17 +145,7 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
 
     /// Creates an array that may stand in a map of arrays with a template of the same shape.
     pub(crate) fn create_array(max_entries: u32) -> io::Result<Self> {
-        let attr = Create {
-            map_type: BPF_MAP_TYPE_ARRAY,
-            key_size: size_u32::<K>(),
-            value_size: size_u32::<V>(),
-            max_entries,
-            flags: 0,
-            inner_map: 0,
-            numa_node: 0,
-            name: *b"sheave_chunk\0\0\0\0",
-        };
-        Self::from_fd(owned(bpf(BPF_MAP_CREATE, &attr)?))
+        Self::from_fd(create("chunk", BPF_MAP_TYPE_ARRAY, size_u32::<V>(), max_entries, 0)?)
     }
 
     fn from_fd(fd: OwnedFd) -> io::Result<Self> {
@@ -303,6 +295,29 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
     fn element(&self, key: &K, value: u64) -> Element {
         Element { map: self.raw_fd(), zero: 0, key: std::ptr::from_ref(key) as u64, value, flags: 0 }
     }
+}
+
+impl Map<u32, u32> {
+    /// Creates a map of arrays like `template`.
+    pub(crate) fn create_array_of<K, V>(name: &str, max_entries: u32, template: &Map<K, V>) -> io::Result<Self> {
+        Self::from_fd(create(name, BPF_MAP_TYPE_ARRAY_OF_MAPS, size_u32::<u32>(), max_entries, raw(&template.fd))?)
+    }
+
+    /// Pins the map: it outlives this process until the file is removed.
+    pub(crate) fn pin(&self, path: &Path) -> io::Result<()> {
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        bpf(BPF_OBJ_PIN, &ObjectPath { path: path.as_ptr() as u64, fd: self.raw_fd(), flags: 0 }).map(drop)
+    }
+}
+
+/// Creates a map with keys of four bytes.
+fn create(name: &str, map_type: u32, value_size: u32, max_entries: u32, inner_map: u32) -> io::Result<OwnedFd> {
+    let mut shown = [0; 16];
+    // The last byte stays zero.
+    shown.iter_mut().take(15).zip(name.bytes()).for_each(|(to, from)| *to = from);
+    let key_size = size_u32::<u32>();
+    let attr = Create { map_type, key_size, value_size, max_entries, flags: 0, inner_map, numa_node: 0, name: shown };
+    bpf(BPF_MAP_CREATE, &attr).map(owned)
 }
 
 impl Shape {

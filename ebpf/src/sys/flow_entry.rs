@@ -55,7 +55,8 @@ impl FlowEntry {
     /// Notes that a packet came by at `now_ns`.
     #[inline(always)]
     pub fn touch(self, now_ns: u64) {
-        if now_ns.saturating_sub(self.seen_ns()) > FLOW_SEEN_GRAIN_NS {
+        let flow = FlowValue { seen_ns: self.seen_ns(), ..FlowValue::default() };
+        if flow.idle_ns(now_ns) > FLOW_SEEN_GRAIN_NS.cast_signed() {
             // SAFETY: `new` takes only pointers of successful lookups.
             unsafe { (&raw mut (*self.0).seen_ns).write_volatile(now_ns) };
         }
