@@ -1,6 +1,6 @@
 //! The agent stops and starts; traffic does not notice.
 use crate::NEEDS;
-use crate::world::{BACKENDS, World, answering, targets, web};
+use crate::world::{BACKENDS, World, answering, eventually, outcome, targets, web};
 use sheave_agent::config::SocketLb;
 use sheave_lab::probe::{Caller, Load, Manner};
 use sheave_tests::kernel_or_skip;
@@ -39,4 +39,23 @@ fn no_request_fails_while_the_agent_is_away_and_when_it_is_back() {
         let failed: Vec<_> = samples.iter().filter(|sample| sample.outcome.is_err()).collect();
         assert!(failed.is_empty(), "socketLb {socket_lb:?}: {failed:?}");
     }
+}
+
+#[test]
+fn a_restart_without_the_socket_entrance_takes_it_away() {
+    if !kernel_or_skip(NEEDS) {
+        return;
+    }
+    let service = web(&BACKENDS);
+    let mut world = World::serving(SocketLb::All, &service);
+    let http = targets(&service)[0];
+    assert!(outcome(&world, "node-a", http).is_ok(), "by the socket");
+    world.stop_agent();
+    world.start_agent_with(SocketLb::Off);
+    // Of the node's own connections only the socket entrance knows.
+    eventually("the node's connections are not translated", || outcome(&world, "node-a", http).is_err());
+    world.until_served(&service);
+    world.stop_agent();
+    world.start_agent_with(SocketLb::All);
+    eventually("the socket entrance is back", || outcome(&world, "node-a", http).is_ok());
 }

@@ -83,6 +83,12 @@ impl World {
         self.agent = Some(Agent::start(node, self.manifests.path(), self.socket_lb));
     }
 
+    /// Starts the agent with another setting than before.
+    pub(crate) fn start_agent_with(&mut self, socket_lb: SocketLb) {
+        self.socket_lb = socket_lb;
+        self.start_agent();
+    }
+
     pub(crate) fn stop_agent(&mut self) {
         self.agent.take().expect("the agent runs").stop();
     }

@@ -241,6 +241,9 @@ fn programs(host: &Host, load: impl FnOnce() -> Result<(), String>) -> Finding {
 mod tests {
     use super::*;
 
+    /// The finding, its level, and what has to be missing for it.
+    type Lack = (&'static str, Level, fn(&mut Host));
+
     fn good() -> Host {
         let mount = |path: &str, fs_type: &str| Mount { path: path.into(), root: "/".into(), fs_type: fs_type.into() };
         Host {
@@ -257,7 +260,7 @@ mod tests {
     #[test]
     fn each_lack_is_found_under_its_name_with_a_remedy_and_nothing_else_changes() {
         use Level::{Failure, Warning};
-        let lacks: [(&str, Level, fn(&mut Host)); 11] = [
+        let lacks: [Lack; 11] = [
             ("privileges", Warning, |h| h.capabilities = 0),
             ("kernel", Failure, |h| h.release = "5.4.0".into()),
             ("socket-refusal", Warning, |h| h.release = "5.10.0-1".into()),

@@ -171,7 +171,7 @@ impl Config {
                 .ok_or(ConfigError::NodeName)?
                 .to_lowercase();
         }
-        if self.cgroup.is_none() {
+        if self.cgroup.is_none() && self.socket_lb != SocketLb::Off {
             self.cgroup = Some(mounts::cgroup2_root().ok_or(ConfigError::Cgroup)?);
         }
         Ok(self)

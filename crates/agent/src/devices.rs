@@ -1,102 +1,157 @@
-//! The device entrance follows the node's devices: what appears is served at once, what goes is forgotten.
-use sheave_bpf::attach::{AttachError, Device, attach_device, forget_device, pinned_devices};
+//! The device entrance follows the node's devices: what appears is served at once, what goes is forgotten, what fails is
+//! tried again. One device that fails stops no other.
+use sheave_bpf::attach::{AttachError, Device, attach_device, detach_device, forget_device, pinned_devices};
 use sheave_bpf::load::Programs;
 use sheave_node::{Link, LinkChange, LinkError, LinkWatch, exclusion, watch_links};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-/// Links that cannot be followed are followed anew after this time.
+/// Until what failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The devices of this node, and which of them are served.
 pub(crate) struct Devices {
-    watch: Option<LinkWatch>,
+    watch: Watch,
     served: BTreeSet<u32>,
-    /// Indices that have pins from an earlier run and were not seen yet; `None` once they have been looked at.
-    leftover: Option<BTreeSet<u32>>,
+    /// Devices that should be served and are not, for now.
+    failed: BTreeMap<u32, Link>,
+    /// When to try again: the watch, or the devices that failed.
+    retry_at: Instant,
+    /// Indices that have pins and were not seen since the devices were listed anew: those of devices that went meanwhile.
+    unseen: BTreeSet<u32>,
+}
+
+enum Watch {
+    /// Not asked for yet.
+    Off,
+    On(LinkWatch),
+    /// Broken; to be opened again.
+    Lost,
+}
+
+/// Something to do about devices.
+pub(crate) enum DeviceEvent {
+    /// A device has changed.
+    Change(LinkChange),
+    /// The watch is broken.
+    Lost,
+    /// It is time to try again.
+    Retry,
 }
 
 impl Devices {
     /// Serves nothing before [`Devices::follow`].
     pub(crate) fn new() -> Self {
-        Self { watch: None, served: BTreeSet::new(), leftover: None }
+        Self {
+            watch: Watch::Off,
+            served: BTreeSet::new(),
+            failed: BTreeMap::new(),
+            retry_at: Instant::now(),
+            unseen: BTreeSet::new(),
+        }
     }
 
-    /// Starts to follow the devices of this network namespace.
+    /// Starts to follow the devices of this network namespace, from a listing of all.
     pub(crate) fn follow(&mut self, programs: &Programs) -> Result<(), LinkError> {
-        self.watch = Some(watch_links()?);
-        self.leftover = Some(pinned_devices(programs.links_dir()).into_iter().collect());
+        self.watch = Watch::On(watch_links()?);
+        self.served.clear();
+        self.failed.clear();
+        self.unseen = pinned_devices(programs.links_dir()).into_iter().collect();
         Ok(())
     }
 
-    /// The next change; never, before [`Devices::follow`]. Safe to drop and call again.
-    pub(crate) async fn changed(&mut self) -> Option<LinkChange> {
-        let Some(watch) = &mut self.watch else { return pending().await };
-        match watch.next().await {
-            Some(Ok(change)) => Some(change),
-            Some(Err(error)) => {
-                warn!(%error, "devices are not followed for a moment");
-                None
+    /// What is to be done next; never ready before [`Devices::follow`]. Dropped and called again, it loses nothing.
+    pub(crate) async fn next(&mut self) -> DeviceEvent {
+        let retry = sleep_until(self.retry_at);
+        match &mut self.watch {
+            Watch::Off => pending().await,
+            Watch::Lost => {
+                retry.await;
+                DeviceEvent::Retry
             }
-            None => {
-                tokio::time::sleep(PAUSE).await;
-                self.watch = watch_links().inspect_err(|error| warn!(%error, "devices cannot be followed")).ok();
-                None
-            }
+            Watch::On(watch) => tokio::select! {
+                change = watch.next() => match change {
+                    Some(Ok(change)) => DeviceEvent::Change(change),
+                    Some(Err(error)) => {
+                        warn!(%error, "devices are not followed for a moment");
+                        DeviceEvent::Lost
+                    }
+                    None => DeviceEvent::Lost,
+                },
+                () = retry, if !self.failed.is_empty() => DeviceEvent::Retry,
+            },
         }
     }
 
-    /// Attaches to a device that is new or has changed, forgets one that has gone. One device that fails stops no other.
-    pub(crate) fn apply(&mut self, programs: &mut Programs, change: &LinkChange) {
-        match change {
-            LinkChange::Added(link) | LinkChange::Changed(link) => self.present(programs, link),
-            LinkChange::Removed(link) => {
-                self.served.remove(&link.index.get());
-                forget_device(programs.links_dir(), link.index.get());
-            }
-            LinkChange::Settled => {
-                for index in self.leftover.take().into_iter().flatten() {
-                    forget_device(programs.links_dir(), index);
+    /// Does it.
+    pub(crate) fn handle(&mut self, programs: &mut Programs, event: DeviceEvent) {
+        match event {
+            DeviceEvent::Change(LinkChange::Added(link) | LinkChange::Changed(link)) => self.present(programs, &link),
+            DeviceEvent::Change(LinkChange::Removed(link)) => self.gone(programs, link.index.get()),
+            DeviceEvent::Change(LinkChange::Settled) => {
+                for index in std::mem::take(&mut self.unseen) {
+                    self.gone(programs, index);
                 }
+                info!(devices = self.served.len(), failed = self.failed.len(), "device entrance attached");
             }
+            DeviceEvent::Lost => {
+                self.watch = Watch::Lost;
+                self.retry_at = Instant::now() + PAUSE;
+            }
+            DeviceEvent::Retry => self.retry(programs),
         }
     }
 
+    fn retry(&mut self, programs: &mut Programs) {
+        self.retry_at = Instant::now() + PAUSE;
+        if let Watch::Lost = self.watch {
+            if let Err(error) = self.follow(programs) {
+                warn!(%error, "devices cannot be followed");
+            }
+            return;
+        }
+        for link in std::mem::take(&mut self.failed).into_values() {
+            self.present(programs, &link);
+        }
+    }
+
+    /// Attaches to a device, also if it was served before: behind an index may stand another device by now, and a link that
+    /// is what it should be is only given the program it has.
     fn present(&mut self, programs: &mut Programs, link: &Link) {
         let index = link.index.get();
+        let (device, hook) = (Device { index, name: link.name.clone() }, programs.device_hook());
+        self.unseen.remove(&index);
         if let Some(reason) = exclusion(link) {
             debug!(device = link.name, %reason, "device is not served");
             if self.served.remove(&index) {
-                forget_device(programs.links_dir(), index);
+                detach_device(programs, &device, hook);
             }
             return;
         }
-        if let Some(leftover) = &mut self.leftover {
-            leftover.remove(&index);
-        }
-        if self.served.contains(&index) {
-            return;
-        }
-        let hook = programs.device_hook();
-        match attach_device(programs, &Device { index, name: link.name.clone() }, hook) {
+        match attach_device(programs, &device, hook) {
             Ok(()) => {
-                self.served.insert(index);
-                debug!(device = link.name, index, "device is served");
+                self.failed.remove(&index);
+                if self.served.insert(index) {
+                    debug!(device = link.name, index, "device is served");
+                }
             }
             Err(error) if error.device_gone() => {}
             Err(error) => self.failed(link, &error),
         }
     }
 
-    fn failed(&self, link: &Link, error: &AttachError) {
-        // The next change of the device tries again; meanwhile its pods are served at the socket only.
-        warn!(device = link.name, served = self.served.len(), %error, "device is not served");
+    fn gone(&mut self, programs: &Programs, index: u32) {
+        self.served.remove(&index);
+        self.failed.remove(&index);
+        forget_device(programs.links_dir(), index);
     }
 
-    /// Logs how many devices are served.
-    pub(crate) fn report(&self) {
-        info!(devices = self.served.len(), "device entrance attached");
+    fn failed(&mut self, link: &Link, error: &AttachError) {
+        warn!(device = link.name, %error, "device is not served; it is tried again");
+        self.retry_at = Instant::now() + PAUSE;
+        self.failed.insert(link.index.get(), link.clone());
     }
 }

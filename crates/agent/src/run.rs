@@ -5,21 +5,25 @@ use crate::said::Said;
 use crate::sync::Syncer;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use sheave_bpf::apply::BpfDataplane;
-use sheave_bpf::attach::attach_sockets;
+use sheave_bpf::attach::{attach_sockets, detach_sockets};
 use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
+use sheave_bpf::sweep::{Sweeper, monotonic_ns};
 use sheave_core::Realized as _;
 use sheave_kube_source::{KubeConfig, Source};
-use sheave_node::LinkChange;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, error, info, warn};
 
 /// Batches of events that wait for the loop; behind them the sources wait.
 const BACKLOG: usize = 64;
+/// A table of a million flows is gone through in two minutes, the shortest time-out of an established one (UDP).
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+const SWEEP_ENTRIES: usize = 8192;
 
 /// The agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,9 @@ pub enum RunError {
     /// The devices.
     #[error(transparent)]
     Links(#[from] sheave_node::LinkError),
+    /// The flow tables.
+    #[error("cannot open the flow tables: {0}")]
+    Flows(std::io::Error),
     /// The source.
     #[error(transparent)]
     Source(#[from] sheave_kube_source::SourceError),
@@ -62,6 +69,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     let mut stop = std::pin::pin!(stop);
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = &mut stop => break,
@@ -75,7 +84,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
                 }
                 agent.sync();
             }
-            change = agent.devices.changed() => agent.device(change.as_ref()),
+            event = agent.devices.next() => agent.devices.handle(&mut agent.programs, event),
+            _ = sweep.tick() => agent.sweep(),
             () = agent.retry.wait() => agent.sync(),
         }
     }
@@ -112,6 +122,7 @@ struct Agent {
     attached: bool,
     said: Said,
     retry: Retry,
+    sweeper: Sweeper,
 }
 
 impl Agent {
@@ -132,6 +143,7 @@ impl Agent {
             attached: false,
             said: Said::default(),
             retry: Retry::default(),
+            sweeper: Sweeper::open(&config.bpffs).map_err(RunError::Flows)?,
         };
         // After a restart new pods must not wait for the API server; at the first start there is nothing to serve yet.
         if held > 0 {
@@ -141,20 +153,13 @@ impl Agent {
     }
 
     fn attach(&mut self) -> Result<(), RunError> {
-        if let Some(cgroup) = &self.cgroup {
-            attach_sockets(&self.programs, cgroup)?;
+        match &self.cgroup {
+            Some(cgroup) => attach_sockets(&self.programs, cgroup)?,
+            None => detach_sockets(self.programs.links_dir())?,
         }
         self.devices.follow(&self.programs)?;
         self.attached = true;
         Ok(())
-    }
-
-    fn device(&mut self, change: Option<&LinkChange>) {
-        let Some(change) = change else { return };
-        self.devices.apply(&mut self.programs, change);
-        if matches!(change, LinkChange::Settled) {
-            self.devices.report();
-        }
     }
 
     fn sync(&mut self) {
@@ -162,22 +167,26 @@ impl Agent {
         for failure in &synced.failed {
             error!(%failure, "a write failed");
         }
-        self.said.update(self.syncer.diagnostics());
-        if synced.failed.is_empty() {
-            self.retry.succeeded();
-        } else {
-            self.retry.failed();
-        }
         if synced.writes.ops > 0 {
             info!(writes = synced.writes.ops, entries = synced.writes.entries, "synced");
         }
-        if !self.attached
-            && self.syncer.complete()
-            && synced.failed.is_empty()
-            && let Err(error) = self.attach()
-        {
-            error!(%error, "the programs are not attached");
-            self.retry.failed();
+        if let Some(diagnostics) = self.syncer.changed_diagnostics() {
+            self.said.update(diagnostics);
+        }
+        // Also when single Services failed: the others are served.
+        let unattached = self.syncer.complete() && !self.attached && {
+            let attached = self.attach();
+            attached.inspect_err(|error| error!(%error, "the programs are not attached")).is_err()
+        };
+        if unattached || !synced.failed.is_empty() { self.retry.failed() } else { self.retry.succeeded() }
+    }
+
+    /// Makes room in the flow tables, a piece at a time, so that it never shows.
+    fn sweep(&mut self) {
+        match self.sweeper.step(SWEEP_ENTRIES, monotonic_ns()) {
+            Ok(swept) if swept.removed > 0 => debug!(looked = swept.looked, removed = swept.removed, "swept flows"),
+            Ok(_) => {}
+            Err(error) => warn!(%error, "flows are not swept"),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! kernel really holds (I3).
 use sheave_core::plan::{plan, plan_all};
 use sheave_core::{Desired, Diagnostic, Event, Index, Touched};
-use sheave_dataplane::{ApplyError, Dataplane, Writes};
+use sheave_dataplane::{Applied, ApplyError, Dataplane, Writes};
 use std::collections::BTreeSet;
 
 /// What one sync did.
@@ -22,9 +22,18 @@ pub struct Syncer<D> {
     desired: Desired,
     dataplane: D,
     pending: Touched,
-    refused: BTreeSet<Diagnostic>,
     /// False until a full comparison with what the dataplane holds has succeeded once.
     compared: bool,
+    complaints: Complaints,
+}
+
+/// What is wrong, apart from what the index says of objects and files.
+#[derive(Default)]
+struct Complaints {
+    conflicts: Vec<Diagnostic>,
+    refused: Vec<Diagnostic>,
+    /// Whether anything differs since it was last asked for.
+    changed: bool,
 }
 
 impl<D: Dataplane> Syncer<D> {
@@ -35,14 +44,15 @@ impl<D: Dataplane> Syncer<D> {
             desired: Desired::default(),
             dataplane,
             pending: Touched::default(),
-            refused: BTreeSet::new(),
             compared: false,
+            complaints: Complaints::default(),
         }
     }
 
     /// Takes what a source reports. Writes nothing.
     pub fn observe(&mut self, events: Vec<Event>) {
         for event in events {
+            self.complaints.changed |= matches!(event, Event::Diagnosed { .. });
             self.index.apply(event);
         }
     }
@@ -54,35 +64,57 @@ impl<D: Dataplane> Syncer<D> {
 
     /// Writes the difference between what is wanted and what is held. Cost: proportional to the Services that changed.
     pub fn sync(&mut self) -> Synced {
+        let mut synced = Synced::default();
         if !self.index.complete() {
-            return Synced::default();
+            return synced;
         }
         let changed = self.index.take_changed();
         self.pending.merge(self.desired.update(&self.index, &changed));
+        let refused = loop {
+            let (refused, wrote) = self.round(&mut synced);
+            // What was removed may have made the room that was missing.
+            if refused.is_empty() || !wrote || !synced.failed.is_empty() {
+                break refused;
+            }
+        };
+        self.complaints.update(self.desired.diagnostics(), refused);
+        synced
+    }
+
+    /// Plans what is pending and has it carried out; returns what was refused, and whether anything was written.
+    fn round(&mut self, synced: &mut Synced) -> (Vec<Diagnostic>, bool) {
         let plan = if self.compared {
             plan(&self.desired, &self.dataplane, &self.pending)
         } else {
             plan_all(&self.desired, &self.dataplane)
         };
-        let applied = self.dataplane.apply(&plan);
-        self.refused = applied.refused.into_iter().collect();
-        self.compared |= applied.failed.is_empty();
-        self.pending = applied.pending;
-        Synced { writes: applied.writes, failed: applied.failed }
+        let Applied { writes, refused, failed, pending } = self.dataplane.apply(&plan);
+        self.compared |= failed.is_empty();
+        self.pending = pending;
+        synced.writes += writes;
+        synced.failed.extend(failed);
+        (refused, writes.ops > 0)
     }
 
-    /// What is wrong now, with objects, files and limits; sorted, so that two calls can be compared.
-    pub fn diagnostics(&self) -> BTreeSet<Diagnostic> {
-        self.index
-            .diagnostics()
-            .cloned()
-            .chain(self.desired.diagnostics())
-            .chain(self.refused.iter().cloned())
-            .collect()
+    /// What is wrong now, with objects, files and limits, if that differs from what was last returned. Costs nothing while
+    /// nothing differs, however much is wrong.
+    pub fn changed_diagnostics(&mut self) -> Option<BTreeSet<Diagnostic>> {
+        if !std::mem::take(&mut self.complaints.changed) {
+            return None;
+        }
+        let Complaints { conflicts, refused, .. } = &self.complaints;
+        Some(self.index.diagnostics().chain(conflicts).chain(refused).cloned().collect())
     }
 
     /// The dataplane, to read what it holds.
     pub fn dataplane(&self) -> &D {
         &self.dataplane
+    }
+}
+
+impl Complaints {
+    fn update(&mut self, conflicts: Vec<Diagnostic>, refused: Vec<Diagnostic>) {
+        self.changed |= conflicts != self.conflicts || refused != self.refused;
+        (self.conflicts, self.refused) = (conflicts, refused);
     }
 }

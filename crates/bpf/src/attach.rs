@@ -2,6 +2,7 @@
 //!
 //! Links are pinned beside the maps and swapped in place at the next start, so traffic never goes without a program. They
 //! are never detached on exit; `cleanup` does that.
+use crate::interfaces::device_names;
 use crate::link::{Link, Target};
 use crate::load::Programs;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
@@ -14,9 +15,10 @@ use std::path::{Path, PathBuf};
 
 /// The socket entrance: program and `enum bpf_attach_type` value.
 const SOCKET_HOOKS: [(&str, u32); 4] = [("connect4", 10), ("connect6", 11), ("getpeername4", 29), ("getpeername6", 30)];
-/// The device entrance: program, tcx attach type, clsact direction.
+/// The device entrance: program, tcx attach type, clsact direction. Egress first: it only gives replies of known flows their
+/// source back, while ingress alone would send requests out whose replies nobody translates.
 const DEVICE_HOOKS: [(&str, u32, TcAttachType); 2] =
-    [("ingress", 46, TcAttachType::Ingress), ("egress", 47, TcAttachType::Egress)];
+    [("egress", 47, TcAttachType::Egress), ("ingress", 46, TcAttachType::Ingress)];
 
 /// Priority and handle of our clsact filters: fixed, so that the next start replaces them in place and finds no others.
 const CLSACT_PRIORITY: u16 = 0x5ea;
@@ -87,7 +89,11 @@ impl AttachError {
     /// Whether the device has gone: nothing is wrong then.
     #[must_use]
     pub fn device_gone(&self) -> bool {
-        matches!(self, Self::Link { source, .. } if source.raw_os_error() == Some(libc::ENODEV))
+        match self {
+            Self::Link { source, .. } => source.raw_os_error() == Some(libc::ENODEV),
+            Self::Clsact { device, .. } => !device_names().contains(device),
+            _ => false,
+        }
     }
 }
 
@@ -129,6 +135,39 @@ pub fn attach_device(programs: &mut Programs, device: &Device, hook: DeviceHook)
         site.attach(programs.device_fd(program).map_err(|source| AttachError::Program { program, source })?)?;
     }
     Ok(())
+}
+
+/// Detaches the socket entrance; connect() is what it was from then on. Nothing attached is fine.
+pub fn detach_sockets(links_dir: &Path) -> Result<(), AttachError> {
+    for (program, _) in SOCKET_HOOKS {
+        let pin = links_dir.join(program);
+        match Link::open(&pin) {
+            Ok(link) => remove(&link, &pin).map_err(|source| {
+                let target = pin.display().to_string();
+                AttachError::Link { action: "detach", program, target, source }
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
+                let target = pin.display().to_string();
+                return Err(AttachError::Link { action: "open the link of", program, target, source });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// At once where the kernel can (5.9), else some time after the pin is gone.
+fn remove(link: &Link, pin: &Path) -> io::Result<()> {
+    let _unused: io::Result<()> = link.detach();
+    std::fs::remove_file(pin)
+}
+
+/// Takes the device entrance from a device that is there but is served by another one from now on.
+pub fn detach_device(programs: &Programs, device: &Device, hook: DeviceHook) {
+    match hook {
+        DeviceHook::Tcx => forget_device(programs.links_dir(), device.index),
+        DeviceHook::Clsact => drop(detach_clsact(&device.name)),
+    }
 }
 
 /// Removes the pins of a device that has gone; its links are dead already. Nothing to do is fine.

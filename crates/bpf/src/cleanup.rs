@@ -1,8 +1,8 @@
 //! Removing everything sheave has put on a node: pinned links and maps, and clsact filters (H10).
 use crate::attach::detach_clsact;
+use crate::interfaces::device_names;
 use crate::link::Link;
 use crate::pins::Pins;
-use std::ffi::CStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -17,87 +17,96 @@ pub struct Removed {
     pub filters: usize,
 }
 
-/// Something could not be removed; the rest has been.
+/// Not everything was removed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot remove {path}: {source}; remove it by hand, then run cleanup again")]
-pub struct CleanupError {
-    path: PathBuf,
-    source: io::Error,
+pub enum CleanupError {
+    /// An agent runs.
+    #[error("cannot claim {path}: {source}; another agent of this node is running: stop it first")]
+    Locked {
+        /// The directory of the pins.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something could not be removed; the rest has been.
+    #[error("cannot remove {path}: {source}; remove it by hand, then run cleanup again")]
+    Remove {
+        /// The first thing that could not be removed.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// Removes links first, so that no program runs without its maps, then maps of every layout version. Nothing there is
 /// fine. Established flows that were translated at a device end; those translated at the socket go on.
+///
+/// # Errors
+/// Nothing is removed beside a running agent. Otherwise everything is that can be, and the first error is returned.
 pub fn cleanup(bpffs: &Path) -> Result<Removed, CleanupError> {
     let pins = Pins::new(bpffs);
-    let mut removed =
-        Removed { filters: device_names().iter().map(|name| detach_clsact(name)).sum(), ..Removed::default() };
-    for version in entries(pins.root())? {
-        detach(&entries(&version.join("links"))?);
-        removed.links += remove_files(&version.join("links"))?;
-        removed.maps += remove_files(&version.join("maps"))?;
-        remove_directory(&version)?;
-    }
-    remove_directory(pins.root())?;
-    Ok(removed)
-}
-
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> CleanupError + '_ {
-    move |source| CleanupError { path: path.to_owned(), source }
-}
-
-fn entries(root: &Path) -> Result<Vec<PathBuf>, CleanupError> {
-    match std::fs::read_dir(root) {
-        Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(failed(root)(error)),
-    }
-}
-
-/// So that nothing runs any more when cleanup returns. Where the kernel cannot (before 5.9), removing the pin does it.
-fn detach(links: &[PathBuf]) {
-    for link in links {
-        let _unused = Link::open(link).and_then(|link| link.detach());
-    }
-}
-
-fn remove_files(directory: &Path) -> Result<usize, CleanupError> {
-    let files = entries(directory)?;
-    for file in &files {
-        std::fs::remove_file(file).map_err(failed(file))?;
-    }
-    remove_directory(directory)?;
-    Ok(files.len())
-}
-
-fn remove_directory(directory: &Path) -> Result<(), CleanupError> {
-    match std::fs::remove_dir(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(directory)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Names of the devices of the calling thread's network namespace. (`/sys/class/net` shows those of whoever mounted it.)
-fn device_names() -> Vec<String> {
-    let mut names = Vec::new();
-    // SAFETY: no arguments; the result is checked below and freed by if_freenameindex().
-    let list = unsafe { libc::if_nameindex() };
-    if list.is_null() {
-        return names;
-    }
-    let mut entry = list;
-    loop {
-        // SAFETY: the array ends with an entry whose name is null, which ends this loop.
-        let device = unsafe { *entry };
-        if device.if_name.is_null() {
-            break;
+    let _lock = match pins.lock() {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(CleanupError::Locked { path: pins.root().to_owned(), source });
         }
-        // SAFETY: a name that is not null is a C string that lives until the list is freed.
-        let name = unsafe { CStr::from_ptr(device.if_name) };
-        names.push(name.to_string_lossy().into_owned());
-        // SAFETY: this entry was not the last one.
-        entry = unsafe { entry.add(1) };
+        lock => lock,
+    };
+    let filters = device_names().iter().map(|name| detach_clsact(name)).sum();
+    let mut work = Work { removed: Removed { filters, ..Removed::default() }, error: None };
+    for version in work.entries(pins.root()) {
+        work.removed.links += work.links(&version.join("links"));
+        work.removed.maps += work.files(&version.join("maps"));
+        work.directory(&version);
     }
-    // SAFETY: `list` came from if_nameindex() and is freed once.
-    unsafe { libc::if_freenameindex(list) };
-    names
+    work.directory(pins.root());
+    work.error.map_or(Ok(work.removed), Err)
+}
+
+/// What has been done, and what failed first.
+struct Work {
+    removed: Removed,
+    error: Option<CleanupError>,
+}
+
+impl Work {
+    /// What a directory holds. None of it there is fine, here and below.
+    fn entries(&mut self, directory: &Path) -> Vec<PathBuf> {
+        match std::fs::read_dir(directory) {
+            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+            Err(error) => {
+                self.failed(directory, error);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Detaches the links first, so that nothing runs any more when cleanup returns. Where the kernel cannot (before 5.9),
+    /// removing the pin does it.
+    fn links(&mut self, directory: &Path) -> usize {
+        for link in self.entries(directory) {
+            let _unused = Link::open(&link).and_then(|link| link.detach());
+        }
+        self.files(directory)
+    }
+
+    fn files(&mut self, directory: &Path) -> usize {
+        let files = self.entries(directory);
+        let removed = files.iter().filter(|file| self.done(file, std::fs::remove_file(file))).count();
+        self.directory(directory);
+        removed
+    }
+
+    fn directory(&mut self, directory: &Path) {
+        self.done(directory, std::fs::remove_dir(directory));
+    }
+
+    fn done(&mut self, path: &Path, result: io::Result<()>) -> bool {
+        result.map_err(|error| self.failed(path, error)).is_ok()
+    }
+
+    fn failed(&mut self, path: &Path, source: io::Error) {
+        if source.kind() != io::ErrorKind::NotFound && self.error.is_none() {
+            self.error = Some(CleanupError::Remove { path: path.to_owned(), source });
+        }
+    }
 }

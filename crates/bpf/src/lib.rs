@@ -10,6 +10,7 @@ pub mod counters;
 pub mod exec;
 mod ids;
 pub mod image;
+mod interfaces;
 pub mod limits;
 mod link;
 pub mod load;

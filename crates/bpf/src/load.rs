@@ -175,7 +175,8 @@ impl Loader {
     pub fn load(&self) -> Result<Programs, LoadError> {
         let maps = self.pins.maps();
         self.make_directories()?;
-        let lock = self.pins.lock().map_err(|source| LoadError::Locked { path: self.pins.root().to_owned(), source })?;
+        let lock =
+            self.pins.lock().map_err(|source| LoadError::Locked { path: self.pins.root().to_owned(), source })?;
         self.make_chunked_maps()?;
         let globals = Globals::new(self.socket_lb)?;
         let mut loader = EbpfLoader::new();

@@ -1,5 +1,7 @@
 //! Where maps and links are pinned: `BPFFS/sheave/v1/{maps,links}/NAME`. Another layout version stands beside this one.
 use sheave_abi::LAYOUT_VERSION;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The pin directories below one BPF file system.
@@ -31,6 +33,16 @@ impl Pins {
     #[must_use]
     pub fn links(&self) -> PathBuf {
         self.version().join("links")
+    }
+
+    /// Claims the pins for this process, until the result is dropped or the process ends: one writer at a time.
+    ///
+    /// # Errors
+    /// `WouldBlock` while another process has them; else as open(2).
+    pub fn lock(&self) -> io::Result<File> {
+        let directory = File::open(&self.root)?;
+        directory.try_lock()?;
+        Ok(directory)
     }
 
     fn version(&self) -> PathBuf {

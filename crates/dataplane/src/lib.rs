@@ -11,6 +11,7 @@ use sheave_core::{Diagnostic, Plan, Realized, ServiceKey, Touched};
 use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::AddAssign;
 
 /// A kernel dataplane, or a stand-in for one.
 pub trait Dataplane: Realized {
@@ -40,6 +41,13 @@ pub struct Writes {
     pub ops: u64,
     /// Map entries in them.
     pub entries: u64,
+}
+
+impl AddAssign for Writes {
+    fn add_assign(&mut self, other: Self) {
+        self.ops += other.ops;
+        self.entries += other.entries;
+    }
 }
 
 impl Writes {

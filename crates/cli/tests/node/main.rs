@@ -52,6 +52,25 @@ fn a_second_start_finds_the_pinned_maps_keeps_every_id_and_writes_nothing() {
     eventually("the change is taken back", || ids(&lab) == before);
 }
 
+#[test]
+fn a_second_agent_beside_the_first_is_refused_and_so_is_cleanup() {
+    if !kernel_or_skip(NEEDS) {
+        return;
+    }
+    let mut lab = Lab::new();
+    lab.start_agent();
+    let files = lab.manifests();
+    let second = lab.sheave(&["agent", "--node", "node-a", "--source", files.to_str().unwrap()]);
+    let cleanup = lab.sheave(&["cleanup"]);
+    for refused in [second, cleanup] {
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains("another agent"), "{said}");
+    }
+    assert!(lab.has_pins());
+    assert!(lab.client("client").request(targets()[1]).unwrap().is_ok());
+}
+
 /// L1, L6
 #[test]
 fn traffic_does_not_notice_an_agent_that_is_killed_and_a_new_pod_is_served_when_it_is_back() {

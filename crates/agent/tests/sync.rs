@@ -1,0 +1,98 @@
+//! The sync loop over maps in memory: what is written when, and what is said of it.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+use sheave_agent::sync::Syncer;
+use sheave_bpf::apply::BpfDataplane;
+use sheave_bpf::image::Image;
+use sheave_bpf::limits::Limits;
+use sheave_bpf::memory::MemoryMaps;
+use sheave_core::{
+    Diagnostic, Event, Kind, Object, ObjectName, ObjectRef, Port, Problem, Protocol, Realized as _, Service,
+    ServiceName, ServicePort,
+};
+
+fn service(name: &str, vip: &str) -> Service {
+    let port = ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: Port::new(80).unwrap() };
+    Service {
+        name: ServiceName::new("shop", name),
+        created_unix_s: 0,
+        cluster_ips: vec![vip.parse().unwrap()],
+        ports: vec![port],
+    }
+}
+
+fn applied(service: Service) -> Event {
+    Event::Applied(Object::Service(service))
+}
+
+/// Room for so many Services.
+fn syncer(services_max: u32) -> Syncer<BpfDataplane<MemoryMaps>> {
+    let limits = Limits { services_max, ..Limits::default() };
+    Syncer::new("node-a", BpfDataplane::new(Image::default(), limits, MemoryMaps::new(limits.frontends_max)))
+}
+
+fn listed(kind: Kind) -> Event {
+    Event::Listed { kind, objects: Vec::new(), kept: Vec::new() }
+}
+
+fn held(syncer: &Syncer<BpfDataplane<MemoryMaps>>) -> Vec<String> {
+    syncer.dataplane().keys().iter().map(|key| key.port.service.to_string()).collect()
+}
+
+/// W12, I4
+#[test]
+fn nothing_is_written_before_every_kind_was_listed() {
+    let mut syncer = syncer(10);
+    syncer.observe(vec![applied(service("a", "10.96.0.1"))]);
+    for kind in Kind::ALL {
+        assert_eq!(syncer.sync().writes.ops, 0, "before {kind:?}");
+        let objects = if kind == Kind::Service { vec![Object::Service(service("a", "10.96.0.1"))] } else { Vec::new() };
+        syncer.observe(vec![Event::Listed { kind, objects, kept: Vec::new() }]);
+    }
+    assert!(syncer.sync().writes.ops > 0);
+    assert_eq!(held(&syncer), ["shop/a"]);
+    assert_eq!(syncer.sync().writes.ops, 0, "I2");
+}
+
+/// I3, I7
+#[test]
+fn a_service_that_had_no_room_is_served_as_soon_as_another_one_has_gone() {
+    let mut syncer = syncer(1);
+    syncer.observe(Kind::ALL.map(listed).into());
+    syncer.observe(vec![applied(service("a", "10.96.0.1"))]);
+    assert!(syncer.sync().failed.is_empty());
+    syncer.observe(vec![applied(service("b", "10.96.0.2"))]);
+    assert!(syncer.sync().failed.is_empty());
+    assert_eq!(held(&syncer), ["shop/a"]);
+    let said = syncer.changed_diagnostics().unwrap();
+    assert!(said.iter().any(|d| d.problem == Problem::Capacity && &*d.object.name == "shop/b"), "{said:?}");
+    assert_eq!(syncer.changed_diagnostics(), None, "said once");
+
+    // One round: the new one is refused before the old one is gone.
+    let gone = Event::Deleted(ObjectName::Service(ServiceName::new("shop", "a")));
+    syncer.observe(vec![gone, applied(service("c", "10.96.0.3"))]);
+    assert!(syncer.sync().failed.is_empty());
+    assert_eq!(held(&syncer).len(), 1);
+    assert_ne!(held(&syncer), ["shop/a"]);
+}
+
+#[test]
+fn what_is_wrong_is_told_when_it_changes_and_only_then() {
+    let mut syncer = syncer(10);
+    syncer.observe(Kind::ALL.map(listed).into());
+    let _first = (syncer.sync(), syncer.changed_diagnostics());
+    let object = ObjectRef::new("Service", "shop/a");
+    let diagnostic = Diagnostic {
+        object: object.clone(),
+        field: "spec.ports".to_owned(),
+        problem: Problem::Invalid,
+        message: "no port".to_owned(),
+        origin: None,
+    };
+    syncer.observe(vec![Event::Diagnosed { object: object.clone(), diagnostics: vec![diagnostic.clone()] }]);
+    assert_eq!(syncer.changed_diagnostics(), Some([diagnostic].into()));
+    syncer.observe(vec![applied(service("b", "10.96.0.2"))]);
+    let _second = syncer.sync();
+    assert_eq!(syncer.changed_diagnostics(), None, "another Service changed");
+    syncer.observe(vec![Event::Diagnosed { object, diagnostics: Vec::new() }]);
+    assert_eq!(syncer.changed_diagnostics(), Some([].into()));
+}
