@@ -1,5 +1,5 @@
 //! `sheave check`.
-use crate::output::Output;
+use crate::output::{Output, print};
 use crate::settings::Settings;
 use clap::Args;
 use serde_json::json;
@@ -23,8 +23,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.settings.load()?;
     let findings = check(&Host::read(), &config, || sheave_bpf::load::try_load().map_err(|e| format!("{e:#}")));
     match arguments.output {
-        Output::Text => print_text(&findings),
-        Output::Json => println!("{:#}", json!({ "level": worst(&findings), "findings": findings })),
+        Output::Text => print(&as_text(&findings))?,
+        Output::Json => print(&format!("{:#}", json!({ "level": worst(&findings), "findings": findings })))?,
     }
     Ok(match worst(&findings) {
         Level::Ok => ExitCode::SUCCESS,
@@ -33,16 +33,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn print_text(findings: &[Finding]) {
+fn as_text(findings: &[Finding]) -> String {
+    let mut lines = Vec::new();
     for Finding { name, level, found, remedy } in findings {
         let mark = match level {
             Level::Ok => "ok  ",
             Level::Warning => "warn",
             Level::Failure => "FAIL",
         };
-        println!("{mark}  {name:<16} {found}");
+        lines.push(format!("{mark}  {name:<16} {found}"));
         if let Some(remedy) = remedy {
-            println!("                        -> {remedy}");
+            lines.push(format!("                       -> {remedy}"));
         }
     }
+    lines.join("\n")
 }

@@ -1,5 +1,5 @@
 //! `sheave cleanup`.
-use crate::output::{is_root, with_sudo};
+use crate::output::{is_root, print, with_sudo};
 use crate::settings::Settings;
 use clap::Args;
 use sheave_bpf::cleanup::cleanup;
@@ -16,6 +16,6 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(is_root(), "removing programs and maps needs root; run: {}", with_sudo());
     let removed = cleanup(&arguments.settings.load()?.bpffs)?;
-    println!("removed {} links, {} maps, {} filters", removed.links, removed.maps, removed.filters);
+    print(&format!("removed {} links, {} maps, {} filters", removed.links, removed.maps, removed.filters))?;
     Ok(ExitCode::SUCCESS)
 }

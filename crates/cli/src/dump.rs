@@ -1,5 +1,5 @@
 //! `sheave dump`: what the kernel holds, read from the pinned maps; no agent needs to run.
-use crate::output::{Output, is_root, with_sudo};
+use crate::output::{Output, is_root, print, with_sudo};
 use crate::settings::Settings;
 use clap::Args;
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use sheave_bpf::read_back::read_back_live;
 use sheave_core::plan::Realized;
 use sheave_core::{ServiceKey, Serving};
 use std::fmt::Display;
+use std::iter;
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -36,8 +37,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .filter_map(|key| image.serving(&key).map(|serving| (key, serving)))
         .collect();
     match arguments.output {
-        Output::Json => println!("{:#}", as_json(&held, &strays)),
-        Output::Text => print_text(&held, &strays),
+        Output::Json => print(&format!("{:#}", as_json(&held, &strays)))?,
+        Output::Text => print(&as_text(&held, &strays))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -60,7 +61,7 @@ fn as_json(held: &[(ServiceKey, Serving)], strays: &[Stray]) -> Value {
     json!({ "services": held.iter().map(service).collect::<Vec<_>>(), "strays": texts(strays) })
 }
 
-fn print_text(held: &[(ServiceKey, Serving)], strays: &[Stray]) {
+fn as_text(held: &[(ServiceKey, Serving)], strays: &[Stray]) -> String {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(["SERVICE", "FRONTENDS", "BACKENDS", "DRAINING"]);
@@ -73,6 +74,5 @@ fn print_text(held: &[(ServiceKey, Serving)], strays: &[Stray]) {
             [key.port.to_string(), texts(&serving.frontends).join("\n"), backends, texts(&serving.keep).join("\n")];
         table.add_row(row);
     }
-    println!("{table}");
-    strays.iter().for_each(|stray| println!("{stray}"));
+    iter::once(table.to_string()).chain(texts(strays)).collect::<Vec<_>>().join("\n")
 }

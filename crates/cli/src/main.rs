@@ -51,12 +51,13 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Cleanup(arguments) => cleanup::run(&arguments),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "sheave", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "sheave", &mut script);
+            output::print(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS)
         }
     };
     result.unwrap_or_else(|error| {
-        eprintln!("sheave: {error:#}");
+        output::note(&format!("sheave: {error:#}"));
         ExitCode::from(2)
     })
 }

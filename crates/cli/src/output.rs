@@ -1,5 +1,7 @@
 //! The two forms of output: for a reader, and for a script.
+use anyhow::Context as _;
 use clap::ValueEnum;
+use std::io::{self, Write};
 
 /// How a command prints its result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -9,6 +11,23 @@ pub(crate) enum Output {
     Text,
     /// One JSON object on standard output
     Json,
+}
+
+/// Prints a result and a newline on standard output. A reader that has seen enough, as in `sheave dump | head`, is no error.
+pub(crate) fn print(result: &str) -> anyhow::Result<()> {
+    write_to(&mut io::stdout().lock(), result).context("cannot write to standard output")
+}
+
+/// Says something on standard error; when nobody listens there, there is nobody to tell.
+pub(crate) fn note(text: &str) {
+    let _unused = write_to(&mut io::stderr().lock(), text);
+}
+
+fn write_to(out: &mut impl Write, text: &str) -> io::Result<()> {
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// Whether this process is root, which everything that touches the kernel needs.
@@ -21,7 +40,8 @@ pub(crate) fn with_sudo() -> String {
     let mut words = vec!["sudo".to_owned()];
     let program = std::env::current_exe().map_or_else(|_| "sheave".to_owned(), |path| path.display().to_string());
     words.push(quoted(program));
-    words.extend(std::env::args().skip(1).map(quoted));
+    // A word that is no UTF-8 is shown with a sign in place of each byte that is none.
+    words.extend(std::env::args_os().skip(1).map(|word| quoted(word.to_string_lossy().into_owned())));
     words.join(" ")
 }
 

@@ -1,7 +1,7 @@
 //! The command line: what it says to a user without root, and to a script.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 use serde_json::Value;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn sheave(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sheave")).args(arguments).output().unwrap()
@@ -19,6 +19,19 @@ fn every_command_explains_itself_with_examples() {
         assert!(text(&help.stdout).contains("Examples:"), "{command} --help has no examples");
     }
     assert!(text(&sheave(&["completion", "bash"]).stdout).contains("_sheave"));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    for command in [&["completion", "bash"][..], &["check"], &["check", "-o", "json"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sheave"));
+        let mut child = child.args(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(text(&output.stderr), "", "{command:?}");
+        // 101 is what a panic ends with; `check` says what it found.
+        assert!(output.status.code().is_some_and(|code| code <= 2), "{command:?}: {:?}", output.status);
+    }
 }
 
 #[test]

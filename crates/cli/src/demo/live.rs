@@ -1,5 +1,6 @@
 //! What is seen on stderr while the demo runs, and the way out of it.
 use super::ledger::Ledger;
+use crate::output::note;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +34,7 @@ impl Live {
         if std::io::stderr().is_terminal() {
             self.bar.println(line);
         } else {
-            eprintln!("{line}");
+            note(&line);
         }
         self.tick()
     }

@@ -9,7 +9,7 @@ use super::process::AgentProcess;
 use super::report::{Run, as_json, as_text};
 use super::traffic::{Dial, Holders, Traffic, dials, until_answered_by};
 use super::world::{NODE, World};
-use crate::output::Output;
+use crate::output::{Output, note, print};
 use anyhow::Context as _;
 use serde_json::json;
 use sheave_apistub::Api;
@@ -61,8 +61,8 @@ pub(crate) fn play(arguments: &Arguments, interrupted: &Arc<AtomicBool>) -> anyh
     stage.live.finish();
     let ledger = lock(&stage.ledger);
     match arguments.output {
-        Output::Json => println!("{:#}", as_json(&ledger, &run)),
-        Output::Text => println!("{}\n{}", as_text(&ledger, &run), next_commands()),
+        Output::Json => print(&format!("{:#}", as_json(&ledger, &run)))?,
+        Output::Text => print(&format!("{}\n{}", as_text(&ledger, &run), next_commands()))?,
     }
     let failures = ledger.failures() + run.held.broken;
     drop(ledger);
@@ -171,11 +171,11 @@ impl Stage {
     fn stay_up(&mut self) -> anyhow::Result<()> {
         let pid = self.agent.pid();
         let sheave = std::env::current_exe().map_or_else(|_| "sheave".to_owned(), |path| path.display().to_string());
-        eprintln!(
+        note(&format!(
             "The lab stays up until Ctrl-C. In another terminal, as root, on the node:\n  nsenter -t {pid} -m -n {sheave} \
              dump\n  nsenter -t {pid} -m -n ip route\n  nsenter -t {pid} -m -n bpftool link\n  nsenter -t {pid} -m -n \
              tcpdump -ni any udp\nThe agent's log:\n  cat /proc/{pid}/fd/2"
-        );
+        ));
         match self.live.watch(Duration::MAX / 4, || {}) {
             Err(Interrupted) => Ok(()),
             Ok(()) => Ok(()),
