@@ -1,7 +1,8 @@
 //! What the demo may call a failure, decided from the history of endpoint sets: pure, no clock of its own.
 //!
 //! A request fails when it is refused, reset, timed out or wrongly answered, or when its answer comes from a backend that
-//! was in neither the old nor the new set while the request ran. Nothing is retried, nothing is forgiven.
+//! was in neither the old nor the new set while the request ran. The old set counts until the change has been seen to be in
+//! force, and for a second at most. Nothing is retried, nothing is forgiven.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -30,25 +31,50 @@ pub(crate) struct Request {
     pub(crate) outcome: Outcome,
 }
 
-/// The sets a Service had, each from the moment its change was given to the API.
+/// How long a change may take until the old set is wrong, whether or not the new one was seen.
+pub(crate) const CHANGE_LIMIT: Duration = Duration::from_secs(1);
+
+/// A set of endpoints, in force since its change was given to the API.
+struct Epoch {
+    since: Instant,
+    set: BTreeSet<SocketAddr>,
+    /// From here on nothing of the set before may answer a request that begins.
+    settled: Instant,
+}
+
+/// The sets a Service had, in the order of their changes.
 #[derive(Default)]
-struct History(Vec<(Instant, BTreeSet<SocketAddr>)>);
+struct History(Vec<Epoch>);
 
 impl History {
-    /// Whether a backend was in the set in force at any moment of the request, or in the one before: the old or the new.
+    fn push(&mut self, since: Instant, set: BTreeSet<SocketAddr>) {
+        self.0.push(Epoch { since, set, settled: since + CHANGE_LIMIT });
+    }
+
+    /// Whether a backend was in the set in force at any moment of the request, or in the one before while that still counts.
     fn allows(&self, backend: SocketAddr, began: Instant, ended: Instant) -> bool {
         self.in_force(began, ended).any(|set| set.contains(&backend))
     }
 
-    /// Whether there was nobody to answer, at any moment of the request or before the last change.
+    /// Whether there was nobody to answer, at any moment of the request or while the set before still counts.
     fn allows_refusal(&self, began: Instant, ended: Instant) -> bool {
         self.in_force(began, ended).any(BTreeSet::is_empty)
     }
 
     fn in_force(&self, began: Instant, ended: Instant) -> impl Iterator<Item = &BTreeSet<SocketAddr>> {
-        let current = self.0.partition_point(|(since, _)| *since <= began).saturating_sub(1);
-        let window = self.0.iter().skip(current.saturating_sub(1)).take_while(move |(since, _)| *since <= ended);
-        window.map(|(_, set)| set)
+        let current = self.0.partition_point(|epoch| epoch.since <= began).saturating_sub(1);
+        let settled = self.0.get(current).is_some_and(|epoch| epoch.settled <= began);
+        let first = if settled { current } else { current.saturating_sub(1) };
+        self.0.iter().skip(first).take_while(move |epoch| epoch.since <= ended).map(|epoch| &epoch.set)
+    }
+
+    /// An answer that only the set of the last change can have given shows that this change is in force: the kernel
+    /// publishes a set with one write, so no request that begins later can find the old one.
+    fn answered(&mut self, backend: SocketAddr, ended: Instant) {
+        let [.., old, new] = self.0.as_mut_slice() else { return };
+        if new.since <= ended && new.set.contains(&backend) && !old.set.contains(&backend) {
+            new.settled = new.settled.min(ended);
+        }
     }
 }
 
@@ -91,29 +117,43 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// From now on the API says that this is the Service's set.
     pub(crate) fn set(&mut self, service: &str, since: Instant, set: BTreeSet<SocketAddr>) {
-        self.histories.entry(service.to_owned()).or_default().0.push((since, set));
+        self.histories.entry(service.to_owned()).or_default().push(since, set);
+    }
+
+    /// What is wrong with a request, if anything is.
+    pub(crate) fn failure(&self, request: &Request) -> Option<&'static str> {
+        let Request { service, began, ended, outcome } = request;
+        let history = self.histories.get(service);
+        match outcome {
+            Outcome::Answered(backend) if history.is_some_and(|h| h.allows(*backend, *began, *ended)) => None,
+            Outcome::Refused if history.is_some_and(|h| h.allows_refusal(*began, *ended)) => None,
+            Outcome::Answered(_) => Some("backend in neither set"),
+            Outcome::Refused => Some("refused"),
+            Outcome::Failed(what) => Some(what),
+        }
     }
 
     /// Counts a request; says whether it failed.
     pub(crate) fn count(&mut self, request: &Request) -> bool {
-        let history = self.histories.entry(request.service.clone()).or_default();
+        let failure = self.failure(request);
         let tally = self.tallies.entry(request.service.clone()).or_default();
         tally.requests += 1;
-        let failure = match request.outcome {
-            Outcome::Answered(backend) if history.allows(backend, request.began, request.ended) => {
-                *tally.backends.entry(backend).or_default() += 1;
-                return false;
+        match (failure, &request.outcome) {
+            (Some(what), _) => *tally.failures.entry(what).or_default() += 1,
+            (None, Outcome::Answered(backend)) => {
+                *tally.backends.entry(*backend).or_default() += 1;
+                if let Some(history) = self.histories.get_mut(&request.service) {
+                    history.answered(*backend, request.ended);
+                }
             }
-            Outcome::Refused if history.allows_refusal(request.began, request.ended) => {
-                tally.refusals += 1;
-                return false;
-            }
-            Outcome::Answered(_) => "backend in neither set",
-            Outcome::Refused => "refused",
-            Outcome::Failed(what) => what,
-        };
-        *tally.failures.entry(failure).or_default() += 1;
-        true
+            (None, Outcome::Refused | Outcome::Failed(_)) => tally.refusals += 1,
+        }
+        failure.is_some()
+    }
+
+    /// Counts a change that no connection has found within [`CHANGE_LIMIT`].
+    pub(crate) fn not_seen(&mut self, service: &str) {
+        *self.tallies.entry(service.to_owned()).or_default().failures.entry("change not seen").or_default() += 1;
     }
 
     /// Records how long one change took to reach the first connection.
@@ -167,6 +207,43 @@ mod tests {
             assert_eq!(ledger.count(&request), failed, "case: {name}");
         }
         assert_eq!((ledger.requests(), ledger.failures()), (6, 2));
+    }
+
+    #[test]
+    fn the_old_set_counts_until_the_change_was_seen_and_for_a_second_at_most() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let answered = |n, began, ended| Request {
+            service: "s".into(),
+            began: at(began),
+            ended: at(ended),
+            outcome: Outcome::Answered(backend(n)),
+        };
+        for (name, new_set, before, n, began, failed) in [
+            ("nothing seen yet", [2, 3], None, 1, 500, false),
+            ("an answer of a backend of both sets shows nothing", [2, 3], Some(2), 1, 500, false),
+            ("begun before the change was seen", [2, 3], Some(3), 1, 149, false),
+            ("begun after the change was seen", [2, 3], Some(3), 1, 151, true),
+            ("the new set, after the change was seen", [2, 3], Some(3), 2, 151, false),
+            ("nothing seen, less than a second", [2, 2], None, 1, 1099, false),
+            ("nothing seen, a second", [2, 2], None, 1, 1100, true),
+        ] {
+            let mut ledger = Ledger::default();
+            ledger.set("s", at(0), [1, 2].map(backend).into());
+            ledger.set("s", at(100), new_set.map(backend).into());
+            if let Some(n) = before {
+                assert!(!ledger.count(&answered(n, 120, 150)), "case: {name}");
+            }
+            assert_eq!(ledger.count(&answered(n, began, began + 10)), failed, "case: {name}");
+        }
+    }
+
+    #[test]
+    fn a_change_that_nobody_saw_is_a_failure_but_no_request() {
+        let mut ledger = Ledger::default();
+        ledger.not_seen("s");
+        assert_eq!((ledger.requests(), ledger.failures()), (0, 1));
+        assert_eq!(ledger.tallies()["s"].converge(), None);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) fn as_json(ledger: &Ledger, run: &Run) -> Value {
         "held_connections": {
             "connections": run.held.connections, "round_trips": run.held.round_trips, "broken": run.held.broken,
         },
-        "seconds": run.took.as_secs_f64(),
+        "seconds": milliseconds(run.took) / 1e3,
     })
 }
 

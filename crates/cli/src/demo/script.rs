@@ -7,12 +7,13 @@ use super::live::{Interrupted, Live};
 use super::manifests::{Manifests, background};
 use super::process::AgentProcess;
 use super::report::{Run, as_json, as_text};
-use super::traffic::{Dial, Holders, Traffic, dials, until_answered_by};
+use super::traffic::{Dial, Holders, Traffic, dials, failure, until_answered_by};
 use super::world::{NODE, World};
 use crate::output::{Output, note, print};
 use anyhow::Context as _;
 use serde_json::json;
 use sheave_apistub::Api;
+use sheave_lab::probe::{Client, Target};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
@@ -31,7 +32,11 @@ const WEB_SLICES: [&str; 2] = ["web-ipv4", "web-ipv6"];
 const SWAP_VIP: &str = "10.96.0.30";
 const SWAP_BACKENDS: [(&str, &str); 2] = [("10.244.1.12", "node-a"), ("10.244.2.11", "node-b")];
 const SWAPS: usize = 40;
-/// The agent has this long to program the first Service.
+/// After so many changes that no connection has found, the rest would only take time.
+const NOT_SEEN_MAX: usize = 5;
+/// A request that finds nothing served yet is given up after this time.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// The agent has this long to serve everything.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the exit status depends on.
@@ -98,7 +103,7 @@ impl Stage {
     }
 
     fn perform(&mut self, arguments: &Arguments, dials: &[Dial]) -> anyhow::Result<Run> {
-        self.wait_until_served()?;
+        self.wait_until_served(dials)?;
         self.live.phase("requests from a pod and from the node, TCP and UDP, IPv4 and IPv6")?;
         let started = Instant::now();
         let (traffic, mut clients) = Traffic::start(&self.world, CLIENT, dials, &self.ledger)?;
@@ -113,15 +118,23 @@ impl Stage {
         Ok(Run { clients, background, took: started.elapsed(), held: holders.counts() })
     }
 
-    /// Waits for the first right answer, before anything is counted: an agent that starts has not promised anything yet.
-    fn wait_until_served(&mut self) -> anyhow::Result<()> {
-        let (client, dial) = (self.world.client(CLIENT), swap_dial());
+    /// Waits for one right answer of each kind, before anything is counted: an agent that starts has not promised anything
+    /// yet. Sockets and devices are served from different moments on, so TCP says nothing about UDP.
+    fn wait_until_served(&mut self, dials: &[Dial]) -> anyhow::Result<()> {
+        let client = Client::new(self.world.client(CLIENT).sandbox(), PATIENCE);
         let deadline = Instant::now() + START_TIMEOUT;
-        while client.request(dial.target)?.is_err() {
-            self.live.tick()?;
-            let alive = !self.agent.ended() && Instant::now() < deadline;
-            anyhow::ensure!(alive, "the agent programs nothing; its last words:\n{}", self.last_words());
-            std::thread::sleep(Duration::from_millis(20));
+        for dial in dials.iter().chain([&swap_dial()]) {
+            while let Some(failure) = failure(&client, dial, &self.ledger)? {
+                self.live.tick()?;
+                let alive = !self.agent.ended() && Instant::now() < deadline;
+                anyhow::ensure!(
+                    alive,
+                    "the agent does not serve {} ({failure}); its last words:\n{}",
+                    dial.label,
+                    self.last_words()
+                );
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
         Ok(())
     }
@@ -149,13 +162,22 @@ impl Stage {
     fn swap(&mut self, holders: &mut Holders) -> anyhow::Result<()> {
         self.live
             .phase(&format!("shop/swap: its only endpoint is replaced {SWAPS} times; how long until it is found?"))?;
-        let (client, dial) = (self.world.client(CLIENT), swap_dial());
+        let (client, dial, mut not_seen) = (self.world.client(CLIENT), swap_dial(), 0);
         for n in 1..=SWAPS {
             let (backend, node) = SWAP_BACKENDS[n % SWAP_BACKENDS.len()];
             let changed = self.control.replace("swap-ipv4", addr(backend), node);
-            let found = until_answered_by(&client, &dial, SocketAddr::new(addr(backend), 8080), &self.ledger)?;
-            let found = found.with_context(|| format!("a change took over a second:\n{}", self.last_words()))?;
-            lock(&self.ledger).converged(&dial.label, found - changed);
+            match until_answered_by(&client, &dial, SocketAddr::new(addr(backend), 8080), &self.ledger)? {
+                Some(found) => lock(&self.ledger).converged(&dial.label, found - changed),
+                None => {
+                    lock(&self.ledger).not_seen(&dial.label);
+                    not_seen += 1;
+                }
+            }
+            if not_seen == NOT_SEEN_MAX {
+                self.live.phase("too many changes are not seen; the agent's last words:")?;
+                note(&self.last_words());
+                break;
+            }
             self.live.watch(Duration::from_millis(25), || holders.round_trips())?;
         }
         Ok(())
@@ -201,7 +223,7 @@ fn note_empty(manifests: &Manifests, ledger: &Mutex<Ledger>) {
 }
 
 fn swap_dial() -> Dial {
-    let target = sheave_lab::probe::Target::tcp(SocketAddr::new(addr(SWAP_VIP), 80));
+    let target = Target::tcp(SocketAddr::new(addr(SWAP_VIP), 80));
     Dial { label: "shop/swap:http IPv4".to_owned(), target }
 }
 

@@ -1,5 +1,5 @@
 //! Who asks what: callers for every Service and family, and a collector that hands each outcome to the ledger.
-use super::ledger::{Ledger, Outcome, Request};
+use super::ledger::{CHANGE_LIMIT, Ledger, Outcome, Request};
 use super::report::Held;
 use super::world::{World, target};
 use sheave_core::{Family, Service};
@@ -8,7 +8,7 @@ use sheave_lab::probe::{self, Caller, Client, Failure, Load, Manner, Sample, Tar
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -80,7 +80,7 @@ fn collect(samples: &Receiver<Sample>, labels: &[String], ledger: &Mutex<Ledger>
     for Sample { caller, started, finished, outcome, .. } in samples {
         let request =
             Request { service: labels[caller].clone(), began: started, ended: finished, outcome: said(&outcome) };
-        ledger.lock().unwrap_or_else(PoisonError::into_inner).count(&request);
+        lock(ledger).count(&request);
     }
 }
 
@@ -97,27 +97,44 @@ fn said(outcome: &probe::Outcome) -> Outcome {
     }
 }
 
-/// Asks until an answer comes from `backend` and returns when that was; every answer on the way is counted. `None`: a
-/// second has passed.
+/// Asks once.
+fn ask(client: &Client, dial: &Dial) -> Result<Request, SandboxError> {
+    let began = Instant::now();
+    let outcome = said(&client.request(dial.target)?);
+    Ok(Request { service: dial.label.clone(), began, ended: Instant::now(), outcome })
+}
+
+/// Asks once without counting it: what was wrong, if anything was.
+pub(crate) fn failure(
+    client: &Client,
+    dial: &Dial,
+    ledger: &Mutex<Ledger>,
+) -> Result<Option<&'static str>, SandboxError> {
+    let request = ask(client, dial)?;
+    Ok(lock(ledger).failure(&request))
+}
+
+/// Asks until an answer comes from `backend` and returns when that was; every answer on the way is counted. `None`: the
+/// change took longer than a change may take.
 pub(crate) fn until_answered_by(
     client: &Client,
     dial: &Dial,
     backend: SocketAddr,
     ledger: &Mutex<Ledger>,
 ) -> Result<Option<Instant>, SandboxError> {
-    let deadline = Instant::now() + Duration::from_secs(1);
+    let deadline = Instant::now() + CHANGE_LIMIT;
     while Instant::now() < deadline {
-        let began = Instant::now();
-        let outcome = said(&client.request(dial.target)?);
-        let ended = Instant::now();
-        let arrived = outcome == Outcome::Answered(backend);
-        let request = Request { service: dial.label.clone(), began, ended, outcome };
-        ledger.lock().unwrap_or_else(PoisonError::into_inner).count(&request);
-        if arrived {
-            return Ok(Some(ended));
+        let request = ask(client, dial)?;
+        lock(ledger).count(&request);
+        if request.outcome == Outcome::Answered(backend) {
+            return Ok(Some(request.ended));
         }
     }
     Ok(None)
+}
+
+fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Connections that stay open while everything changes (L1).
