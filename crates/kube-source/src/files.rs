@@ -1,6 +1,8 @@
 //! Manifest files as a source: read at start, and again when they change.
 //!
-//! A file that no longer reads keeps its last good content. Changes are noticed by inotify and, because that misses network
+//! A file that no longer reads, or has nothing in it any more, keeps its last good content. A file cut off between two
+//! documents reads well and means what it says: nothing tells it from one that was shortened on purpose. Who writes large
+//! files writes them beside and renames them; who does not is given [`SETTLE`] between two writes. Changes are noticed by inotify and, because that misses network
 //! file systems and directories that were replaced, by looking every two seconds.
 mod held;
 mod notice;

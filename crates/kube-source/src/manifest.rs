@@ -6,6 +6,8 @@ use sheave_core::Kind;
 /// What a file says.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Manifest {
+    /// How many documents there are, of whatever kind; empty ones do not count.
+    pub(crate) documents: usize,
     /// The objects, in the file's order.
     pub(crate) objects: Vec<Located>,
     /// What could not be read.
@@ -30,7 +32,9 @@ pub(crate) struct ManifestError {
 pub(crate) fn read(text: &str) -> Manifest {
     let mut manifest = Manifest::default();
     for (first_line, document) in documents(text) {
-        match yaml(document) {
+        let document = yaml(document);
+        manifest.documents += usize::from(document != Ok(Value::Null));
+        match document {
             Ok(document) => take(&document, first_line, &mut manifest),
             Err((line, message)) => manifest.errors.push(ManifestError { line: first_line + line - 1, message }),
         }

@@ -21,8 +21,18 @@ struct HeldFile {
     stamp: Stamp,
     objects: Vec<Located>,
     errors: Vec<ManifestError>,
-    /// Whether `objects` are those of an earlier version, because the file no longer reads.
-    is_earlier: bool,
+    content: Content,
+}
+
+/// Which version of a file its objects are from.
+#[derive(Clone, Copy)]
+enum Content {
+    /// This one, as far as it reads.
+    Current,
+    /// An earlier one, because this one does not read.
+    Earlier,
+    /// An earlier one, because this one has no document: a writer that empties a file first may have failed since.
+    Emptied,
 }
 
 impl Held {
@@ -74,7 +84,7 @@ impl Held {
     pub(super) fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut diagnostics = Vec::new();
         for (path, file) in &self.files {
-            diagnostics.extend(file.errors.iter().map(|error| unreadable(path, error, file.is_earlier)));
+            diagnostics.extend(file.diagnostics(path));
         }
         let mut first: HashMap<&ObjectName, Arc<str>> = HashMap::new();
         for (path, located) in self.all() {
@@ -115,11 +125,29 @@ impl Held {
 impl HeldFile {
     /// A file that reads only in part keeps its earlier content; one that never did read serves what can be read of it.
     fn new(stamp: Stamp, manifest: Manifest, before: Option<Self>) -> Self {
-        let Manifest { objects, errors } = manifest;
-        match before {
-            Some(before) if !errors.is_empty() => Self { stamp, objects: before.objects, errors, is_earlier: true },
-            _ => Self { stamp, objects, errors, is_earlier: false },
-        }
+        let Manifest { documents, objects, errors } = manifest;
+        let earlier = before.map(|before| before.objects).filter(|objects| !objects.is_empty());
+        let (objects, content) = match earlier {
+            Some(earlier) if !errors.is_empty() => (earlier, Content::Earlier),
+            Some(earlier) if documents == 0 => (earlier, Content::Emptied),
+            _ => (objects, Content::Current),
+        };
+        Self { stamp, objects, errors, content }
+    }
+
+    /// What is wrong with the file itself.
+    fn diagnostics(&self, path: &Path) -> Vec<Diagnostic> {
+        let consequence = match self.content {
+            Content::Emptied => {
+                let message = "empty, so its last good content stays in force; delete the file to withdraw it";
+                return vec![unreadable(path, 0, message.to_owned())];
+            }
+            Content::Earlier => "its last good content stays in force",
+            Content::Current if self.objects.is_empty() => "nothing of it is served",
+            Content::Current => "the rest of the file is served",
+        };
+        let said = |error: &ManifestError| unreadable(path, error.line, format!("{}; {consequence}", error.message));
+        self.errors.iter().map(said).collect()
     }
 }
 
@@ -127,13 +155,19 @@ fn read_file(path: &Path) -> Manifest {
     match text_of(path) {
         Ok(text) => read(&text),
         Err(error) => {
-            Manifest { objects: Vec::new(), errors: vec![ManifestError { line: 0, message: error.to_string() }] }
+            let errors = vec![ManifestError { line: 0, message: error.to_string() }];
+            Manifest { errors, ..Manifest::default() }
         }
     }
 }
 
 fn text_of(path: &Path) -> io::Result<String> {
-    let size = fs::metadata(path)?.len();
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        // To open a FIFO is to wait for its writer.
+        return Err(io::Error::other("not a regular file"));
+    }
+    let size = metadata.len();
     if size > FILE_BYTES_MAX {
         let message = format!("{size} bytes are more than the {FILE_BYTES_MAX} a manifest may have; split the file");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
@@ -150,14 +184,13 @@ fn origin(path: &Path, line: u64) -> Arc<str> {
     }
 }
 
-fn unreadable(path: &Path, error: &ManifestError, is_earlier: bool) -> Diagnostic {
-    let stays = if is_earlier { "its last good content stays in force" } else { "the rest of the file is served" };
+fn unreadable(path: &Path, line: u64, message: String) -> Diagnostic {
     Diagnostic {
         object: ObjectRef::new("File", &path.to_string_lossy()),
         field: String::new(),
         problem: Problem::Unreadable,
-        message: format!("{}; {stays}", error.message),
-        origin: Some(origin(path, error.line)),
+        message,
+        origin: Some(origin(path, line)),
     }
 }
 

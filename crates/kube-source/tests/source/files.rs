@@ -5,6 +5,7 @@ use sheave_kube_source::Source;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use tempfile::TempDir;
 
 fn service(name: &str, address: &str) -> String {
@@ -105,6 +106,51 @@ async fn a_file_that_no_longer_reads_keeps_its_last_good_content() {
     }
     fs::write(path.join("b.yaml"), service("b", "10.96.0.9")).unwrap();
     follower.until("others go on", |f| format!("{:?}", f.objects).contains("10.96.0.9")).await;
+}
+
+/// `kubectl get … > all.yaml` empties the file before it asks; when it then fails, the file stays empty.
+#[tokio::test]
+async fn i4_a_file_that_was_emptied_keeps_its_last_good_content_until_it_is_deleted() {
+    let directory = directory(&[("a.yaml", &service("a", "10.96.0.1")), ("b.yaml", &service("b", "10.96.0.2"))]);
+    let file = directory.path().join("a.yaml");
+    let mut follower = follow(directory.path()).await;
+    let held = follower.objects.clone();
+    let want = format!(
+        "{0}: File {0}: empty, so its last good content stays in force; delete the file to withdraw it",
+        file.display()
+    );
+    for empty in ["", "\n", "# all of it\n---\n", "spec: [1,\n", ""] {
+        fs::write(&file, empty).unwrap();
+        if !empty.starts_with("spec") {
+            follower.until(&format!("said of {empty:?}"), |f| f.diagnostics() == [want.as_str()]).await;
+        }
+        assert_eq!(follower.objects, held, "{empty:?}");
+    }
+    // Documents that hold nothing for us are no accident.
+    fs::write(&file, "apiVersion: v1\nkind: ServiceList\nitems: []\n").unwrap();
+    follower.until("withdrawn", |f| f.names() == ["Service shop/b"] && f.said.is_empty()).await;
+    fs::write(&file, service("a", "10.96.0.1")).unwrap();
+    follower.until("back", |f| f.objects == held).await;
+    fs::write(&file, "").unwrap();
+    follower.until("said again", |f| f.said.len() == 1).await;
+    fs::remove_file(&file).unwrap();
+    follower.until("deleted", |f| f.names() == ["Service shop/b"] && f.said.is_empty()).await;
+}
+
+#[tokio::test]
+async fn what_is_no_regular_file_is_named_and_never_waited_for() {
+    let directory = directory(&[("a.yaml", &service("a", "10.96.0.1")), ("b.yaml", &service("b", "10.96.0.2"))]);
+    let file = directory.path().join("a.yaml");
+    let mut follower = follow(directory.path()).await;
+    fs::remove_file(&file).unwrap();
+    follower.until("gone", |f| f.names() == ["Service shop/b"]).await;
+    let made = Command::new("mkfifo").arg(&file).status().unwrap();
+    assert!(made.success());
+    let want = format!("{0}: File {0}: not a regular file; nothing of it is served", file.display());
+    follower.until("said", |f| f.diagnostics() == [want.as_str()]).await;
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, service("a", "10.96.0.1")).unwrap();
+    follower.until("a file again", |f| f.holds("Service shop/a") && f.said.is_empty()).await;
 }
 
 #[tokio::test]
