@@ -74,6 +74,11 @@ impl<'a> Field<'a> {
         self.child(self.value.get(key), Step::Key(key))
     }
 
+    /// The value, as messages show it.
+    pub(crate) fn shown(&self) -> Shown<'a> {
+        Shown(self.value)
+    }
+
     pub(crate) fn is_null(&self) -> bool {
         self.value.is_null()
     }
@@ -150,7 +155,7 @@ impl Display for Field<'_> {
 }
 
 /// A value in a message: short, whatever the document says.
-struct Shown<'a>(&'a Value);
+pub(crate) struct Shown<'a>(pub(crate) &'a Value);
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -174,7 +174,7 @@ mod tests {
             ("the same key twice", "apiVersion: v1\nkind: Node\nkind: Node\n", 6, "kind"),
             ("not an object", "hello\n", 4, "apiVersion or kind is missing"),
             ("no kind", "apiVersion: v1\n", 4, "apiVersion or kind is missing"),
-            ("no name", "apiVersion: v1\nkind: Service\nspec: {}\n", 4, "a Service without a usable metadata.name"),
+            ("no name", "apiVersion: v1\nkind: Service\nspec: {}\n", 4, "Service without a usable metadata.name"),
             ("a bad name", "apiVersion: v1\nkind: Service\nmetadata: {name: a/b}\n", 4, "\"a/b\""),
         ] {
             let (objects, errors) = read_as(&format!("{NODE}--- # next\n{bad}---\n{NODE}"));

@@ -11,7 +11,7 @@ mod slice;
 pub(crate) use service::SERVICE_PROXY_NAME;
 pub(crate) use slice::HEADLESS;
 
-use crate::field::{Field, Findings};
+use crate::field::{Field, Findings, Shown};
 use crate::prune::Keep;
 use serde_json::Value;
 use sheave_core::{Diagnostic, Kind, Object, ObjectName, ObjectRef, ServiceName, SliceName};
@@ -38,18 +38,18 @@ pub enum Outcome {
     Unreadable,
 }
 
-/// The document has no `metadata.name` that an object can have.
+/// The document has no name, or a namespace, that an object cannot have.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a {kind} without a usable metadata.name{}: names are 1 to 253 letters, digits, dots and dashes", shown(.name))]
+#[error("{kind} without a usable metadata.{field}{found}: names are 1 to {max} letters, digits, dots and dashes")]
 pub struct Nameless {
     /// The kind that was expected.
     pub kind: &'static str,
-    /// The name, if it has one.
-    pub name: Option<String>,
-}
-
-fn shown(name: &Option<String>) -> String {
-    name.as_ref().map_or_else(String::new, |name| format!(" ({name:?})"))
+    /// `name` or `namespace`.
+    pub field: &'static str,
+    /// What stands there, in parentheses; empty where nothing does.
+    pub found: String,
+    /// How many characters it may have.
+    pub max: usize,
 }
 
 /// Reads one document of a kind.
@@ -100,24 +100,39 @@ const METADATA: Keep<'static> = Keep::Fields(&[
     ("annotations", Keep::Fields(&[("k8s.io/initial-events-end", Keep::All)])),
 ]);
 
+/// The most characters of a namespace, a Service and a port (RFC 1123 and RFC 1035 labels, as the API has them). Three of
+/// them fit the kernel's table of names; longer ones would collide there.
+const LABEL_MAX: usize = 63;
+/// The most characters of any other name (RFC 1123 subdomain).
+const SUBDOMAIN_MAX: usize = 253;
+
 fn name(kind: Kind, document: &Value) -> Result<ObjectName, Nameless> {
     let metadata = &document["metadata"];
-    let name = metadata["name"].as_str();
-    let nameless = || Nameless { kind: kind.as_str(), name: name.map(ToOwned::to_owned) };
-    let name = name.filter(|name| is_name(name)).ok_or_else(nameless)?;
-    // A manifest without a namespace goes to `default`, as kubectl sends it.
-    let namespace = metadata["namespace"].as_str().filter(|namespace| is_name(namespace)).unwrap_or("default");
+    let usable = |field, max| {
+        let value = &metadata[field];
+        let nameless = || {
+            let found = if value.is_null() { String::new() } else { format!(" ({})", Shown(value)) };
+            Nameless { kind: kind.as_str(), field, found, max }
+        };
+        value.as_str().filter(|text| is_name(text, max)).ok_or_else(nameless)
+    };
+    // A manifest without a namespace goes to `default`, as kubectl sends it; to the API an empty one is none.
+    let namespace = || match &metadata["namespace"] {
+        Value::Null => Ok("default"),
+        Value::String(text) if text.is_empty() => Ok("default"),
+        _ => usable("namespace", LABEL_MAX),
+    };
     Ok(match kind {
-        Kind::Service => ObjectName::Service(ServiceName::new(namespace, name)),
-        Kind::EndpointSlice => ObjectName::EndpointSlice(SliceName::new(namespace, name)),
-        Kind::Node => ObjectName::Node(name.into()),
-        Kind::ServiceCidr => ObjectName::ServiceCidr(name.into()),
+        Kind::Service => ObjectName::Service(ServiceName::new(namespace()?, usable("name", LABEL_MAX)?)),
+        Kind::EndpointSlice => ObjectName::EndpointSlice(SliceName::new(namespace()?, usable("name", SUBDOMAIN_MAX)?)),
+        Kind::Node => ObjectName::Node(usable("name", SUBDOMAIN_MAX)?.into()),
+        Kind::ServiceCidr => ObjectName::ServiceCidr(usable("name", SUBDOMAIN_MAX)?.into()),
     })
 }
 
 /// Wide enough for every name the API takes, and free of what separates names in keys and paths.
-fn is_name(text: &str) -> bool {
-    (1..=253).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+fn is_name(text: &str, max: usize) -> bool {
+    (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
 #[cfg(test)]
@@ -198,20 +213,58 @@ mod tests {
     }
 
     #[test]
-    fn an_object_without_a_usable_name_is_refused() {
-        for (name, want) in [
+    fn an_object_without_a_usable_name_or_namespace_is_refused() {
+        let long = "a".repeat(64);
+        for (kind, metadata, want) in [
+            (Kind::Service, json!({}), "Service without a usable metadata.name: names are 1 to 63"),
             (
-                json!(null),
-                "a Service without a usable metadata.name: names are 1 to 253 letters, digits, dots and dashes",
+                Kind::Service,
+                json!({"name": "a/b"}),
+                "Service without a usable metadata.name (\"a/b\"): names are 1 to 63",
+            ),
+            (Kind::Service, json!({"name": 7}), "Service without a usable metadata.name (7): names are 1 to 63"),
+            (Kind::Service, json!({"name": long}), "Service without a usable metadata.name (\"aaaa"),
+            (Kind::Node, json!({"name": "a".repeat(254)}), "Node without a usable metadata.name (\"aaaa"),
+            (
+                Kind::Service,
+                json!({"name": "a", "namespace": 1234}),
+                "Service without a usable metadata.namespace (1234): names are 1 to 63",
             ),
             (
-                json!("a/b"),
-                "a Service without a usable metadata.name (\"a/b\"): names are 1 to 253 letters, digits, dots and dashes",
+                Kind::EndpointSlice,
+                json!({"name": "a", "namespace": "a/b"}),
+                "EndpointSlice without a usable metadata.namespace (\"a/b\"): names are 1 to 63",
+            ),
+            (
+                Kind::Service,
+                json!({"name": "a", "namespace": long}),
+                "Service without a usable metadata.namespace (\"aaaa",
             ),
         ] {
-            let error = parse(Kind::Service, &json!({"metadata": {"name": name}})).unwrap_err();
-            assert_eq!(error.to_string(), want);
+            let error = parse(kind, &json!({"metadata": metadata})).unwrap_err().to_string();
+            assert!(error.starts_with(want), "{error:?} for {metadata}");
+            assert!(error.ends_with(" letters, digits, dots and dashes"), "{error:?}");
+            assert!(error.len() < 200, "{error:?}");
         }
-        assert!(parse(Kind::Service, &json!({"metadata": {"name": "a".repeat(254)}})).is_err());
+    }
+
+    #[test]
+    fn an_object_without_a_namespace_is_in_default_and_the_longest_names_are_read() {
+        let (label, subdomain) = ("a".repeat(LABEL_MAX), "a".repeat(SUBDOMAIN_MAX));
+        for (kind, metadata, want) in [
+            (Kind::Service, json!({"name": "a"}), "Service default/a"),
+            (Kind::Service, json!({"name": "a", "namespace": null}), "Service default/a"),
+            (Kind::Service, json!({"name": "a", "namespace": ""}), "Service default/a"),
+            (Kind::Service, json!({"name": label, "namespace": label}), &format!("Service {label}/{label}")),
+            (
+                Kind::EndpointSlice,
+                json!({"name": subdomain, "namespace": "b"}),
+                &format!("EndpointSlice b/{subdomain}"),
+            ),
+            (Kind::Node, json!({"name": subdomain, "namespace": 7}), &format!("Node {subdomain}")),
+        ] {
+            let parsed = parse(kind, &json!({"metadata": metadata})).unwrap();
+            assert_eq!(object_ref(&parsed.name).to_string(), want);
+        }
     }
 }

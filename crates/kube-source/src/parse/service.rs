@@ -1,5 +1,5 @@
 //! Services (W1, W2, W3, A1).
-use super::{METADATA, Outcome, is_name};
+use super::{LABEL_MAX, METADATA, Outcome, is_name};
 use crate::address::parse_unicast;
 use crate::field::{Field, Findings};
 use crate::prune::Keep;
@@ -129,8 +129,9 @@ fn service_port(field: &Field<'_>, findings: &mut Findings) -> Option<ServicePor
 pub(super) fn name_and_protocol<'a>(field: &'a Field<'_>, findings: &mut Findings) -> Option<(&'a str, Protocol)> {
     let (name, protocol) = (field.get("name"), field.get("protocol"));
     let text = name.text(findings).unwrap_or_default();
-    if !text.is_empty() && !is_name(text) {
-        findings.invalid(&name, format!("{text:?} is no port name; use letters, digits and dashes"));
+    if !text.is_empty() && !is_name(text, LABEL_MAX) {
+        let message = format!("{} is no port name; use 1 to {LABEL_MAX} letters, digits and dashes", name.shown());
+        findings.invalid(&name, message);
         return None;
     }
     match protocol.text(findings).unwrap_or("TCP").parse() {
@@ -248,7 +249,15 @@ mod tests {
             (
                 "ports",
                 json!([{"port": 80}, {"name": "a/b", "port": 81}]),
-                "spec.ports[1].name: \"a/b\" is no port name; use letters, digits and dashes",
+                "spec.ports[1].name: \"a/b\" is no port name; use 1 to 63 letters, digits and dashes",
+            ),
+            (
+                "ports",
+                json!([{"port": 80}, {"name": "a".repeat(64), "port": 81}]),
+                &format!(
+                    "spec.ports[1].name: \"{}\" is no port name; use 1 to 63 letters, digits and dashes",
+                    "a".repeat(64)
+                ),
             ),
             (
                 "ports",

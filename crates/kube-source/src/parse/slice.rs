@@ -1,6 +1,6 @@
 //! EndpointSlices (W2, W4–W9).
 use super::service::name_and_protocol;
-use super::{METADATA, Outcome, is_name};
+use super::{LABEL_MAX, METADATA, Outcome, is_name};
 use crate::address::parse_endpoint;
 use crate::field::{Field, Findings};
 use crate::prune::Keep;
@@ -29,10 +29,10 @@ pub(super) fn parse(root: &Field<'_>, name: &SliceName, findings: &mut Findings)
     let labels = metadata.get("labels");
     let service = labels.key(SERVICE_NAME);
     let service = match service.text(findings) {
-        Some(text) if is_name(text) => ServiceName { namespace: name.namespace.clone(), name: text.into() },
+        Some(text) if is_name(text, LABEL_MAX) => ServiceName { namespace: name.namespace.clone(), name: text.into() },
         None | Some("") => return Outcome::Absent,
-        Some(text) => {
-            findings.invalid(&service, format!("{text:?} is no Service name"));
+        Some(_) => {
+            findings.invalid(&service, format!("{} is no Service name", service.shown()));
             return Outcome::Absent;
         }
     };
