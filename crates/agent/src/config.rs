@@ -52,7 +52,7 @@ pub struct Config {
     pub node_name: String,
     /// URL of the API server, without credentials; for tests and laboratories.
     pub server: Option<String>,
-    /// Path of a kubeconfig; default: the Pod's service account.
+    /// Path of a kubeconfig; default: `$KUBECONFIG`, `~/.kube/config`, then the Pod's service account.
     pub kubeconfig: Option<PathBuf>,
     /// Where a BPF file system is mounted; maps and links are pinned there in `sheave/`.
     pub bpffs: PathBuf,
@@ -76,7 +76,7 @@ pub struct MapsConfig {
     pub slots_max: u32,
     /// Endpoints per family.
     pub backends_max: u32,
-    /// Established flows per family; memory is taken as flows come.
+    /// Entries of established flows per family, two for each flow; the tables of half-open ones take an eighth of it.
     pub flows_max: u32,
 }
 
