@@ -175,6 +175,7 @@ impl Loader {
     pub fn load(&self) -> Result<Programs, LoadError> {
         let maps = self.pins.maps();
         self.make_directories()?;
+        lift_memory_lock();
         let lock =
             self.pins.lock().map_err(|source| LoadError::Locked { path: self.pins.root().to_owned(), source })?;
         self.make_chunked_maps()?;
@@ -344,6 +345,14 @@ fn device_hook() -> DeviceHook {
         Ok(version) if version >= KernelVersion::new(6, 6, 0) => DeviceHook::Tcx,
         _ => DeviceHook::Clsact,
     }
+}
+
+/// Before Linux 5.11 maps count as locked memory, of which a process may have 64 KiB. Where it cannot be lifted the kernel
+/// refuses a map, and that is reported.
+fn lift_memory_lock() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is a valid limit, and only read.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
 }
 
 fn is_bpffs(path: &Path) -> io::Result<bool> {
