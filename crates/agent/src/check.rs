@@ -2,7 +2,7 @@
 use crate::config::Config;
 use crate::mounts::{self, Mount};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How bad a [`Finding`] is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -48,6 +48,10 @@ pub struct Host {
     pub capabilities: u64,
     /// Mounts.
     pub mounts: Vec<Mount>,
+    /// Where maps and links are to be pinned, without symbolic links.
+    pub bpffs: PathBuf,
+    /// The configured cgroup, if one is, without symbolic links.
+    pub cgroup: Option<PathBuf>,
     /// Whether the kernel describes its types.
     pub btf: bool,
     /// `net.core.bpf_jit_enable`, if it can be read.
@@ -59,9 +63,11 @@ pub struct Host {
 }
 
 impl Host {
-    /// Reads what an unprivileged process may read of this host.
+    /// Reads what an unprivileged process may read of this host and of the places the configuration names.
     #[must_use]
-    pub fn read() -> Self {
+    pub fn read(config: &Config) -> Self {
+        // What does not exist, or is not ours to look at, is judged by its name.
+        let real = |path: &PathBuf| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or(path.clone());
         let sysctl = |name: &str| {
             std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok().map(|text| text.trim().to_owned())
         };
@@ -69,6 +75,8 @@ impl Host {
             release: sysctl("kernel/osrelease").unwrap_or_default(),
             capabilities: effective_capabilities().unwrap_or(0),
             mounts: mounts::mounts(),
+            bpffs: real(&config.bpffs),
+            cgroup: config.cgroup.as_ref().map(real),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             jit: sysctl("net/core/bpf_jit_enable"),
             forwarding: [sysctl("net/ipv4/ip_forward"), sysctl("net/ipv6/conf/all/forwarding")],
@@ -100,12 +108,12 @@ fn effective_capabilities() -> Option<u64> {
 /// Looks at everything. `load` tries to load the kernel programs and says why that failed; it is not called without the
 /// privileges for it.
 #[must_use]
-pub fn check(host: &Host, config: &Config, load: impl FnOnce() -> Result<(), String>) -> Vec<Finding> {
+pub fn check(host: &Host, load: impl FnOnce() -> Result<(), String>) -> Vec<Finding> {
     let mut findings = vec![privileges(host)];
     findings.extend(kernel(host));
     findings.push(btf(host));
     findings.push(jit(host));
-    findings.push(bpffs(host, &config.bpffs));
+    findings.push(bpffs(host));
     findings.push(cgroup2(host));
     findings.extend(forwarding(host));
     findings.push(other_proxies(host));
@@ -177,9 +185,9 @@ fn jit(host: &Host) -> Finding {
     }
 }
 
-fn bpffs(host: &Host, path: &Path) -> Finding {
-    let shown = path.display();
-    if host.mounts.iter().any(|mount| mount.fs_type == "bpf" && mount.path == path) {
+fn bpffs(host: &Host) -> Finding {
+    let shown = host.bpffs.display();
+    if mounts::mount_of(&host.mounts, &host.bpffs).is_some_and(|mount| mount.fs_type == "bpf") {
         return Finding::ok("bpffs", shown.to_string());
     }
     let remedy = format!("mount -t bpf bpf {shown}");
@@ -187,7 +195,10 @@ fn bpffs(host: &Host, path: &Path) -> Finding {
 }
 
 fn cgroup2(host: &Host) -> Finding {
-    let Some(mount) = host.mounts.iter().find(|mount| mount.fs_type == "cgroup2") else {
+    if let Some(path) = &host.cgroup {
+        return configured_cgroup(host, path);
+    }
+    let Some(mount) = mounts::cgroup2(&host.mounts) else {
         let remedy = "mount -t cgroup2 none /sys/fs/cgroup (systemd does it; see systemd.unified_cgroup_hierarchy)";
         return Finding::bad(Level::Failure, "cgroup2", "not mounted", remedy);
     };
@@ -197,6 +208,15 @@ fn cgroup2(host: &Host) -> Finding {
     }
     let found = format!("{shown} shows only {}: processes outside of it would not be served at the socket", mount.root);
     Finding::bad(Level::Warning, "cgroup2", found, "mount the host's cgroup2 root into the container (hostPath)")
+}
+
+fn configured_cgroup(host: &Host, path: &Path) -> Finding {
+    let shown = path.display();
+    if mounts::mount_of(&host.mounts, path).is_some_and(|mount| mount.fs_type == "cgroup2") {
+        return Finding::ok("cgroup2", format!("{shown}, as configured"));
+    }
+    let remedy = "set `cgroup` to the root of the cgroup2 mount, or leave it out";
+    Finding::bad(Level::Failure, "cgroup2", format!("the configured {shown} is on no cgroup2 file system"), remedy)
 }
 
 fn forwarding(host: &Host) -> Vec<Finding> {
@@ -250,6 +270,8 @@ mod tests {
             release: "6.12.5-amd64".into(),
             capabilities: u64::MAX,
             mounts: vec![mount("/sys/fs/bpf", "bpf"), mount("/sys/fs/cgroup", "cgroup2")],
+            bpffs: "/sys/fs/bpf".into(),
+            cgroup: None,
             btf: true,
             jit: Some("1".into()),
             forwarding: [Some("1".into()), Some("1".into())],
@@ -260,7 +282,7 @@ mod tests {
     #[test]
     fn each_lack_is_found_under_its_name_with_a_remedy_and_nothing_else_changes() {
         use Level::{Failure, Warning};
-        let lacks: [Lack; 11] = [
+        let lacks: [Lack; 13] = [
             ("privileges", Warning, |h| h.capabilities = 0),
             ("kernel", Failure, |h| h.release = "5.4.0".into()),
             ("socket-refusal", Warning, |h| h.release = "5.10.0-1".into()),
@@ -268,27 +290,36 @@ mod tests {
             ("btf", Failure, |h| h.btf = false),
             ("jit", Warning, |h| h.jit = Some("0".into())),
             ("bpffs", Failure, |h| h.mounts.retain(|m| m.fs_type != "bpf")),
+            ("bpffs", Failure, |h| h.bpffs = "/run/sheave".into()),
+            ("cgroup2", Failure, |h| h.cgroup = Some("/run/pods".into())),
             ("cgroup2", Failure, |h| h.mounts.retain(|m| m.fs_type != "cgroup2")),
             ("cgroup2", Warning, |h| h.mounts[1].root = "/pod".into()),
             ("forwarding-ipv6", Warning, |h| h.forwarding[1] = Some("0".into())),
             ("other-proxies", Warning, |h| h.kube_ipvs0 = true),
         ];
-        let findings = check(&good(), &Config::default(), || Ok(()));
+        let findings = check(&good(), || Ok(()));
         assert_eq!(worst(&findings), Level::Ok, "{findings:?}");
         for (name, level, lack) in lacks {
             let mut host = good();
             lack(&mut host);
-            let findings = check(&host, &Config::default(), || Ok(()));
+            let findings = check(&host, || Ok(()));
             let finding = findings.iter().find(|f| f.name == name && f.level == level);
             assert!(finding.is_some_and(|f| f.remedy.is_some()), "{name}: {findings:?}");
         }
     }
 
     #[test]
+    fn a_place_below_the_right_file_system_will_do() {
+        let host =
+            Host { bpffs: "/sys/fs/bpf/tenant".into(), cgroup: Some("/sys/fs/cgroup/kubepods.slice".into()), ..good() };
+        assert_eq!(worst(&check(&host, || Ok(()))), Level::Ok);
+    }
+
+    #[test]
     fn a_load_that_fails_is_a_failure_and_is_not_tried_without_privileges() {
-        let findings = check(&good(), &Config::default(), || Err("the verifier says no".into()));
+        let findings = check(&good(), || Err("the verifier says no".into()));
         assert_eq!(worst(&findings), Level::Failure);
-        let findings = check(&Host { capabilities: 0, ..good() }, &Config::default(), || panic!("tried"));
+        let findings = check(&Host { capabilities: 0, ..good() }, || panic!("tried"));
         assert_eq!(worst(&findings), Level::Warning);
     }
 }

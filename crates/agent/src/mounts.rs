@@ -18,16 +18,24 @@ pub fn mounts() -> Vec<Mount> {
     std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines().filter_map(parse).collect()
 }
 
-/// The first mount of the whole cgroup2 hierarchy.
+/// Where the socket entrance is attached unless the configuration says otherwise: see [`cgroup2`].
 #[must_use]
 pub fn cgroup2_root() -> Option<PathBuf> {
-    mounts().into_iter().find(|mount| mount.fs_type == "cgroup2").map(|mount| mount.path)
+    cgroup2(&mounts()).map(|mount| mount.path.clone())
 }
 
-/// Whether a BPF file system is mounted at `path`.
+/// The first mount of the whole cgroup2 hierarchy; where there is none, the first one of a part of it.
 #[must_use]
-pub fn is_bpffs(path: &Path) -> bool {
-    mounts().iter().any(|mount| mount.fs_type == "bpf" && mount.path == path)
+pub fn cgroup2(mounts: &[Mount]) -> Option<&Mount> {
+    let all = || mounts.iter().filter(|mount| mount.fs_type == "cgroup2");
+    all().find(|mount| mount.root == "/").or_else(|| all().next())
+}
+
+/// The mount that a path lies on: the deepest one, and of several at one place the last, which covers the others. The path
+/// is absolute and without symbolic links; nothing needs to exist there.
+#[must_use]
+pub fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+    mounts.iter().filter(|mount| path.starts_with(&mount.path)).max_by_key(|mount| mount.path.components().count())
 }
 
 /// `36 35 98:0 /root /mount/point rw,noatime master:1 - ext4 /dev/root rw`: optional fields end at the lone dash.
@@ -50,14 +58,43 @@ fn unescape(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn mount((path, root, fs_type): (&str, &str, &str)) -> Mount {
+        Mount { path: path.into(), root: root.to_owned(), fs_type: fs_type.to_owned() }
+    }
+
+    #[test]
+    fn a_path_lies_on_the_deepest_mount_above_it_and_on_the_last_of_several() {
+        let mounts =
+            [("/", "/", "ext4"), ("/sys", "/", "sysfs"), ("/sys/fs/bpf", "/", "tmpfs"), ("/sys/fs/bpf", "/", "bpf")];
+        let mounts = mounts.map(mount);
+        for (path, want) in
+            [("/sys/fs/bpf", "bpf"), ("/sys/fs/bpf/below", "bpf"), ("/sys/fs/bpf2", "sysfs"), ("/run", "ext4")]
+        {
+            assert_eq!(mount_of(&mounts, Path::new(path)).map(|mount| mount.fs_type.as_str()), Some(want), "{path}");
+        }
+        assert_eq!(mount_of(&[], Path::new("/")), None);
+    }
+
+    #[test]
+    fn the_whole_cgroup2_hierarchy_comes_before_a_part_of_it() {
+        let (part, whole) = (("/a", "/pod", "cgroup2"), ("/b", "/", "cgroup2"));
+        for (name, given, want) in [
+            ("whole second", vec![part, whole], Some("/b")),
+            ("part only", vec![part], Some("/a")),
+            ("none", vec![("/b", "/", "cgroup")], None),
+        ] {
+            let mounts: Vec<Mount> = given.into_iter().map(mount).collect();
+            assert_eq!(cgroup2(&mounts).map(|mount| mount.path.as_path()), want.map(Path::new), "case: {name}");
+        }
+    }
+
     #[test]
     fn a_line_of_mountinfo_is_read_whatever_its_optional_fields() {
         for (line, path, root, fs_type) in [
             ("30 25 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw", "/sys/fs/cgroup", "/", "cgroup2"),
             ("31 25 0:27 /x /a\\040b rw - bpf none rw,mode=700", "/a b", "/x", "bpf"),
         ] {
-            let want = Mount { path: path.into(), root: root.to_owned(), fs_type: fs_type.to_owned() };
-            assert_eq!(parse(line), Some(want));
+            assert_eq!(parse(line), Some(mount((path, root, fs_type))));
         }
         assert_eq!(parse("no mount"), None);
     }

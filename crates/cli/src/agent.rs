@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 #[derive(Args)]
 #[command(
     after_help = "The programs and maps stay when the agent ends: traffic goes on, and the next start writes only \
-    what differs.\nLogs: RUST_LOG=debug, or per module; on a terminal as text, else one JSON object a line.\n\nExamples:\n  \
+    what differs.\nLogs: on a terminal as text, else one JSON object a line; RUST_LOG sets the level, as in RUST_LOG=warn.\n\nExamples:\n  \
     sudo sheave agent --source ./manifests --node worker-1\n  sudo sheave agent --source kube --kubeconfig \
     ~/.kube/config\n  sudo sheave agent --config /etc/sheave/config.yaml"
 )]
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// Name of this node [default: the host name]
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// kubeconfig file [default: the Pod's service account]
+    /// kubeconfig file [default: $KUBECONFIG, ~/.kube/config, then the Pod's service account]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// URL of an API server that needs no credentials, for laboratories

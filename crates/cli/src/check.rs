@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.settings.load()?;
-    let findings = check(&Host::read(), &config, || sheave_bpf::load::try_load().map_err(|e| format!("{e:#}")));
+    let findings = check(&Host::read(&config), || sheave_bpf::load::try_load().map_err(|e| format!("{e:#}")));
     match arguments.output {
         Output::Text => print(&as_text(&findings))?,
         Output::Json => print(&format!("{:#}", json!({ "level": worst(&findings), "findings": findings })))?,

@@ -20,8 +20,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     settings: Settings,
     /// Only Services whose NAMESPACE/NAME contains this
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    service: String,
+    #[arg(long, value_name = "TEXT")]
+    service: Option<String>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -29,15 +29,20 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(is_root(), "reading the kernel's maps needs root; run: {}", with_sudo());
-    let (image, strays) = read_back_live(&arguments.settings.load()?.bpffs)?;
+    let bpffs = arguments.settings.load()?.bpffs;
+    let (image, strays) = read_back_live(&bpffs)?;
+    let wanted = arguments.service.as_deref().unwrap_or("");
     let held: Vec<(ServiceKey, Serving)> = image
         .keys()
         .into_iter()
-        .filter(|key| key.port.service.to_string().contains(&arguments.service))
+        .filter(|key| key.port.service.to_string().contains(wanted))
         .filter_map(|key| image.serving(&key).map(|serving| (key, serving)))
         .collect();
     match arguments.output {
         Output::Json => print(&format!("{:#}", as_json(&held, &strays)))?,
+        Output::Text if image.keys().is_empty() && strays.is_empty() => {
+            print(&format!("no Service is held in {}", bpffs.join("sheave").display()))?;
+        }
         Output::Text => print(&as_text(&held, &strays))?,
     }
     Ok(ExitCode::SUCCESS)
@@ -74,5 +79,8 @@ fn as_text(held: &[(ServiceKey, Serving)], strays: &[Stray]) -> String {
             [key.port.to_string(), texts(&serving.frontends).join("\n"), backends, texts(&serving.keep).join("\n")];
         table.add_row(row);
     }
-    iter::once(table.to_string()).chain(texts(strays)).collect::<Vec<_>>().join("\n")
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    iter::once(table.trim_fmt()).chain(texts(strays)).collect::<Vec<_>>().join("\n")
 }

@@ -15,9 +15,9 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "sheave", version, max_term_width = 100)]
 #[command(
-    after_help = "Examples:\n  sudo sheave demo                     a small cluster on this machine, real traffic, \
-    a table\n  sheave check                         what this kernel lacks, with the remedy\n  sudo sheave agent --source \
-    ./manifests  serve Services from files\n  sudo sheave dump -o json             what the kernel holds now"
+    after_help = "Examples:\n  sudo sheave demo                        a small cluster on this machine, real traffic, \
+    a table\n  sheave check                            what this kernel lacks, with the remedy\n  sudo sheave agent \
+    --source ./manifests  serve Services from files\n  sudo sheave dump                        what the kernel holds now"
 )]
 struct Arguments {
     #[command(subcommand)]

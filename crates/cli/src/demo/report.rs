@@ -88,9 +88,10 @@ pub(crate) fn as_text(ledger: &Ledger, run: &Run) -> String {
     }
     let Held { connections, round_trips, broken } = run.held;
     format!(
-        "{table}\n\n{} requests in {:.1} s, {} failures, nothing retried; {} Services in the \
+        "{}\n\n{} requests in {:.1} s, {} failures, nothing retried; {} Services in the \
          background.\n{connections} connections were open during all changes: {round_trips} round \
          trips on them, {broken} broke.\n",
+        table.trim_fmt(),
         ledger.requests(),
         run.took.as_secs_f64(),
         ledger.failures() + broken,
