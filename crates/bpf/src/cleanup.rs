@@ -46,13 +46,18 @@ pub enum CleanupError {
 pub fn cleanup(bpffs: &Path) -> Result<Removed, CleanupError> {
     let pins = Pins::new(bpffs);
     let _lock = match pins.lock() {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+        Err(source) if source.kind() == io::ErrorKind::WouldBlock => {
             return Err(CleanupError::Locked { path: pins.root().to_owned(), source });
         }
+        // Nothing to claim, or nothing that can be claimed: the work below says which.
         lock => lock,
     };
     let filters = device_names().iter().map(|name| detach_clsact(name)).sum();
-    let mut work = Work { removed: Removed { filters, ..Removed::default() }, error: None };
+    remove_pins(&pins, Removed { filters, ..Removed::default() })
+}
+
+fn remove_pins(pins: &Pins, removed: Removed) -> Result<Removed, CleanupError> {
+    let mut work = Work { removed, error: None };
     for version in work.entries(pins.root()) {
         work.removed.links += work.links(&version.join("links"));
         work.removed.maps += work.files(&version.join("maps"));
@@ -108,5 +113,32 @@ impl Work {
         if source.kind() != io::ErrorKind::NotFound && self.error.is_none() {
             self.error = Some(CleanupError::Remove { path: path.to_owned(), source });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_removed_is_named_and_the_rest_is_gone() {
+        let place = tempfile::tempdir().unwrap();
+        let pins = Pins::new(place.path());
+        let stuck = pins.links().join("connect4");
+        // A directory that is not empty, where a pin should be: no unlink() takes it, whoever calls.
+        std::fs::create_dir_all(stuck.join("inside")).unwrap();
+        std::fs::create_dir_all(pins.maps()).unwrap();
+        for pin in [pins.links().join("connect6"), pins.maps().join("names")] {
+            std::fs::write(pin, "").unwrap();
+        }
+        let error = remove_pins(&pins, Removed::default()).unwrap_err();
+        assert!(matches!(&error, CleanupError::Remove { path, .. } if *path == stuck), "{error}");
+        assert!(!pins.links().join("connect6").exists());
+        assert!(!pins.maps().exists());
+
+        std::fs::remove_dir_all(&stuck).unwrap();
+        assert_eq!(remove_pins(&pins, Removed::default()).unwrap(), Removed::default());
+        assert_eq!(remove_pins(&pins, Removed::default()).unwrap(), Removed::default(), "cleanup twice");
+        assert!(!pins.root().exists());
     }
 }

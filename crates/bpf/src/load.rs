@@ -1,7 +1,7 @@
 //! Brings programs and maps into the kernel: maps that are pinned are taken over, with all they hold; others are created.
 use crate::attach::DeviceHook;
 use crate::chunks::Chunks;
-use crate::limits::Limits;
+use crate::limits::{BadLimit, Knob, Limits};
 use crate::map::Shape;
 use crate::pins::Pins;
 use aya::programs::{CgroupSockAddr, Program, ProgramError, ProgramType, SchedClassifier};
@@ -95,11 +95,16 @@ pub struct Programs {
 /// Programs or maps could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// A limit that cannot be kept.
+    #[error(transparent)]
+    Limit(#[from] BadLimit),
     /// No place to pin.
-    #[error("cannot use {path} for pinned maps: {source}; mount a BPF file system: mount -t bpf bpf {mount}", mount = mount_of(path).display())]
+    #[error("cannot use {path} for pinned maps: {source}; mount a BPF file system: mount -t bpf bpf {bpffs}")]
     Pins {
         /// The directory.
         path: PathBuf,
+        /// Where a BPF file system is to be.
+        bpffs: PathBuf,
         /// Why.
         source: io::Error,
     },
@@ -123,7 +128,7 @@ pub enum LoadError {
     },
     /// A pinned map is smaller than what is configured now.
     #[error(
-        "the pinned map {path} has room for {found} entries, {wanted} are configured: lower `maps.{knob}`, or run `sheave cleanup` and start again"
+        "the pinned map {path} has room for {found} entries and `{knob}` asks for {wanted}; lower it, or run `sheave cleanup` (Service traffic stops until the next start) and start the agent again"
     )]
     TooSmall {
         /// The pin.
@@ -133,7 +138,7 @@ pub enum LoadError {
         /// What the configuration wants.
         wanted: u32,
         /// The setting.
-        knob: &'static str,
+        knob: Knob,
     },
     /// A map cannot be opened or created.
     #[error("cannot open or create map {map} at {path}: {source}")]
@@ -173,6 +178,8 @@ impl Loader {
     /// # Errors
     /// Names what failed and what to do; what was created until then stays pinned and is taken over next time.
     pub fn load(&self) -> Result<Programs, LoadError> {
+        self.limits.check()?;
+        Knob::Flows.check(self.flows_max)?;
         let maps = self.pins.maps();
         self.make_directories()?;
         lift_memory_lock();
@@ -194,13 +201,16 @@ impl Loader {
         Ok(Programs { ebpf, links_dir: self.pins.links(), device_hook: device_hook(), _lock: lock })
     }
 
+    /// Creates nothing where no BPF file system is. `bpffs` may be a directory below one that does not exist yet.
     fn make_directories(&self) -> Result<(), LoadError> {
+        let bpffs = self.pins.bpffs();
+        let failed = |path: &Path, source| LoadError::Pins { path: path.to_owned(), bpffs: bpffs.to_owned(), source };
+        let there = bpffs.ancestors().find(|path| path.exists()).unwrap_or(bpffs);
+        if !is_bpffs(there).map_err(|source| failed(bpffs, source))? {
+            return Err(failed(bpffs, io::Error::other("this is no BPF file system")));
+        }
         for path in [self.pins.maps(), self.pins.links()] {
-            let failed = |source| LoadError::Pins { path: path.clone(), source };
-            std::fs::create_dir_all(&path).map_err(failed)?;
-            if !is_bpffs(&path).map_err(failed)? {
-                return Err(failed(io::Error::other("this is no BPF file system")));
-            }
+            std::fs::create_dir_all(&path).map_err(|source| failed(&path, source))?;
         }
         Ok(())
     }
@@ -235,13 +245,13 @@ impl Loader {
     }
 
     /// Entries of a map, and the setting behind them.
-    fn entries(&self, sized: Size) -> Option<(u32, &'static str)> {
+    fn entries(&self, sized: Size) -> Option<(u32, Knob)> {
         match sized {
             Size::Fixed => None,
-            Size::Frontends => Some((self.limits.frontends_max, "frontends_max")),
-            Size::Services => Some((self.limits.services_max, "services_max")),
-            Size::Flows => Some((self.flows_max, "flows_max")),
-            Size::HalfFlows => Some(((self.flows_max / HALF_FLOWS_SHARE).max(HALF_FLOWS_MIN), "flows_max")),
+            Size::Frontends => Some((self.limits.frontends_max, Knob::Frontends)),
+            Size::Services => Some((self.limits.services_max, Knob::Services)),
+            Size::Flows => Some((self.flows_max, Knob::Flows)),
+            Size::HalfFlows => Some(((self.flows_max / HALF_FLOWS_SHARE).max(HALF_FLOWS_MIN), Knob::Flows)),
         }
     }
 }
@@ -380,7 +390,18 @@ fn netns_cookie() -> io::Result<u64> {
     }
 }
 
-/// The BPF file system below which a pin directory lies, as far as the path tells.
-fn mount_of(path: &Path) -> &Path {
-    path.ancestors().nth(3).unwrap_or(path)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_created_where_no_bpf_file_system_is() {
+        let place = tempfile::tempdir().unwrap();
+        for bpffs in [place.path().to_owned(), place.path().join("not/there")] {
+            let error = Loader::new(&bpffs, Limits::default(), 1, SocketLb::Off).load().unwrap_err();
+            assert!(matches!(error, LoadError::Pins { .. }), "{error}");
+            assert!(error.to_string().ends_with(&format!("mount -t bpf bpf {}", bpffs.display())), "{error}");
+            assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// The pin directories below one BPF file system.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pins {
+    bpffs: PathBuf,
     root: PathBuf,
 }
 
@@ -14,7 +15,13 @@ impl Pins {
     /// Below a mounted BPF file system. Creates nothing.
     #[must_use]
     pub fn new(bpffs: &Path) -> Self {
-        Self { root: bpffs.join("sheave") }
+        Self { bpffs: bpffs.to_owned(), root: bpffs.join("sheave") }
+    }
+
+    /// The BPF file system, or a directory on one.
+    #[must_use]
+    pub fn bpffs(&self) -> &Path {
+        &self.bpffs
     }
 
     /// The directory that holds all layout versions.
