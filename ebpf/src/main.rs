@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 #![feature(used_with_arg)]
-#![deny(unsafe_op_in_unsafe_fn, clippy::multiple_unsafe_ops_per_block, clippy::undocumented_unsafe_blocks)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod device;
 mod family;

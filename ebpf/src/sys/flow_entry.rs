@@ -91,13 +91,15 @@ impl FlowEntry {
     #[inline(always)]
     pub fn copy_to_established<K>(self, table: &Established<K>, key: &K) -> Result<(), i32> {
         // SAFETY: `new` takes only pointers of successful lookups; the helper only reads.
-        table.insert(key, unsafe { &*self.0 }, 0)
+        let flow: &FlowValue = unsafe { &*self.0 };
+        table.insert(key, flow, 0)
     }
 
     /// Copies the entry as it stands now to the LRU table, over whatever stands there.
     #[inline(always)]
     pub fn copy_to_half<K>(self, table: &Half<K>, key: &K) -> Result<(), i32> {
         // SAFETY: `new` takes only pointers of successful lookups; the helper only reads.
-        table.insert(key, unsafe { &*self.0 }, 0)
+        let flow: &FlowValue = unsafe { &*self.0 };
+        table.insert(key, flow, 0)
     }
 }
