@@ -45,9 +45,10 @@ impl Blocks {
     pub(crate) fn find(&self, count: u32, max: u32) -> Option<u32> {
         let order = order(count)?;
         let size = 1 << order;
-        let reused = (order..=ORDER_MAX).find_map(|order| self.queues[order as usize].values().next().copied());
+        // The first one fits, unless the limit was lowered after higher slots were in use.
+        let reused = self.queues[order as usize..].iter().flat_map(|queue| queue.values().copied());
         let fresh = self.fresh.checked_next_multiple_of(size);
-        reused.into_iter().chain(fresh).find(|start| start.checked_add(size).is_some_and(|end| end <= max))
+        reused.chain(fresh).find(|start| start.checked_add(size).is_some_and(|end| end <= max))
     }
 
     /// Whether the set `old` can become `new` where it is: the same block, grown into free slots below `max` if need be.
@@ -56,10 +57,10 @@ impl Blocks {
         !old.is_empty() && old.start == new.start && new.end <= max && self.is_free(old.end.min(new.end)..new.end)
     }
 
-    /// How many slots up to `max` are taken.
-    pub(crate) fn used(&self, max: u32) -> u32 {
+    /// How many slots are taken.
+    pub(crate) fn used(&self) -> u32 {
         let free: u32 = self.free.values().map(|(order, _)| 1 << order).sum();
-        (self.fresh - free).min(max)
+        self.fresh - free
     }
 
     /// Whether no set occupies any of these slots; they are part of one block.
@@ -197,7 +198,22 @@ mod tests {
         assert_eq!(blocks.find(3, 64), Some(8), "the one that was freed first");
         blocks.replace(4..8, 0..0);
         assert_eq!(blocks.find(8, 64), Some(0), "two halves are one block");
-        assert_eq!((blocks.used(64), blocks.find(16, 64), blocks.find(16, 31)), (4, Some(16), None));
+        assert_eq!((blocks.used(), blocks.find(16, 64), blocks.find(16, 31)), (4, Some(16), None));
+    }
+
+    /// After a start with a lower limit: sets above it may still be in force, and be freed.
+    #[test]
+    fn a_free_block_above_the_limit_hides_none_below() {
+        let mut blocks = Blocks::default();
+        for start in [0, 4, 8, 12] {
+            blocks.replace(0..0, start..start + 4);
+        }
+        blocks.replace(12..16, 0..0);
+        blocks.replace(0..4, 0..0);
+        assert_eq!((blocks.find(1, 12), blocks.find(1, 16)), (Some(0), Some(12)), "12 was freed first");
+        blocks.replace(8..12, 0..0);
+        assert_eq!(blocks.find(1, 4), Some(0), "whatever their sizes");
+        assert_eq!(blocks.find(5, 12), None, "8 to 16 is above in part");
     }
 
     #[test]

@@ -64,6 +64,11 @@ impl KernelMaps {
         said("slots", "update", self.slots.put_all(&slots, &ids))
     }
 
+    fn put_name(&self, service: ServiceId, key: &ServiceKey) -> Result<(), MapError> {
+        let put = name(key).map(|name| self.names.put(&id(service), &name));
+        said("names", "update", put.unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))))
+    }
+
     fn put_frontend(&self, addr: IpAddr, port: NetPort, protocol: u8, service: u32) -> Result<(), MapError> {
         let value = FrontendValue { service, flags: 0 };
         match addr {
@@ -109,7 +114,7 @@ impl Maps for KernelMaps {
             }
             MapOp::PutVip { addr } => self.put_frontend(*addr, NetPort::ANY, 0, 0),
             MapOp::DeleteVip { addr } => self.delete_frontend(*addr, NetPort::ANY, 0),
-            MapOp::PutName { service, key } => said("names", "update", self.names.put(&id(*service), &name(key))),
+            MapOp::PutName { service, key } => self.put_name(*service, key),
             MapOp::DeleteName { service } => said("names", "delete", self.names.delete(&id(*service))),
         }
     }
@@ -140,13 +145,12 @@ fn number(protocol: Protocol) -> u8 {
     }
 }
 
-fn name(key: &ServiceKey) -> ServiceNameValue {
+/// `None` for a name that does not fit, which `lower` refuses.
+fn name(key: &ServiceKey) -> Option<ServiceNameValue> {
     let shown = key.to_string();
-    let bytes = shown.as_bytes();
-    let len = bytes.len().min(SERVICE_NAME_LEN);
     let mut text = [0; SERVICE_NAME_LEN];
-    text[..len].copy_from_slice(&bytes[..len]);
-    ServiceNameValue { len: u32::try_from(len).expect("invariant: bounded above"), zero: 0, text }
+    text.get_mut(..shown.len())?.copy_from_slice(shown.as_bytes());
+    Some(ServiceNameValue { len: u32::try_from(shown.len()).ok()?, zero: 0, text })
 }
 
 fn state(entry: &BackendEntry) -> u8 {

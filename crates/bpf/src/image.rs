@@ -119,7 +119,7 @@ impl Image {
     /// How many slots the blocks of all sets take, spare ones included.
     #[must_use]
     pub fn slots_used(&self) -> u32 {
-        self.blocks.used(u32::MAX)
+        self.blocks.used()
     }
 
     /// Whether it is known what the entry of a backend holds.

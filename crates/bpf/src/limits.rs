@@ -1,5 +1,6 @@
 //! How much the maps may hold. Every limit has a name to turn (I7).
 use sheave_abi::{BACKENDS_CHUNK, CHUNKS_MAX, SERVICES_CHUNK, SLOTS_CHUNK};
+use std::fmt;
 
 /// The most entries sheave puts into each map. What is not used costs nothing: the arrays grow chunk by chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,14 +21,78 @@ impl Default for Limits {
     }
 }
 
-/// A limit is higher than the map can grow.
+/// A setting that limits a map, as the configuration has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Knob {
+    /// [`Limits::frontends_max`].
+    Frontends,
+    /// [`Limits::services_max`].
+    Services,
+    /// [`Limits::slots_max`].
+    Slots,
+    /// [`Limits::backends_max`].
+    Backends,
+    /// Entries of each table of flows; a flow takes two.
+    Flows,
+}
+
+/// The most buckets of a hash map (`htab_map_alloc`).
+const HASH_MAX: u32 = 1 << 31;
+
+impl Knob {
+    /// All settings.
+    pub const ALL: [Self; 5] = [Self::Frontends, Self::Services, Self::Slots, Self::Backends, Self::Flows];
+
+    /// Whether the maps can grow to this value.
+    ///
+    /// # Errors
+    /// A value that leaves room for nothing, or is beyond what the kernel or [`CHUNKS_MAX`] inner arrays hold. Index 0 is
+    /// never a Service or backend.
+    pub fn check(self, value: u32) -> Result<(), BadLimit> {
+        let (floor, ceiling) = match self {
+            Self::Frontends => (1, HASH_MAX),
+            Self::Services => (1, CHUNKS_MAX * SERVICES_CHUNK - 1),
+            Self::Slots => (1, CHUNKS_MAX * SLOTS_CHUNK),
+            Self::Backends => (1, CHUNKS_MAX * BACKENDS_CHUNK - 1),
+            Self::Flows => (2, HASH_MAX),
+        };
+        let fits = (floor..=ceiling).contains(&value);
+        fits.then_some(()).ok_or(BadLimit { knob: self, value, floor, ceiling })
+    }
+
+    /// What makes a higher value count: arrays grow chunk by chunk, a hash is as large as it was made.
+    pub(crate) fn raise(self) -> String {
+        match self {
+            Self::Slots | Self::Backends => format!("raise `{self}` and start the agent again"),
+            Self::Frontends | Self::Services | Self::Flows => format!(
+                "raise `{self}`, run `sheave cleanup` (Service traffic stops until the next start) and start the agent again"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Knob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Frontends => "maps.frontendsMax",
+            Self::Services => "maps.servicesMax",
+            Self::Slots => "maps.slotsMax",
+            Self::Backends => "maps.backendsMax",
+            Self::Flows => "maps.flowsMax",
+        })
+    }
+}
+
+/// A limit that cannot be kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`maps.{knob}` is {value}; it must be 1 to {ceiling}")]
+#[error("`{knob}` is {value}; it must be {floor} to {ceiling}")]
 pub struct BadLimit {
     /// The setting.
-    pub knob: &'static str,
+    pub knob: Knob,
     /// Its value.
     pub value: u32,
+    /// The least it can be.
+    pub floor: u32,
     /// The most it can be.
     pub ceiling: u32,
 }
@@ -36,18 +101,13 @@ impl Limits {
     /// Whether the maps can grow to these limits.
     ///
     /// # Errors
-    /// The first limit that is zero or beyond what [`CHUNKS_MAX`] inner arrays hold. Index 0 is never a Service or backend.
+    /// As [`Knob::check`], for the first limit that cannot be kept.
     pub fn check(&self) -> Result<(), BadLimit> {
-        let ceilings = [
-            ("frontends_max", self.frontends_max, u32::MAX),
-            ("services_max", self.services_max, CHUNKS_MAX * SERVICES_CHUNK - 1),
-            ("slots_max", self.slots_max, CHUNKS_MAX * SLOTS_CHUNK),
-            ("backends_max", self.backends_max, CHUNKS_MAX * BACKENDS_CHUNK - 1),
-        ];
-        match ceilings.into_iter().find(|(_, value, ceiling)| !(1..=*ceiling).contains(value)) {
-            Some((knob, value, ceiling)) => Err(BadLimit { knob, value, ceiling }),
-            None => Ok(()),
-        }
+        let Self { frontends_max, services_max, slots_max, backends_max } = *self;
+        Knob::Frontends.check(frontends_max)?;
+        Knob::Services.check(services_max)?;
+        Knob::Slots.check(slots_max)?;
+        Knob::Backends.check(backends_max)
     }
 }
 
@@ -59,7 +119,11 @@ mod tests {
     fn a_limit_beyond_what_the_maps_can_hold_is_named_with_its_setting() {
         assert_eq!(Limits::default().check(), Ok(()));
         let over = Limits { slots_max: CHUNKS_MAX * SLOTS_CHUNK + 1, ..Limits::default() };
-        assert_eq!(over.check().unwrap_err().to_string(), "`maps.slots_max` is 16777217; it must be 1 to 16777216");
-        assert_eq!(Limits { services_max: 0, ..Limits::default() }.check().unwrap_err().knob, "services_max");
+        assert_eq!(over.check().unwrap_err().to_string(), "`maps.slotsMax` is 16777217; it must be 1 to 16777216");
+        assert_eq!(Limits { services_max: 0, ..Limits::default() }.check().unwrap_err().knob, Knob::Services);
+        for knob in Knob::ALL {
+            let error = knob.check(0).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{knob}` is 0; it must be ")), "{error}");
+        }
     }
 }

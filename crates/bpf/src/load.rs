@@ -398,10 +398,23 @@ mod tests {
     fn nothing_is_created_where_no_bpf_file_system_is() {
         let place = tempfile::tempdir().unwrap();
         for bpffs in [place.path().to_owned(), place.path().join("not/there")] {
-            let error = Loader::new(&bpffs, Limits::default(), 1, SocketLb::Off).load().unwrap_err();
+            let error = Loader::new(&bpffs, Limits::default(), 2, SocketLb::Off).load().unwrap_err();
             assert!(matches!(error, LoadError::Pins { .. }), "{error}");
             assert!(error.to_string().ends_with(&format!("mount -t bpf bpf {}", bpffs.display())), "{error}");
             assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_kept_is_named_before_anything_is_done() {
+        let no_backends = Limits { backends_max: 0, ..Limits::default() };
+        for (limits, flows_max, want) in [
+            (Limits::default(), 0, "`maps.flowsMax` is 0; it must be 2 to 2147483648"),
+            (Limits::default(), 1, "`maps.flowsMax` is 1; it must be 2 to 2147483648"),
+            (no_backends, 2, "`maps.backendsMax` is 0; it must be 1 to 4194303"),
+        ] {
+            let error = Loader::new(Path::new("/"), limits, flows_max, SocketLb::Off).load().unwrap_err();
+            assert_eq!(error.to_string(), want);
         }
     }
 }

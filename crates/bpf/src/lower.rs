@@ -4,11 +4,11 @@
 //! order keeps I1: a backend's entry before the slot that names it, slots before the word that publishes them, the set
 //! before the frontends that lead to it.
 use crate::image::Image;
-use crate::limits::Limits;
+use crate::limits::{Knob, Limits};
 use crate::ops::{BackendEntry, MapOp};
 use crate::refused::{Full, Refused};
 use crate::set;
-use sheave_abi::{BackendId, ServiceId, SetWord};
+use sheave_abi::{BackendId, SERVICE_NAME_LEN, ServiceId, SetWord};
 use sheave_core::{Backend, Change, Family, Frontend, ServiceKey, Serving};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -48,12 +48,13 @@ fn serve(image: &Image, limits: &Limits, key: &ServiceKey, serving: &Serving) ->
 }
 
 fn new_service(image: &Image, limits: &Limits, key: &ServiceKey) -> Result<ServiceId, Refused> {
+    let len = key.to_string().len();
+    if len > SERVICE_NAME_LEN {
+        return Err(Refused::LongName { key: key.clone(), len, max: SERVICE_NAME_LEN });
+    }
     let max = limits.services_max;
     let id = image.service_ids.peek(1, max).and_then(|ids| NonZeroU32::new(*ids.first()?));
-    id.map(ServiceId).ok_or_else(|| {
-        let used = image.service_ids.used(max);
-        Refused::full(Full { map: "services", knob: "services_max", used, max, needed: 1 }, key, image)
-    })
+    id.map(ServiceId).ok_or_else(|| Refused::full(Full { map: "services", knob: Knob::Services, max }, key, image))
 }
 
 /// Writes the entries of backends that have none, or of which it is not known what they hold. Adds the new ids to `ids`.
@@ -70,9 +71,8 @@ fn write_backends(
     let unsure = held.into_iter().filter_map(|backend| Some((*ids.get(&backend)?, backend)));
     let mut entries: Vec<_> = unsure.filter(|(id, _)| !image.is_sure(family, *id)).collect();
     let fresh = image.backend_ids(family).peek(new.len(), max).ok_or_else(|| {
-        let (map, used) = (backends_map(family), image.backend_ids(family).used(max));
-        let needed = u32::try_from(new.len()).unwrap_or(u32::MAX);
-        Refused::full(Full { map, knob: "backends_max", used, max, needed }, key, image)
+        let full = Full { map: backends_map(family), knob: Knob::Backends, max };
+        Refused::full(full, key, image)
     })?;
     let fresh = fresh.into_iter().filter_map(NonZeroU32::new).map(BackendId);
     entries.extend(fresh.zip(new));
@@ -100,7 +100,7 @@ fn room_for_frontends(image: &Image, limits: &Limits, family: Family, new: usize
     if new == 0 || used.saturating_add(needed) <= max {
         return Ok(());
     }
-    Err(Full { map: frontends_map(family), knob: "frontends_max", used, max, needed })
+    Err(Full { map: frontends_map(family), knob: Knob::Frontends, max })
 }
 
 fn claim_vip(image: &Image, limits: &Limits, addr: IpAddr) -> Result<Vec<MapOp>, Refused> {

@@ -1,5 +1,6 @@
 //! Why a step of a plan is not carried out although the kernel was not asked (I7).
 use crate::image::Image;
+use crate::limits::Knob;
 use sheave_core::{Diagnostic, Frontend, ObjectRef, Problem, ServiceKey};
 use std::net::IpAddr;
 
@@ -34,6 +35,18 @@ pub enum Refused {
         /// How many it can have.
         max: u32,
     },
+    /// The kernel's table of names takes shorter ones only; one that is cut off could be another one's.
+    #[error(
+        "{key} has a name of {len} characters and the table of names takes {max}; it is not served, give it a shorter one"
+    )]
+    LongName {
+        /// Which Service.
+        key: ServiceKey,
+        /// Characters of its name.
+        len: usize,
+        /// Characters that fit.
+        max: usize,
+    },
     /// Something still uses what should go: the step that ends that was refused. No fault of this one; planned again.
     #[error("{user} still uses what should go")]
     InUse {
@@ -48,20 +61,17 @@ pub enum Refused {
     },
 }
 
-/// A map that is full, and the setting to turn.
+/// A map that is full, and the setting to turn. How full it is and how much is missing moves with every other Service, so a
+/// diagnostic that said it would be a new one each time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("map {map} is full ({used} of {max}, {needed} more needed); raise `maps.{knob}`")]
+#[error("map {map} is full (at most {max}); {}", knob.raise())]
 pub struct Full {
     /// The map.
     pub map: &'static str,
     /// The setting.
-    pub knob: &'static str,
-    /// Entries in use.
-    pub used: u32,
+    pub knob: Knob,
     /// Entries it may hold.
     pub max: u32,
-    /// Entries that are missing.
-    pub needed: u32,
 }
 
 impl Refused {
@@ -73,7 +83,7 @@ impl Refused {
     #[must_use]
     pub fn diagnostic(&self) -> Option<Diagnostic> {
         let object = match self {
-            Self::Service { key, .. } | Self::TooManyBackends { key, .. } => {
+            Self::Service { key, .. } | Self::TooManyBackends { key, .. } | Self::LongName { key, .. } => {
                 ObjectRef::new("Service", &key.port.service.to_string())
             }
             Self::Vip { addr, .. } => ObjectRef::new("VIP", &addr.to_string()),

@@ -3,7 +3,7 @@
 //! One backend more or less, or one for another: in place, so that the cost does not grow with the backends. Several: a
 //! new block, published by one store; the old block is free from then on.
 use crate::image::Image;
-use crate::limits::Limits;
+use crate::limits::{Knob, Limits};
 use crate::ops::MapOp;
 use crate::refused::{Full, Refused};
 use sheave_abi::{BackendId, SLOTS_CHUNK, ServiceId, SetWord};
@@ -72,10 +72,8 @@ fn replace(
         return Err(Refused::TooManyBackends { key: key.clone(), count, max: SLOTS_CHUNK });
     }
     let max = limits.slots_max;
-    let block = image.blocks.find(count, max).ok_or_else(|| {
-        let used = image.blocks.used(max);
-        Refused::full(Full { map: "slots", knob: "slots_max", used, max, needed: count }, key, image)
-    })?;
+    let full = || Refused::full(Full { map: "slots", knob: Knob::Slots, max }, key, image);
+    let block = image.blocks.find(count, max).ok_or_else(full)?;
     let word = SetWord { block, count };
     Ok(vec![MapOp::WriteSlots { first: block, ids: target.to_vec() }, MapOp::WriteSet { service, word }])
 }

@@ -138,32 +138,27 @@ fn a_full_map_is_named_with_its_setting_and_the_others_are_served() {
         (
             Limits { services_max: 2, ..wide },
             serve("c", 3, &[5], &[]),
-            "map services is full (2 of 2, 1 more needed); raise `maps.services_max`; shop/c:http/TCP/IPv4 is not served \
-             until then",
+            "map services is full (at most 2); raise `maps.servicesMax`, run `sheave cleanup` (Service traffic stops until the next start) and start the agent again; shop/c:http/TCP/IPv4 is not served until then",
         ),
         (
             Limits { frontends_max: 2, ..wide },
             serve("c", 3, &[5], &[]),
-            "map frontends_v4 is full (2 of 2, 1 more needed); raise `maps.frontends_max`; shop/c:http/TCP/IPv4 is not \
-             served until then",
+            "map frontends_v4 is full (at most 2); raise `maps.frontendsMax`, run `sheave cleanup` (Service traffic stops until the next start) and start the agent again; shop/c:http/TCP/IPv4 is not served until then",
         ),
         (
             Limits { slots_max: 8, ..wide },
             serve("c", 3, &[5], &[]),
-            "map slots is full (8 of 8, 1 more needed); raise `maps.slots_max`; shop/c:http/TCP/IPv4 is not served until \
-             then",
+            "map slots is full (at most 8); raise `maps.slotsMax` and start the agent again; shop/c:http/TCP/IPv4 is not served until then",
         ),
         (
             Limits { backends_max: 4, ..wide },
             serve("b", 2, &[3, 4, 5], &[]),
-            "map backends_v4 is full (4 of 4, 1 more needed); raise `maps.backends_max`; shop/b:http/TCP/IPv4 keeps the \
-             backends and frontends it has until then",
+            "map backends_v4 is full (at most 4); raise `maps.backendsMax` and start the agent again; shop/b:http/TCP/IPv4 keeps the backends and frontends it has until then",
         ),
         (
             narrow,
             Change::ClaimVip { addr: [10, 96, 0, 1].into() },
-            "map frontends_v4 is full (2 of 2, 1 more needed); raise `maps.frontends_max`; ports that 10.96.0.1 does not \
-             have are not rejected until then",
+            "map frontends_v4 is full (at most 2); raise `maps.frontendsMax`, run `sheave cleanup` (Service traffic stops until the next start) and start the agent again; ports that 10.96.0.1 does not have are not rejected until then",
         ),
     ] {
         let mut dataplane = dataplane(limits);
@@ -185,6 +180,35 @@ fn a_full_map_is_named_with_its_setting_and_the_others_are_served() {
         assert!(apply(&mut dataplane, &[serve("c", 3, &[5], &[])], &[]).pending.is_empty());
         assert_eq!((resolved(&dataplane, 1), resolved(&dataplane, 3)), (vec![1, 2], vec![5]));
     }
+}
+
+/// It would be logged as gone and as new at every change of the others.
+#[test]
+fn what_is_said_of_a_full_map_does_not_move_with_what_others_use() {
+    let limits = Limits { slots_max: 16, ..Limits::default() };
+    let said = |others: &[Change]| {
+        let mut dataplane = dataplane(limits);
+        assert!(apply(&mut dataplane, others, &[]).pending.is_empty());
+        apply(&mut dataplane, &[serve("c", 3, &[1, 2, 3, 4, 5, 6, 7, 8, 9], &[])], &[]).refused
+    };
+    let (one, two) = (serve("a", 1, &[1], &[]), serve("b", 2, &[1], &[]));
+    let first = said(std::slice::from_ref(&one));
+    assert_eq!(first.len(), 1, "I7");
+    assert_eq!(said(&[one, two]), first);
+}
+
+#[test]
+fn a_name_that_the_kernels_table_cannot_hold_is_refused_and_never_cut_off() {
+    let mut dataplane = dataplane(Limits::default());
+    let long = format!("{}:http/TCP/IPv4", ["n".repeat(120), "s".repeat(120)].join("/"));
+    let change = |key: &str| Change::Serve { key: key.parse().unwrap(), serving: Arc::default() };
+    let applied = apply(&mut dataplane, &[change(&long), serve("web", 1, &[1], &[])], &[]);
+    let want = format!(
+        "{long} has a name of 255 characters and the table of names takes 248; it is not served, give it a shorter one"
+    );
+    assert_eq!(applied.refused.iter().map(|d| d.message.as_str()).collect::<Vec<_>>(), [want.as_str()], "I7");
+    assert_eq!((applied.failed.len(), resolved(&dataplane, 1)), (0, vec![1]), "the others are served");
+    assert!(apply(&mut dataplane, &[change(&long[7..])], &[]).refused.is_empty(), "248 characters fit");
 }
 
 #[test]
