@@ -2,14 +2,15 @@
 use sheave_abi::{BACKENDS_CHUNK, CHUNKS_MAX, SERVICES_CHUNK, SLOTS_CHUNK};
 use std::fmt;
 
-/// The most entries sheave puts into each map. What is not used costs nothing: the arrays grow chunk by chunk.
+/// The most entries sheave puts into each map. Slots and backends cost nothing until they are used, since
+/// the arrays grow chunk by chunk; a hash takes 16 bytes for each entry it may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Entries of `frontends_v4` and of `frontends_v6`, each: frontends, and addresses that are ours as a whole (A2).
     pub frontends_max: u32,
     /// Service ids: each family of each Service port has one.
     pub services_max: u32,
-    /// Slots for backends in blocks; a block has room for the next power of two.
+    /// Slots for backends in blocks; a block has room for the next power of two, at least four.
     pub slots_max: u32,
     /// Entries of `backends_v4` and of `backends_v6`, each.
     pub backends_max: u32,
