@@ -187,6 +187,18 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sheave_bpf::limits::Knob;
+
+    #[test]
+    fn the_settings_that_messages_name_are_those_of_the_configuration() {
+        let head = "apiVersion: sheave.dev/v1alpha1\nkind: SheaveConfiguration\n";
+        for knob in Knob::ALL {
+            let name = knob.to_string();
+            let key = name.strip_prefix("maps.").unwrap();
+            let config = Config::parse(&format!("{head}maps: {{{key}: 7}}\n"), Path::new("config.yaml")).unwrap();
+            assert_ne!(config.maps, MapsConfig::default(), "{name}");
+        }
+    }
 
     #[test]
     fn a_configuration_is_read_with_defaults_and_refuses_what_it_does_not_know() {
