@@ -40,8 +40,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .collect();
     match arguments.output {
         Output::Json => print(&format!("{:#}", as_json(&held, &strays)))?,
-        Output::Text if image.keys().is_empty() && strays.is_empty() => {
-            print(&format!("no Service is held in {}", bpffs.join("sheave").display()))?;
+        Output::Text if held.is_empty() && strays.is_empty() => {
+            let of_that_name = arguments.service.as_ref().map_or(String::new(), |text| format!(" of the name {text}"));
+            print(&format!("no Service{of_that_name} is held in {}", bpffs.join("sheave").display()))?;
         }
         Output::Text => print(&as_text(&held, &strays))?,
     }

@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| {
-        output::note(&format!("sheave: {error:#}"));
+        output::note(&format!("sheave: {}", output::told(&error)));
         ExitCode::from(2)
     })
 }

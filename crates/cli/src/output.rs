@@ -30,6 +30,19 @@ fn write_to(out: &mut impl Write, text: &str) -> io::Result<()> {
     }
 }
 
+/// An error and what caused it, each said once: many of our errors end with the words of their cause already.
+pub(crate) fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
 /// Whether this process is root, which everything that touches the kernel needs.
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
@@ -53,6 +66,20 @@ fn quoted(word: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_that_an_error_has_named_is_not_said_again() {
+        let cause = || io::Error::other("no space");
+        let named = anyhow::Error::new(cause()).context("cannot write x: no space; make room");
+        let unnamed = anyhow::Error::new(cause()).context("cannot write x");
+        for (error, want) in [
+            (named, "cannot write x: no space; make room"),
+            (unnamed, "cannot write x: no space"),
+            (cause().into(), "no space"),
+        ] {
+            assert_eq!(told(&error), want);
+        }
+    }
 
     #[test]
     fn a_word_is_quoted_when_a_shell_would_split_or_expand_it() {

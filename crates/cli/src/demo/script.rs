@@ -86,9 +86,11 @@ impl Stage {
         world.add_like(addr(DRAINED[0]), "node-b", "web2-31", &ADDED.map(addr))?;
         live.phase(&format!("starting the API with {} more Services in the background", arguments.services))?;
         let api = Api::new();
-        for document in
-            manifests.documents().iter().cloned().chain(swap_documents()).chain(background(arguments.services))
-        {
+        let documents = manifests.documents().iter().cloned().chain(swap_documents());
+        for (n, document) in documents.chain(background(arguments.services)).enumerate() {
+            if n % 1000 == 0 {
+                live.tick()?;
+            }
             api.apply(document).context("the API refuses a document of the demo")?;
         }
         let server = ApiServer::start(world.node(), &api)?;
