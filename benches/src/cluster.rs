@@ -44,6 +44,7 @@ fn service(n: u32) -> Service {
         created_unix_s: 1_700_000_000 + i64::from(n),
         cluster_ips: vec![IpAddr::V4(Ipv4Addr::from_bits(VIPS + n))],
         ports: vec![ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: port(80) }],
+        origin: None,
     }
 }
 

@@ -17,6 +17,7 @@ fn service(name: &str, vip: &str) -> Service {
         created_unix_s: 0,
         cluster_ips: vec![vip.parse().unwrap()],
         ports: vec![port],
+        origin: None,
     }
 }
 

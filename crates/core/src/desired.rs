@@ -27,6 +27,7 @@ pub struct Desired {
 #[derive(Clone, PartialEq, Debug)]
 struct Wanted {
     created_unix_s: i64,
+    origin: Option<Arc<str>>,
     addrs: Vec<IpAddr>,
     /// By key.
     ports: Vec<WantedPort>,
@@ -129,12 +130,17 @@ impl Desired {
         Touched { keys: self.keys().into_iter().collect(), frontends, vips: self.vips().into_iter().collect() }
     }
 
-    /// What cannot be served as asked: Services that lost a frontend (I8).
+    /// What cannot be served as asked: one for each Service that lost frontends, by name (I8).
     #[must_use]
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        let mut all: Vec<_> = self.claims.lost().map(|(f, winner, loser)| conflict(f, winner, loser)).collect();
-        all.sort();
-        all
+        let mut losers: BTreeMap<&ServiceName, Lost<'_>> = BTreeMap::new();
+        for (frontend, winner, loser) in self.claims.lost() {
+            let lost = losers.entry(&loser.key.port.service);
+            let lost = lost.and_modify(|lost| lost.more += 1);
+            lost.or_insert(Lost { frontend, winner, loser, more: 0 });
+        }
+        let origin = |name| self.services.get(name).and_then(|wanted| wanted.origin.clone());
+        losers.into_iter().map(|(name, lost)| lost.diagnostic(origin(name))).collect()
     }
 
     fn withdraw(&mut self, old: &Wanted, before: &mut Before) {
@@ -255,6 +261,7 @@ fn wanted(index: &Index, name: &ServiceName) -> Option<Wanted> {
     let by_key: BTreeMap<_, _> = ports.rev().map(|port| (port.key.clone(), port)).collect();
     Some(Wanted {
         created_unix_s: service.created_unix_s,
+        origin: service.origin.clone(),
         addrs: addrs.into_iter().collect(),
         ports: by_key.into_values().collect(),
     })
@@ -273,17 +280,32 @@ fn wanted_ports<'a>(
     })
 }
 
-fn conflict(frontend: &Frontend, winner: &Claim, loser: &Claim) -> Diagnostic {
-    let (held, lost) = (&winner.key.port, &loser.key.port);
-    Diagnostic {
-        object: ObjectRef::new("Service", &lost.service.to_string()),
-        field: "spec.clusterIPs".to_owned(),
-        problem: Problem::Conflict,
-        message: format!(
-            "{frontend} of port {:?} leads to Service {held}, whose claim comes first; give one of the two another \
-             address or port",
-            &*lost.port
-        ),
-        origin: None,
+/// What a Service lost to others.
+struct Lost<'a> {
+    frontend: &'a Frontend,
+    winner: &'a Claim,
+    loser: &'a Claim,
+    /// How many frontends more.
+    more: u32,
+}
+
+impl Lost<'_> {
+    fn diagnostic(&self, origin: Option<Arc<str>>) -> Diagnostic {
+        let (held, lost) = (&self.winner.key.port, &self.loser.key.port);
+        let more = match self.more {
+            0 => String::new(),
+            more => format!(" ({more} more of its frontends are lost, too)"),
+        };
+        Diagnostic {
+            object: ObjectRef::new("Service", &lost.service.to_string()),
+            field: "spec.clusterIPs".to_owned(),
+            problem: Problem::Conflict,
+            message: format!(
+                "{} of port {:?} leads to Service {held}, whose claim comes first{more}; give one of the two another \
+                 address or port",
+                self.frontend, &*lost.port
+            ),
+            origin,
+        }
     }
 }

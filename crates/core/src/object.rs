@@ -18,6 +18,8 @@ pub struct Service {
     pub cluster_ips: Vec<IpAddr>,
     /// Its ports. Unique by (name, protocol); the source drops later duplicates with a diagnostic.
     pub ports: Vec<ServicePort>,
+    /// The file and line it was read from, if any: for diagnostics.
+    pub origin: Option<Arc<str>>,
 }
 
 /// One port of a [`Service`].

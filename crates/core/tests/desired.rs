@@ -16,6 +16,7 @@ fn service(name: &str, created_unix_s: i64, addrs: &[&str], ports: &[(&str, Prot
         created_unix_s,
         cluster_ips: addrs.iter().map(|addr| addr.parse().unwrap()).collect(),
         ports: ports.iter().map(port).collect(),
+        origin: Some(format!("{name}.yaml:1").into()),
     }
 }
 
@@ -141,6 +142,27 @@ fn a_frontend_goes_to_the_next_claimant_when_its_holder_goes() {
     assert!(message.contains("Service shop/c") && message.contains("leads to Service shop/b"), "{message}");
     fed.put(claim("a", 1));
     assert_eq!(fed.holder("10.96.0.1", 80, Protocol::Tcp).as_deref(), Some("shop/a:http/TCP/IPv4"), "and back");
+}
+
+#[test]
+fn a_service_that_loses_several_frontends_is_one_diagnostic_with_its_file_and_field() {
+    let (vips, ports) = (["10.96.0.1", "fd00::1"], [HTTP, ("api", Protocol::Tcp, 81)]);
+    let mut fed = Fed::with(&[service("a", 1, &vips, &ports), service("b", 2, &vips, &ports)]);
+    fed.put(service("c", 3, &["10.96.0.1"], &[HTTP]));
+    let said: Vec<_> = fed.desired.diagnostics().iter().map(ToString::to_string).collect();
+    let lost =
+        "spec.clusterIPs: 10.96.0.1:80/tcp of port \"http\" leads to Service shop/a:http, whose claim comes first";
+    let advice = "give one of the two another address or port";
+    assert_eq!(
+        said,
+        [
+            format!("b.yaml:1: Service shop/b: {lost} (3 more of its frontends are lost, too); {advice}"),
+            format!("c.yaml:1: Service shop/c: {lost}; {advice}"),
+        ],
+        "I8"
+    );
+    fed.put(Service { origin: None, ..service("b", 2, &vips, &ports) });
+    assert_eq!(fed.desired.diagnostics()[0].origin, None, "the API has no files");
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn service(service: &str, port: u16) -> Object {
         created_unix_s: 0,
         cluster_ips: vec!["10.96.0.1".parse().unwrap()],
         ports: vec![port],
+        origin: None,
     })
 }
 

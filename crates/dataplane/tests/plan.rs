@@ -46,6 +46,7 @@ fn service(name: &str, created_unix_s: i64, addr: &str) -> Event {
         created_unix_s,
         cluster_ips: vec![addr.parse().unwrap()],
         ports: vec![port],
+        origin: None,
     }))
 }
 

@@ -127,8 +127,36 @@ impl KubeConfig {
         if let Some(server) = server {
             config.cluster_url = server;
         }
+        absolute(&config.cluster_url)?;
         Ok(config)
     }
 }
 
+/// kube's client panics at its first request when the server's address has no scheme or no host (`middleware/base_uri.rs`).
+fn absolute(url: &http::Uri) -> Result<(), SourceError> {
+    match (url.scheme_str(), url.host()) {
+        (Some("http" | "https"), Some(_)) => Ok(()),
+        _ => Err(SourceError::Url(url.to_string())),
+    }
+}
+
 const USER_AGENT: &str = concat!("sheave/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_a_url_with_scheme_and_host() {
+        for (url, want) in [
+            ("https://10.0.0.1:6443", true),
+            ("http://[::1]:8080/prefix", true),
+            ("api.example", false),
+            ("api.example:6443", false),
+            ("/path", false),
+            ("ftp://api.example", false),
+        ] {
+            assert_eq!(absolute(&url.parse().unwrap()).is_ok(), want, "{url}");
+        }
+    }
+}

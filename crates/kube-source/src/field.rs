@@ -103,7 +103,13 @@ impl<'a> Field<'a> {
 
     /// The elements of a list; none of a missing one.
     pub(crate) fn list<'b>(&'b self, findings: &mut Findings) -> impl Iterator<Item = Field<'b>> {
-        let elements = self.typed(self.value.as_array(), "a list", findings).map_or(&[][..], Vec::as_slice);
+        self.typed(self.value.as_array(), "a list", findings);
+        self.elements()
+    }
+
+    /// The elements of a list; none of anything else, without a word.
+    pub(crate) fn elements<'b>(&'b self) -> impl Iterator<Item = Field<'b>> {
+        let elements = self.value.as_array().map_or(&[][..], Vec::as_slice);
         elements.iter().enumerate().map(|(index, value)| self.child(Some(value), Step::Index(index)))
     }
 

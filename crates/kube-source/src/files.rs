@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::task::spawn_blocking;
-use tracing::{info, warn};
+use tracing::info;
 
 /// A writer that pauses for longer is taken to have finished.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -101,10 +101,7 @@ async fn report_unreadable(path: &Path, error: &io::Error, said: &mut Said, even
     let (field, origin) = (String::new(), Some(object.name.clone()));
     let diagnostic = Diagnostic { object: object.clone(), field, problem: Problem::Unreadable, message, origin };
     match said.say(object, vec![diagnostic]) {
-        Some(news) => {
-            warn!(path = %path.display(), %error, "manifests cannot be read");
-            events.send(vec![news]).await.is_ok()
-        }
+        Some(news) => events.send(vec![news]).await.is_ok(),
         None => true,
     }
 }

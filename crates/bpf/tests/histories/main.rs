@@ -174,9 +174,11 @@ fn check_desired(agent: &Agent, world: &World) -> Result<Expected, TestCaseError
     for (key, serving) in &want.serving {
         prop_assert_eq!(agent.desired.serving(key).map(AsRef::as_ref), Some(serving), "{}", key);
     }
-    let claims: usize = want.serving.keys().map(|key| claims(world, key)).sum();
-    let conflicts = agent.desired.diagnostics().into_iter().filter(|d| d.problem == Problem::Conflict).count();
-    prop_assert_eq!(conflicts, claims - want.holders.len(), "I8: each loser has its diagnostic");
+    let lost = want.serving.iter().filter(|(key, serving)| serving.frontends.len() < claims(world, key));
+    let losers: BTreeSet<_> = lost.map(|(key, _)| key.port.service.to_string()).collect();
+    let conflicts = agent.desired.diagnostics().into_iter().filter(|d| d.problem == Problem::Conflict);
+    let named: Vec<_> = conflicts.map(|d| d.object.name.to_string()).collect();
+    prop_assert_eq!(named, losers.into_iter().collect::<Vec<_>>(), "I8: each loser has one diagnostic");
     Ok(want)
 }
 

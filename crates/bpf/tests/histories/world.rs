@@ -176,6 +176,7 @@ fn service_object(service: u8, created: u8, v4: Option<u8>, v6: Option<u8>, port
         ports: had
             .map(|(_, (name, protocol, n))| ServicePort { name: (*name).into(), protocol: *protocol, port: port(*n) })
             .collect(),
+        origin: None,
     }
 }
 

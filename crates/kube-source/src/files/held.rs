@@ -2,7 +2,7 @@
 use super::scan::{Stamp, Stamps};
 use crate::manifest::{Located, Manifest, ManifestError, read};
 use crate::parse::{Outcome, object_ref};
-use sheave_core::{Diagnostic, Event, Kind, Object, ObjectName, ObjectRef, Problem};
+use sheave_core::{Diagnostic, Event, Kind, Object, ObjectName, ObjectRef, Problem, Service};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -65,10 +65,12 @@ impl Held {
     pub(super) fn listed(&self) -> Vec<Event> {
         let mut objects: HashMap<Kind, Vec<Object>> = HashMap::new();
         let mut kept: HashMap<Kind, Vec<ObjectName>> = HashMap::new();
-        for located in self.serving() {
+        for (path, located) in self.serving() {
             let kind = located.parsed.name.kind();
             match &located.parsed.outcome {
-                Outcome::Object(object) => objects.entry(kind).or_default().push(object.clone()),
+                Outcome::Object(object) => {
+                    objects.entry(kind).or_default().push(with_origin(object, path, located.line));
+                }
                 Outcome::Unreadable => kept.entry(kind).or_default().push(located.parsed.name.clone()),
                 Outcome::Absent => {}
             }
@@ -108,9 +110,9 @@ impl Held {
     }
 
     /// Of objects defined twice the first.
-    fn serving(&self) -> impl Iterator<Item = &Located> {
+    fn serving(&self) -> impl Iterator<Item = (&Path, &Located)> {
         let mut seen = HashSet::new();
-        self.all().map(|(_, located)| located).filter(move |located| seen.insert(&located.parsed.name))
+        self.all().filter(move |(_, located)| seen.insert(&located.parsed.name))
     }
 
     /// Of the Nodes only this one is watched.
@@ -175,6 +177,14 @@ fn text_of(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// What the core says of a Service names its file, too.
+fn with_origin(object: &Object, path: &Path, line: u64) -> Object {
+    match object.clone() {
+        Object::Service(service) => Object::Service(Service { origin: Some(origin(path, line)), ..service }),
+        other => other,
+    }
 }
 
 fn origin(path: &Path, line: u64) -> Arc<str> {

@@ -58,7 +58,7 @@ pub(super) fn parse(root: &Field<'_>, name: &ServiceName, findings: &mut Finding
         note_unsupported(&spec, findings);
     }
     let created_unix_s = created_unix_s(&metadata.get("creationTimestamp"), findings);
-    Outcome::Object(Object::Service(Service { name: name.clone(), created_unix_s, cluster_ips, ports }))
+    Outcome::Object(Object::Service(Service { name: name.clone(), created_unix_s, cluster_ips, ports, origin: None }))
 }
 
 /// The first address of each family. `None` for a headless Service, which the API's field selector leaves out (W2).
@@ -152,6 +152,12 @@ fn note_unsupported(spec: &Field<'_>, findings: &mut Findings) {
         };
         if wished {
             findings.add(&field, Problem::Unsupported, message);
+        }
+    }
+    for port in spec.get("ports").elements() {
+        let protocol = port.get("protocol");
+        if protocol.is_text(Protocol::Sctp.as_str()) {
+            findings.add(&protocol, Problem::Unsupported, "SCTP is not served yet; its packets pass as they are");
         }
     }
 }
@@ -265,6 +271,11 @@ mod tests {
                 "spec.ports[1]: a second port named \"\" or numbered 81 for tcp; only the first is served",
             ),
             ("type", json!("NodePort"), "spec.type: NodePort is not served yet; its ClusterIPs are"),
+            (
+                "ports",
+                json!([{"port": 80}, {"name": "b", "port": 81, "protocol": "SCTP"}]),
+                "spec.ports[1].protocol: SCTP is not served yet; its packets pass as they are",
+            ),
             (
                 "externalIPs",
                 json!(["192.0.2.1"]),

@@ -1,6 +1,7 @@
 //! The files source on a real disk.
 use crate::follower::Follower;
 use crate::watch::examples;
+use sheave_core::Object;
 use sheave_kube_source::Source;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -180,6 +181,21 @@ async fn an_object_in_two_files_is_served_from_the_first_and_named() {
     fs::remove_file(first).unwrap();
     follower.until("the second takes over", |f| f.said.is_empty()).await;
     assert!(format!("{:?}", follower.objects).contains("10.96.0.2"));
+}
+
+/// X1, I8: the core says which Services claim one frontend, and names the file of each.
+#[tokio::test]
+async fn a_service_knows_its_file_and_line() {
+    let text = format!("{}---\n{}", service("a", "10.96.0.1"), service("b", "10.96.0.1"));
+    let directory = directory(&[("shop.yaml", &text)]);
+    let follower = follow(directory.path()).await;
+    let file = directory.path().join("shop.yaml");
+    let origin = |object: &Object| match object {
+        Object::Service(service) => service.origin.as_deref().map(ToOwned::to_owned),
+        other => panic!("a Service, not {other:?}"),
+    };
+    let origins: Vec<_> = follower.objects.values().map(origin).collect();
+    assert_eq!(origins, [1, 5].map(|line| Some(format!("{}:{line}", file.display()))));
 }
 
 #[tokio::test]
