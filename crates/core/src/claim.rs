@@ -1,8 +1,10 @@
 //! Who holds a frontend when several Services claim it (X1, I8).
-use crate::name::ServiceKey;
+use crate::diagnostic::{Diagnostic, ObjectRef, Problem};
+use crate::name::{ServiceKey, ServiceName};
 use crate::net::Frontend;
 use crate::table::Table;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// By what right a frontend is claimed; the first one listed beats the others (X1).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -67,12 +69,54 @@ impl Claims {
         }
     }
 
+    /// The Services that lost frontends, by name, each with the first one.
+    pub(crate) fn losers(&self) -> BTreeMap<&ServiceName, Lost<'_>> {
+        let mut losers: BTreeMap<&ServiceName, Lost<'_>> = BTreeMap::new();
+        for (frontend, winner, loser) in self.lost() {
+            let lost = losers.entry(&loser.key.port.service);
+            let lost = lost.and_modify(|lost| lost.more += 1);
+            lost.or_insert(Lost { frontend, winner, loser, more: 0 });
+        }
+        losers
+    }
+
     /// Every claim that lost: the frontend, the claim that holds it, the one that does not.
-    pub(crate) fn lost(&self) -> impl Iterator<Item = (&Frontend, &Claim, &Claim)> {
+    fn lost(&self) -> impl Iterator<Item = (&Frontend, &Claim, &Claim)> {
         self.contested.iter().flat_map(|frontend| {
             let claims = self.by_frontend.get(frontend).map_or(&[][..], Vec::as_slice);
             let (winner, losers) = claims.split_first().expect("invariant: a contested frontend has claims");
             losers.iter().map(move |loser| (frontend, winner, loser))
         })
+    }
+}
+
+/// What a Service lost to others.
+pub(crate) struct Lost<'a> {
+    frontend: &'a Frontend,
+    winner: &'a Claim,
+    loser: &'a Claim,
+    /// How many frontends more.
+    more: u32,
+}
+
+impl Lost<'_> {
+    /// The diagnostic of a Service that was read from `origin`.
+    pub(crate) fn diagnostic(&self, origin: Option<Arc<str>>) -> Diagnostic {
+        let (held, lost) = (&self.winner.key.port, &self.loser.key.port);
+        let more = match self.more {
+            0 => String::new(),
+            more => format!(" ({more} more of its frontends are lost, too)"),
+        };
+        Diagnostic {
+            object: ObjectRef::new("Service", &lost.service.to_string()),
+            field: "spec.clusterIPs".to_owned(),
+            problem: Problem::Conflict,
+            message: format!(
+                "{} of port {:?} leads to Service {held}, whose claim comes first{more}; give one of the two another \
+                 address or port",
+                self.frontend, &*lost.port
+            ),
+            origin,
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Kept up to date Service by Service: the cost of a change follows the Services it touches, not the cluster.
 use crate::claim::{Claim, ClaimKind, Claims};
-use crate::diagnostic::{Diagnostic, ObjectRef, Problem};
+use crate::diagnostic::Diagnostic;
 use crate::index::Index;
 use crate::name::{ServiceKey, ServiceName, ServicePortName};
 use crate::net::{Family, Frontend, Port};
@@ -133,14 +133,8 @@ impl Desired {
     /// What cannot be served as asked: one for each Service that lost frontends, by name (I8).
     #[must_use]
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        let mut losers: BTreeMap<&ServiceName, Lost<'_>> = BTreeMap::new();
-        for (frontend, winner, loser) in self.claims.lost() {
-            let lost = losers.entry(&loser.key.port.service);
-            let lost = lost.and_modify(|lost| lost.more += 1);
-            lost.or_insert(Lost { frontend, winner, loser, more: 0 });
-        }
         let origin = |name| self.services.get(name).and_then(|wanted| wanted.origin.clone());
-        losers.into_iter().map(|(name, lost)| lost.diagnostic(origin(name))).collect()
+        self.claims.losers().into_iter().map(|(name, lost)| lost.diagnostic(origin(name))).collect()
     }
 
     fn withdraw(&mut self, old: &Wanted, before: &mut Before) {
@@ -278,34 +272,4 @@ fn wanted_ports<'a>(
         let serving = Serving { frontends: BTreeSet::new(), pick: selected.pick, keep: selected.keep };
         WantedPort { key: ServiceKey { port: name, family }, number: port.port, serving: Arc::new(serving) }
     })
-}
-
-/// What a Service lost to others.
-struct Lost<'a> {
-    frontend: &'a Frontend,
-    winner: &'a Claim,
-    loser: &'a Claim,
-    /// How many frontends more.
-    more: u32,
-}
-
-impl Lost<'_> {
-    fn diagnostic(&self, origin: Option<Arc<str>>) -> Diagnostic {
-        let (held, lost) = (&self.winner.key.port, &self.loser.key.port);
-        let more = match self.more {
-            0 => String::new(),
-            more => format!(" ({more} more of its frontends are lost, too)"),
-        };
-        Diagnostic {
-            object: ObjectRef::new("Service", &lost.service.to_string()),
-            field: "spec.clusterIPs".to_owned(),
-            problem: Problem::Conflict,
-            message: format!(
-                "{} of port {:?} leads to Service {held}, whose claim comes first{more}; give one of the two another \
-                 address or port",
-                self.frontend, &*lost.port
-            ),
-            origin,
-        }
-    }
 }
