@@ -4,6 +4,7 @@
 mod choice;
 mod clash;
 mod frame;
+mod limits;
 mod pass;
 mod refusal;
 mod rig;

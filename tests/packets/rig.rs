@@ -25,7 +25,7 @@ pub(crate) const NEXT: i32 = -1;
 pub(crate) const DROP: i32 = 2;
 pub(crate) const REDIRECT: i32 = 7;
 
-const BPFFS: &str = "/sys/fs/bpf";
+pub(crate) const BPFFS: &str = "/sys/fs/bpf";
 /// Entries of the tables of established flows: little, so that loading is quick.
 pub(crate) const FLOWS_MAX: u32 = 1 << 12;
 

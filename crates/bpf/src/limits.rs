@@ -66,7 +66,8 @@ impl Knob {
         match self {
             Self::Slots | Self::Backends => format!("raise `{self}` and start the agent again"),
             Self::Frontends | Self::Services | Self::Flows => format!(
-                "raise `{self}`, run `sheave cleanup` (Service traffic stops until the next start) and start the agent again"
+                "raise `{self}`, stop the agent, run `sheave cleanup`, which cuts Service traffic, and start the agent \
+                 again"
             ),
         }
     }

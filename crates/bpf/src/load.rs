@@ -128,7 +128,8 @@ pub enum LoadError {
     },
     /// A pinned map is smaller than what is configured now.
     #[error(
-        "the pinned map {path} has room for {found} entries and `{knob}` asks for {wanted}; lower it, or run `sheave cleanup` (Service traffic stops until the next start) and start the agent again"
+        "the pinned map {path} has room for {found} entries and `{knob}` asks for {wanted}; lower it, or \
+         run `sheave cleanup`, which cuts Service traffic, and start the agent again"
     )]
     TooSmall {
         /// The pin.

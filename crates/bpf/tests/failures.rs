@@ -138,27 +138,33 @@ fn a_full_map_is_named_with_its_setting_and_the_others_are_served() {
         (
             Limits { services_max: 2, ..wide },
             serve("c", 3, &[5], &[]),
-            "map services is full (at most 2); raise `maps.servicesMax`, run `sheave cleanup` (Service traffic stops until the next start) and start the agent again; shop/c:http/TCP/IPv4 is not served until then",
+            "map services is full (at most 2); raise `maps.servicesMax`, stop the agent, run `sheave cleanup`, which \
+             cuts Service traffic, and start the agent again; shop/c:http/TCP/IPv4 is not served until then",
         ),
         (
             Limits { frontends_max: 2, ..wide },
             serve("c", 3, &[5], &[]),
-            "map frontends_v4 is full (at most 2); raise `maps.frontendsMax`, run `sheave cleanup` (Service traffic stops until the next start) and start the agent again; shop/c:http/TCP/IPv4 is not served until then",
+            "map frontends_v4 is full (at most 2); raise `maps.frontendsMax`, stop the agent, run `sheave cleanup`, \
+             which cuts Service traffic, and start the agent again; shop/c:http/TCP/IPv4 is not served until then",
         ),
         (
             Limits { slots_max: 8, ..wide },
             serve("c", 3, &[5], &[]),
-            "map slots is full (at most 8); raise `maps.slotsMax` and start the agent again; shop/c:http/TCP/IPv4 is not served until then",
+            "map slots is full (at most 8); raise `maps.slotsMax` and start the agent again; shop/c:http/TCP/IPv4 is \
+             not served until then",
         ),
         (
             Limits { backends_max: 4, ..wide },
             serve("b", 2, &[3, 4, 5], &[]),
-            "map backends_v4 is full (at most 4); raise `maps.backendsMax` and start the agent again; shop/b:http/TCP/IPv4 keeps the backends and frontends it has until then",
+            "map backends_v4 is full (at most 4); raise `maps.backendsMax` and start the agent again; \
+             shop/b:http/TCP/IPv4 keeps the backends and frontends it has until then",
         ),
         (
             narrow,
             Change::ClaimVip { addr: [10, 96, 0, 1].into() },
-            "map frontends_v4 is full (at most 2); raise `maps.frontendsMax`, run `sheave cleanup` (Service traffic stops until the next start) and start the agent again; ports that 10.96.0.1 does not have are not rejected until then",
+            "map frontends_v4 is full (at most 2); raise `maps.frontendsMax`, stop the agent, run `sheave cleanup`, \
+             which cuts Service traffic, and start the agent again; ports that 10.96.0.1 does not have are not \
+             rejected until then",
         ),
     ] {
         let mut dataplane = dataplane(limits);
