@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("invariant: crates/bpf is two levels down");
+    // At run time: a build directory that two checkouts share may hold this program from the other one.
+    let crate_dir = std::env::var("CARGO_MANIFEST_DIR").expect("cargo tells build scripts where their crate is");
+    let root = Path::new(&crate_dir).ancestors().nth(2).expect("invariant: crates/bpf is two levels down");
     for path in digest::SOURCES.into_iter().chain([digest::OBJECT, digest::DIGEST]) {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }

@@ -2,6 +2,7 @@
 //!
 //! Links are pinned beside the maps and swapped in place at the next start, so traffic never goes without a program. They
 //! are never detached on exit; `cleanup` does that.
+use crate::file_system;
 use crate::interfaces::device_names;
 use crate::link::{Link, Target};
 use crate::load::Programs;
@@ -53,6 +54,12 @@ pub enum AttachError {
         /// Why.
         source: io::Error,
     },
+    /// The path is no cgroup.
+    #[error("{path} is no directory of a cgroup2 file system; set `cgroup` to the root of the cgroup2 mount")]
+    NotCgroup {
+        /// The path.
+        path: PathBuf,
+    },
     /// A link could not be made, updated or pinned.
     #[error("cannot {action} {program} at {target}: {source}")]
     Link {
@@ -101,6 +108,9 @@ impl AttachError {
 pub fn attach_sockets(programs: &Programs, cgroup: &Path) -> Result<(), AttachError> {
     let failed = |source| AttachError::Cgroup { path: cgroup.to_owned(), source };
     let directory = File::open(cgroup).map_err(failed)?;
+    if !file_system::is_cgroup2(cgroup).map_err(failed)? {
+        return Err(AttachError::NotCgroup { path: cgroup.to_owned() });
+    }
     let id = directory.metadata().map_err(failed)?.ino();
     let fd = u32::try_from(directory.as_raw_fd()).expect("invariant: an open descriptor is not negative");
     for (program, attach_type) in SOCKET_HOOKS {

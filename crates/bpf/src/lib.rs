@@ -8,6 +8,7 @@ pub mod cleanup;
 pub mod contents;
 pub mod counters;
 pub mod exec;
+mod file_system;
 mod ids;
 pub mod image;
 mod interfaces;

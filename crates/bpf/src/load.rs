@@ -1,6 +1,7 @@
 //! Brings programs and maps into the kernel: maps that are pinned are taken over, with all they hold; others are created.
 use crate::attach::DeviceHook;
 use crate::chunks::Chunks;
+use crate::file_system;
 use crate::limits::{BadLimit, Knob, Limits};
 use crate::map::Shape;
 use crate::pins::Pins;
@@ -12,11 +13,9 @@ use sheave_abi::{
     BACKENDS_CHUNK, BackendV4, BackendV6, FlowKeyV4, FlowKeyV6, FlowValue, FrontendKeyV4, FrontendKeyV6, FrontendValue,
     Origin, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, SetWord,
 };
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// The kernel programs, made from `ebpf/` by `cargo xtask build-ebpf`.
@@ -207,7 +206,7 @@ impl Loader {
         let bpffs = self.pins.bpffs();
         let failed = |path: &Path, source| LoadError::Pins { path: path.to_owned(), bpffs: bpffs.to_owned(), source };
         let there = bpffs.ancestors().find(|path| path.exists()).unwrap_or(bpffs);
-        if !is_bpffs(there).map_err(|source| failed(bpffs, source))? {
+        if !file_system::is_bpf(there).map_err(|source| failed(bpffs, source))? {
             return Err(failed(bpffs, io::Error::other("this is no BPF file system")));
         }
         for path in [self.pins.maps(), self.pins.links()] {
@@ -364,17 +363,6 @@ fn lift_memory_lock() {
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: `limit` is a valid limit, and only read.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
-}
-
-fn is_bpffs(path: &Path) -> io::Result<bool> {
-    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let mut stat = std::mem::MaybeUninit::<libc::statfs>::zeroed();
-    // SAFETY: `path` is a C string, `stat` has room for the answer.
-    if unsafe { libc::statfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: zeroed above, and filled by the kernel.
-    Ok(unsafe { stat.assume_init() }.f_type == libc::BPF_FS_MAGIC)
 }
 
 /// The cookie of the calling thread's network namespace (`SO_NETNS_COOKIE`, 5.14).

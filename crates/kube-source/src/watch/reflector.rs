@@ -204,7 +204,7 @@ impl Reflector {
             return self.do_without(interruption).await;
         }
         let retry = pause.next(interruption.retry_after());
-        let (kind, retry_ms) = (self.kind.as_str(), retry.as_millis());
+        let (kind, retry_ms) = (self.kind.as_str(), u64::try_from(retry.as_millis()).unwrap_or(u64::MAX));
         let error = chain(interruption);
         warn!(kind, error, retry_ms, "watch interrupted; what is programmed stays");
         sleep(retry).await;
