@@ -1,9 +1,9 @@
 //! The device entrance: what happens to a packet at ingress and at egress of a device.
-use crate::family::{Family, Tuple, V4, V6};
+use crate::family::{Family, V4, V6};
 use crate::flow::{self, Found, Target};
-use crate::flow_state::{self, Step};
+use crate::flow_state;
 use crate::ip::{IPV4, IPV6};
-use crate::segment::{FIN, RST, Segment};
+use crate::segment::{FIN, RST, SYN, Segment};
 use crate::sys::kernel::now_ns;
 use crate::sys::{FlowEntry, Packet, kernel, maps};
 use crate::{new_flow, rewrite, select};
@@ -67,19 +67,17 @@ fn ingress_of<F: Family>(packet: Packet) -> Counter {
 fn known_forward<F: Family>(packet: Packet, segment: &Segment<F>, now_ns: u64) -> Option<Counter> {
     let found = flow::find::<F>(&segment.key)?;
     let target = found.target::<F>();
+    let is_idle = found.entry.is_idle(segment.protocol, now_ns);
     let is_settled = found.is_established_table
-        && segment.flags & (FIN | RST) == 0
-        && !found.entry.is_idle(segment.protocol, now_ns);
-    let goes_on = if is_settled {
-        segment.is_tcp() || serves::<F>(found.entry, &target)
-    } else {
-        advance_forward(segment, &found, &target, now_ns)
-    };
-    if !goes_on {
+        && segment.flags & (SYN | FIN | RST) == 0
+        && !is_idle
+        && (segment.is_tcp() || serves::<F>(found.entry, &target));
+    // Before any step: it may move the entry, and the copy has to know.
+    found.entry.touch(now_ns);
+    if !is_settled && !advance_forward(segment, &found, is_idle, now_ns) {
         flow::remove::<F>(&segment.key);
         return None;
     }
-    found.entry.touch(now_ns);
     Some(match rewrite::forward(packet, segment, &target) {
         Ok(()) => Counter::FlowForward,
         Err(_) => Counter::DropRewriteFailed,
@@ -89,47 +87,47 @@ fn known_forward<F: Family>(packet: Packet, segment: &Segment<F>, now_ns: u64) -
 /// Takes a flow that is not settled a step further, and puts back the reply entry the LRU table may have lost. False when the
 /// flow must not be followed any more; then its reply entry is gone.
 #[inline(never)]
-fn advance_forward<F: Family>(segment: &Segment<F>, found: &Found, target: &Target<F::Addr>, now_ns: u64) -> bool {
+fn advance_forward<F: Family>(segment: &Segment<F>, found: &Found, is_idle: bool, now_ns: u64) -> bool {
     let tuple = segment.tuple();
-    let reply_key = flow::reply_key::<F>(&tuple, target);
+    let reply_key = flow::reply_key::<F>(&tuple, &found.target::<F>());
+    let reply_target = flow::reply_target(&tuple);
     let Some(reply) = flow::find::<F>(&reply_key) else {
-        let goes_on = !found.entry.is_idle(segment.protocol, now_ns) && !is_over(segment, found, target, false);
-        return goes_on && put_back::<F>(&reply_key, &tuple, found);
+        let goes_on = !is_idle && !is_over(segment, found, None, now_ns);
+        return goes_on && put_back::<F>(&reply_key, &reply_target, found);
     };
-    if reply.target::<F>() != flow::reply_target(&tuple) {
+    if reply.target::<F>() != reply_target {
         // Another flow of this client got the key after the LRU table had lost ours.
         return false;
     }
-    let reply_standing = reply.standing();
-    let is_answered = reply_standing.flags & FLOW_SYN_ACK != 0;
-    let is_idle = found.entry.is_idle(segment.protocol, now_ns) && reply.entry.is_idle(segment.protocol, now_ns);
-    if is_idle || is_over(segment, found, target, is_answered) {
+    let is_idle = is_idle && reply.entry.is_idle(segment.protocol, now_ns);
+    if is_idle || is_over(segment, found, Some(&reply), now_ns) {
         flow::remove::<F>(&reply_key);
         return false;
     }
-    let step = flow_state::forward_step(segment, found.standing(), reply_standing, reply.entry.handshake_ack());
-    if step != found.standing() {
-        reply.take::<F>(&reply_key, Step { flags: step.flags | reply_standing.flags, ..step });
-        found.take::<F>(&segment.key, step);
+    let step = flow_state::forward_step(segment, found.standing(), reply.standing(), reply.entry.handshake_ack());
+    if step != found.standing() || found.is_misplaced() {
+        flow::take::<F>(&segment.key, &reply_key, step);
     }
     true
 }
 
 /// True when a packet must not follow its flow any more: its backend serves no longer and the flow can still be moved (any
-/// UDP flow, L2; a TCP flow nobody has answered), or the flow has ended and this SYN begins the next one.
+/// UDP flow, L2; a TCP flow nobody has answered, or not for long), or the flow has ended and this SYN begins the next one.
 #[inline(always)]
-fn is_over<F: Family>(segment: &Segment<F>, found: &Found, target: &Target<F::Addr>, is_answered: bool) -> bool {
+fn is_over<F: Family>(segment: &Segment<F>, found: &Found, reply: Option<&Found>, now_ns: u64) -> bool {
     if !segment.is_tcp() {
-        return !serves::<F>(found.entry, target);
+        return !serves::<F>(found.entry, &found.target::<F>());
     }
     if !segment.begins_flow() {
         return false;
     }
-    match found.entry.state() {
-        FLOW_CLOSING | FLOW_RESET => true,
-        FLOW_HALF_OPEN if !is_answered => !serves::<F>(found.entry, target),
-        _ => false,
-    }
+    let can_be_moved = match found.entry.state() {
+        FLOW_CLOSING | FLOW_RESET => return true,
+        FLOW_HALF_OPEN => reply.is_none_or(|reply| reply.entry.flags() & FLOW_SYN_ACK == 0),
+        // Only then: a forged SYN must not end a flow that its ends keep up (L1).
+        _ => reply.is_none_or(|reply| reply.entry.is_silent(now_ns)),
+    };
+    can_be_moved && !serves::<F>(found.entry, &found.target::<F>())
 }
 
 /// True while the flow's backend serves.
@@ -138,13 +136,15 @@ fn serves<F: Family>(entry: FlowEntry, target: &Target<F::Addr>) -> bool {
     select::still_serves::<F>(entry.backend(), entry.service(), target.addr, target.port)
 }
 
-/// Makes the reply entry anew from the forward one; false when it cannot be had.
+/// Makes a lost entry anew from its partner; false when another flow has the key now. Without memory for it this packet goes
+/// on all the same.
 #[inline(always)]
-fn put_back<F: Family>(reply_key: &F::FlowKey, forward: &Tuple<F::Addr>, found: &Found) -> bool {
-    let Some(lost) = maps::new_entry() else { return false };
-    found.entry.copy_to(lost);
-    flow::aim::<F>(lost, &flow::reply_target(forward));
-    flow::insert_new::<F>(reply_key, lost).is_ok()
+fn put_back<F: Family>(key: &F::FlowKey, target: &Target<F::Addr>, partner: &Found) -> bool {
+    let Some(lost) = maps::new_entry() else { return true };
+    partner.entry.copy_to(lost);
+    lost.flags &= !FLOW_SYN_ACK;
+    flow::aim::<F>(lost, target);
+    flow::insert_new::<F>(key, lost).is_ok() || flow::find::<F>(key).is_none_or(|other| other.target::<F>() == *target)
 }
 
 #[inline(never)]
@@ -154,39 +154,48 @@ fn egress_of<F: Family>(packet: Packet) -> Counter {
         return pass;
     }
     let Some(found) = flow::find::<F>(&segment.key) else { return Counter::PassNoFrontend };
-    let target = found.target::<F>();
-    let now_ns = now_ns();
-    if !advance_reply(segment, &found, &target, now_ns) {
+    if flow_state::is_foreign(segment, found.standing()) {
         return Counter::PassNoFrontend;
     }
+    let target = found.target::<F>();
+    let now_ns = now_ns();
+    let is_idle = found.entry.is_idle(segment.protocol, now_ns);
+    let is_settled = found.is_established_table && segment.flags & (FIN | RST) == 0 && !is_idle;
+    // Before any step: it may move the entry, and the copy has to know.
     found.entry.touch(now_ns);
+    if !is_settled && !advance_reply(segment, &found, is_idle, now_ns) {
+        flow::remove::<F>(&segment.key);
+        return Counter::PassNoFrontend;
+    }
     match rewrite::reply(packet, segment, &target) {
         Ok(()) => Counter::FlowReply,
         Err(_) => Counter::DropRewriteFailed,
     }
 }
 
-/// Takes the flow a step further; false when it was idle for too long, and counts as absent.
-#[inline(always)]
-fn advance_reply<F: Family>(segment: &Segment<F>, found: &Found, target: &Target<F::Addr>, now_ns: u64) -> bool {
-    if flow_state::is_syn_ack(segment, found.standing()) {
-        found.entry.set_handshake_ack(segment.seq.wrapping_add(1));
-        found.entry.set_flags(found.entry.flags() | FLOW_SYN_ACK);
-    }
-    let standing = found.standing();
-    let step = flow_state::reply_step(segment, standing);
-    let is_idle = found.entry.is_idle(segment.protocol, now_ns);
-    if step == standing && !is_idle {
-        return true;
-    }
-    let forward_key = flow::forward_key::<F>(&segment.tuple(), target);
-    let Some(forward) = flow::find::<F>(&forward_key) else { return !is_idle };
-    if is_idle && forward.entry.is_idle(segment.protocol, now_ns) {
+/// Takes a flow that is not settled a step further, and puts back the forward entry the LRU table may have lost. False when the
+/// reply entry leads nowhere: idle for too long, or its client talks to another backend now.
+#[inline(never)]
+fn advance_reply<F: Family>(segment: &Segment<F>, found: &Found, is_idle: bool, now_ns: u64) -> bool {
+    let tuple = segment.tuple();
+    let forward_key = flow::forward_key::<F>(&tuple, &found.target::<F>());
+    let forward_target = flow::forward_target(&tuple);
+    let lives = match flow::find::<F>(&forward_key) {
+        Some(forward) => {
+            forward.target::<F>() == forward_target && !(is_idle && forward.entry.is_idle(segment.protocol, now_ns))
+        }
+        None => !is_idle && put_back::<F>(&forward_key, &forward_target, found),
+    };
+    if !lives {
         return false;
     }
-    if step != standing {
-        forward.take::<F>(&forward_key, Step { flags: step.flags & !FLOW_SYN_ACK, ..step });
-        found.take::<F>(&segment.key, step);
+    if let Some(ack) = flow_state::handshake_ack(segment, found.standing()) {
+        found.entry.set_handshake_ack(ack);
+        found.entry.set_flags(found.entry.flags() | FLOW_SYN_ACK);
+    }
+    let step = flow_state::reply_step(segment, found.standing(), now_ns.saturating_sub(found.entry.begun_ns()));
+    if step != found.standing() || found.is_misplaced() {
+        flow::take::<F>(&forward_key, &segment.key, step);
     }
     true
 }

@@ -1,14 +1,17 @@
 //! How a flow's state follows from its packets. Time-outs stand with the layout (`sheave_abi::FlowValue::idle_max_ns`).
 //!
 //! ```text
-//! TCP   HALF_OPEN ──ACK of the SYN-ACK──▶ ESTABLISHED ──FIN both ways──▶ CLOSING        UDP   ONE_WAY ──reply──▶ ESTABLISHED
+//! TCP   HALF_OPEN ──ACK of the SYN-ACK──▶ ESTABLISHED ──FIN both ways──▶ CLOSING
 //!           └──────────RST─────────────▶ RESET ◀──RST──┘
+//! UDP   ONE_WAY ──reply, 2 s after the first packet──▶ ESTABLISHED
 //! ```
-//! ESTABLISHED lives in the plain table, the others in the LRU table.
+//! ESTABLISHED lives in the plain table, the others in the LRU table. CLOSING and RESET mean that a SYN may begin the next
+//! flow, not that this one is over: nobody has checked the sequence number of what led there.
 use crate::family::Family;
 use crate::segment::{ACK, FIN, RST, SYN, Segment};
 use sheave_abi::{
-    FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_FIN_BACKEND, FLOW_FIN_CLIENT, FLOW_HALF_OPEN, FLOW_RESET, FLOW_SYN_ACK,
+    FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_FIN_BACKEND, FLOW_FIN_CLIENT, FLOW_HALF_OPEN, FLOW_OPENED, FLOW_RESET,
+    FLOW_STREAM_NS, FLOW_SYN_ACK,
 };
 
 const FINS: u8 = FLOW_FIN_CLIENT | FLOW_FIN_BACKEND;
@@ -32,22 +35,39 @@ pub fn forward_step<F: Family>(segment: &Segment<F>, now: Step, reply: Step, han
     let acknowledges = segment.flags & (SYN | ACK) == ACK
         && reply.flags & FLOW_SYN_ACK != 0
         && segment.ack.wrapping_sub(handshake_ack) < ACK_AHEAD_MAX;
-    if next.state == FLOW_HALF_OPEN && acknowledges { Step { state: FLOW_ESTABLISHED, ..next } } else { next }
-}
-
-/// The step a packet from the backend takes.
-#[inline(always)]
-pub fn reply_step<F: Family>(segment: &Segment<F>, now: Step) -> Step {
-    if !segment.is_tcp() {
-        return Step { state: FLOW_ESTABLISHED, ..now };
+    if next.state == FLOW_HALF_OPEN && acknowledges {
+        return Step { state: FLOW_ESTABLISHED, flags: next.flags | FLOW_OPENED };
     }
-    tcp_step(segment, now, FLOW_FIN_BACKEND)
+    next
 }
 
-/// True for the SYN-ACK of a flow that is half open: its sequence number says which acknowledgement ends the handshake.
+/// The step a packet from the backend takes, `age_ns` after the flow's first one.
 #[inline(always)]
-pub fn is_syn_ack<F: Family>(segment: &Segment<F>, now: Step) -> bool {
-    now.state == FLOW_HALF_OPEN && segment.flags & (SYN | ACK | RST) == SYN | ACK
+pub fn reply_step<F: Family>(segment: &Segment<F>, now: Step, age_ns: u64) -> Step {
+    if segment.is_tcp() {
+        return tcp_step(segment, now, FLOW_FIN_BACKEND);
+    }
+    if age_ns > FLOW_STREAM_NS { Step { state: FLOW_ESTABLISHED, ..now } } else { now }
+}
+
+/// Which acknowledgement ends the handshake of a half-open flow, if this packet from the backend says so: a SYN-ACK, or the
+/// segment after it when the entry that had seen the SYN-ACK was lost.
+#[inline(always)]
+pub fn handshake_ack<F: Family>(segment: &Segment<F>, now: Step) -> Option<u32> {
+    if !segment.is_tcp() || now.state != FLOW_HALF_OPEN {
+        return None;
+    }
+    match segment.flags & (SYN | ACK | RST) {
+        flags if flags == SYN | ACK => Some(segment.seq.wrapping_add(1)),
+        ACK if now.flags & FLOW_SYN_ACK == 0 => Some(segment.seq),
+        _ => None,
+    }
+}
+
+/// True for a SYN-ACK on a flow that has ended: the client has dialled this backend by its own address since.
+#[inline(always)]
+pub fn is_foreign<F: Family>(segment: &Segment<F>, now: Step) -> bool {
+    matches!(now.state, FLOW_CLOSING | FLOW_RESET) && segment.is_tcp() && segment.flags & (SYN | ACK) == SYN | ACK
 }
 
 #[inline(always)]

@@ -43,6 +43,7 @@ fn begin<F: Family>(packet: Packet, segment: &Segment<F>, chosen: &Chosen<F::Add
     let Some(flow) = new_entry() else { return Counter::DropFlowTableFull };
     *flow = FlowValue {
         seen_ns: now_ns,
+        begun_ns: now_ns,
         backend: chosen.id,
         service: chosen.service,
         ifindex: packet.ifindex(),
@@ -107,14 +108,15 @@ fn enter<F: Family>(key: &F::FlowKey, reply: &FlowValue) -> bool {
     is_dead::<F>(key, &held, reply.seen_ns) && flow::replace::<F>(key, reply).is_ok()
 }
 
-/// True when the flow that holds a reply entry was reset, or idle for too long in both directions.
+/// True when the flow that holds a reply entry was reset, or idle for too long in both directions. One that was closed keeps the
+/// port for the time of TIME_WAIT only, however long its last packets may still pass.
 #[inline(always)]
 fn is_dead<F: Family>(key: &F::FlowKey, held: &Found, now_ns: u64) -> bool {
     if held.entry.state() == FLOW_RESET {
         return true;
     }
     let reply = F::tuple(key);
-    held.entry.is_idle(reply.protocol, now_ns)
+    held.entry.is_spent(reply.protocol, now_ns)
         && flow::find::<F>(&flow::forward_key::<F>(&reply, &held.target::<F>()))
-            .is_none_or(|forward| forward.entry.is_idle(reply.protocol, now_ns))
+            .is_none_or(|forward| forward.entry.is_spent(reply.protocol, now_ns))
 }

@@ -197,6 +197,12 @@ impl Rig {
         self.run("egress", &frame.bytes(), counted)
     }
 
+    /// As [`Rig::egress`], for counters that go up by more.
+    #[track_caller]
+    pub(crate) fn egress_with_events(&mut self, frame: &Frame, want: &[(&str, u64)]) -> Out {
+        self.run_counted("egress", &frame.bytes(), want)
+    }
+
     /// As [`Rig::ingress`], for counters that go up by more.
     #[track_caller]
     pub(crate) fn ingress_with_events(&mut self, frame: &Frame, want: &[(&str, u64)]) -> Out {
@@ -246,9 +252,13 @@ impl Rig {
         flows
     }
 
-    /// Makes every flow look as if its last packet had come `ns` earlier than it did.
+    /// Makes every flow look as if its packets had come `ns` earlier than they did.
     pub(crate) fn age_flows(&self, ns: u64) {
-        let aged = |flow: FlowValue| FlowValue { seen_ns: flow.seen_ns.wrapping_sub(ns), ..flow };
+        let aged = |flow: FlowValue| FlowValue {
+            seen_ns: flow.seen_ns.wrapping_sub(ns),
+            begun_ns: flow.begun_ns.wrapping_sub(ns),
+            ..flow
+        };
         for (v4, v6) in [("flows_v4", "flows_v6"), ("flows_v4_half", "flows_v6_half")] {
             let (v4, v6) = (table::<FlowKeyV4>(v4), table::<FlowKeyV6>(v6));
             v4.entries().unwrap().into_iter().for_each(|(key, flow)| v4.put(&key, &aged(flow)).unwrap());
@@ -277,6 +287,19 @@ impl Rig {
     pub(crate) fn sweep(&self) -> usize {
         let mut sweeper = Sweeper::open(Path::new(BPFFS)).unwrap();
         sweeper.step(1 << 16, monotonic_ns()).unwrap().removed
+    }
+
+    /// Frees ports taken by [`Rig::occupy`].
+    pub(crate) fn vacate(&self, backend: SocketAddr, client: SocketAddr, ports: RangeInclusive<u32>) {
+        let table = table::<FlowKeyV4>("flows_v4");
+        for (key, _) in table.entries().unwrap() {
+            let is_theirs = IpAddr::from(key.src) == backend.ip()
+                && key.src_port.to_host() == backend.port()
+                && IpAddr::from(key.dst) == client.ip();
+            if is_theirs && ports.contains(&u32::from(key.dst_port.to_host())) {
+                table.delete(&key).unwrap();
+            }
+        }
     }
 
     /// Removes the entries of one direction from the LRU tables, as pressure would.

@@ -1,7 +1,7 @@
 //! Established flows that nobody uses any more make room.
 use crate::frame::Frame;
 use crate::rig::{FLOWS_MAX, NETS, with_rig};
-use sheave_abi::FLOW_UDP_IDLE_NS;
+use sheave_abi::{FLOW_STREAM_NS, FLOW_UDP_IDLE_NS};
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
 use sheave_core::Protocol;
 use std::path::Path;
@@ -14,6 +14,9 @@ fn flows_idle_in_both_directions_are_removed_and_no_others() {
             rig.service(net.service(), vip, Protocol::Udp, &[backend]);
             for port in [1001, 1002, 1003] {
                 rig.ingress(&Frame::udp(net.client(port), vip, b"question"), &["flow_new"]);
+            }
+            rig.age_flows(FLOW_STREAM_NS + 1);
+            for port in [1001, 1002, 1003] {
                 rig.egress(&Frame::udp(backend, net.client(port), b"answer"), &["flow_reply"]);
             }
             assert_eq!((rig.states().len(), rig.sweep()), (6, 0));

@@ -1,7 +1,10 @@
 //! TCP: from the SYN to the last FIN, and what a flow survives.
 use crate::frame::{ACK, FIN, Frame, RST, SYN};
 use crate::rig::{DROP, FLOWS_MAX, NETS, NEXT, Net, Rig, with_rig};
-use sheave_abi::{FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_HALF_OPEN, FLOW_HALF_OPEN_IDLE_NS, FLOW_REPLY, FLOW_RESET};
+use sheave_abi::{
+    FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_FORWARD, FLOW_HALF_OPEN, FLOW_HALF_OPEN_IDLE_NS, FLOW_REPLY, FLOW_RESET,
+    FLOW_RESET_IDLE_NS, FLOW_SILENT_NS,
+};
 use sheave_core::Protocol;
 use std::net::SocketAddr;
 
@@ -218,7 +221,7 @@ fn a_lost_reply_entry_is_put_back_and_a_lost_forward_entry_leads_to_a_new_flow()
         connection.from_client(rig, &connection.client_frame(SYN).seq(CLIENT_SEQ));
         connection.establish(rig);
         let connection = Connection::open(rig, net.client(40001), vip);
-        rig.evict(sheave_abi::FLOW_FORWARD);
+        rig.evict(FLOW_FORWARD);
         let again = Connection::open(rig, net.client(40001), vip);
         assert_eq!(again.backend, connection.backend);
         again.establish(rig);
@@ -235,12 +238,111 @@ fn a_full_table_of_established_flows_leaves_flows_in_the_lru_table_where_they_go
         let connection = Connection::open(rig, net.client(40000), vip);
         connection.from_backend(rig, &connection.backend_frame(SYN | ACK).seq(SERVER_SEQ));
         let ack = connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1));
-        let seen = rig.ingress_with_events(&ack, &[("flow_forward", 1), ("event_established_full", 2)]).seen();
-        assert_eq!(seen.dst, connection.backend);
-        connection.from_client(rig, &connection.client_frame(ACK).payload(b"on and on"));
-        connection.from_backend(rig, &connection.backend_frame(ACK).payload(b"and on"));
-        rig.age_flows(FLOW_HALF_OPEN_IDLE_NS + 1);
-        connection.from_client(rig, &connection.client_frame(ACK).payload(b"under the time-out of established flows"));
+        // Full, then with room for one entry of the two.
+        for _ in 0..2 {
+            let full = [("flow_forward", 1), ("event_established_full", 1)];
+            assert_eq!(rig.ingress_with_events(&ack, &full).seen().dst, connection.backend);
+            let reply = connection.backend_frame(ACK).payload(b"and on");
+            let full = [("flow_reply", 1), ("event_established_full", 1)];
+            assert_eq!(rig.egress_with_events(&reply, &full).seen().src, vip);
+            let lru: Vec<_> = rig.states().into_iter().filter(|(kept, _)| !kept).collect();
+            assert_eq!(lru, [(false, FLOW_ESTABLISHED); 2], "both or neither");
+            rig.age_flows(FLOW_HALF_OPEN_IDLE_NS + 1);
+            rig.vacate(net.backend(9, 9), net.client(1), 1..=1);
+        }
+        rig.evict(FLOW_FORWARD);
+        let reply = connection.backend_frame(ACK).payload(b"puts the forward entry back");
+        rig.egress_with_events(&reply, &[("flow_reply", 1), ("event_established_full", 1)]);
+        rig.vacate(net.backend(9, 9), net.client(1), 2..=2);
+        connection.from_client(rig, &connection.client_frame(ACK).payload(b"now there is room"));
+        assert!(rig.states().into_iter().all(|(kept, _)| kept));
+    });
+}
+
+#[test]
+fn a_forged_reset_or_fin_ends_no_connection_that_goes_on() {
+    in_both("tcp-forged", |rig, net| {
+        let vip = service(rig, net, 4);
+        for (port, forged) in [(40000, RST), (40001, FIN | ACK)] {
+            let connection = Connection::open(rig, net.client(port), vip);
+            connection.establish(rig);
+            rig.age_flows(FLOW_SILENT_NS + 1);
+            connection.from_client(rig, &connection.client_frame(forged));
+            connection.from_backend(rig, &connection.backend_frame(forged));
+            connection.from_client(rig, &connection.client_frame(ACK).payload(b"at once"));
+            rig.age_flows(10 * FLOW_RESET_IDLE_NS + FLOW_HALF_OPEN_IDLE_NS);
+            connection.from_backend(rig, &connection.backend_frame(ACK).payload(b"and after a while"));
+            connection.from_client(rig, &connection.client_frame(ACK).payload(b"both ways"));
+        }
+    });
+}
+
+#[test]
+fn a_late_packet_of_the_former_backend_does_not_touch_the_flow_of_the_next_one() {
+    in_both("tcp-late", |rig, net| {
+        let vip = net.vip(10, 80);
+        let ids = rig.service(1, vip, Protocol::Tcp, &[net.backend(1, 8080)]);
+        let former = Connection::open(rig, net.client(40000), vip);
+        rig.write_set(crate::rig::service_id(1), &[net.backend(2, 8080)]);
+        rig.retire(1, ids[0], net.backend(1, 8080));
+        rig.evict(FLOW_FORWARD);
+        let next = Connection::open(rig, net.client(40000), vip);
+        next.establish(rig);
+        assert_eq!(next.backend, net.backend(2, 8080));
+        rig.egress(&former.backend_frame(RST), &["pass_no_frontend"]);
+        assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2], "the stale entry is gone, the flow stands");
+        next.from_client(rig, &next.client_frame(ACK).payload(b"on"));
+    });
+}
+
+#[test]
+fn a_flood_between_syn_ack_and_ack_costs_no_connection() {
+    in_both("tcp-flood", |rig, net| {
+        let vip = service(rig, net, 4);
+        for (port, lost) in [(40000, FLOW_FORWARD), (40001, FLOW_REPLY)] {
+            let connection = Connection::open(rig, net.client(port), vip);
+            let syn_ack = connection.backend_frame(SYN | ACK).seq(SERVER_SEQ).ack(CLIENT_SEQ + 1);
+            connection.from_backend(rig, &syn_ack);
+            rig.evict(lost);
+            if lost == FLOW_FORWARD {
+                connection.from_backend(rig, &syn_ack);
+            }
+            let ack = connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1));
+            connection.from_client(rig, &ack);
+            connection.from_backend(rig, &connection.backend_frame(ACK).seq(SERVER_SEQ.wrapping_add(1)));
+            connection.from_client(rig, &ack);
+            assert!(rig.states().into_iter().all(|state| state == (true, FLOW_ESTABLISHED)), "{:?}", rig.states());
+        }
+    });
+}
+
+#[test]
+fn a_syn_on_a_connection_to_a_backend_that_has_gone_begins_a_new_flow_once_the_backend_is_silent() {
+    in_both("tcp-gone", |rig, net| {
+        let vip = net.vip(10, 80);
+        let ids = rig.service(1, vip, Protocol::Tcp, &[net.backend(1, 8080)]);
+        let connection = Connection::open(rig, net.client(40000), vip);
+        connection.establish(rig);
+        rig.write_set(crate::rig::service_id(1), &[net.backend(2, 8080)]);
+        rig.retire(1, ids[0], net.backend(1, 8080));
+        connection.from_client(rig, &connection.client_frame(SYN));
+        assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2], "a forged SYN ends nothing (L1)");
+        rig.age_flows(FLOW_SILENT_NS + 1);
+        let next = Connection::open(rig, net.client(40000), vip);
+        assert_eq!(next.backend, net.backend(2, 8080));
+        assert_eq!(rig.states(), [(false, FLOW_HALF_OPEN); 2]);
+    });
+}
+
+#[test]
+fn a_backend_dialled_by_its_own_address_after_the_flow_has_ended_answers_by_its_own_address() {
+    in_both("tcp-direct", |rig, net| {
+        let vip = service(rig, net, 1);
+        let connection = Connection::open(rig, net.client(40000), vip);
+        connection.establish(rig);
+        connection.from_client(rig, &connection.client_frame(FIN | ACK));
+        connection.from_backend(rig, &connection.backend_frame(FIN | ACK));
+        rig.egress(&connection.backend_frame(SYN | ACK), &["pass_no_frontend"]);
     });
 }
 

@@ -15,9 +15,9 @@ pub const FLOW_REPLY: u8 = 1;
 
 /// [`FlowValue::state`]: TCP, SYN seen; the handshake is not over.
 pub const FLOW_HALF_OPEN: u8 = 1;
-/// [`FlowValue::state`]: UDP, nothing came back yet.
+/// [`FlowValue::state`]: UDP, nothing came back yet, or only right after the first datagram: a question and its answer.
 pub const FLOW_ONE_WAY: u8 = 2;
-/// [`FlowValue::state`]: both sides have spoken; never evicted.
+/// [`FlowValue::state`]: TCP after its handshake, UDP that both sides keep up; never evicted, unless the table is full.
 pub const FLOW_ESTABLISHED: u8 = 3;
 /// [`FlowValue::state`]: TCP, FIN seen both ways.
 pub const FLOW_CLOSING: u8 = 4;
@@ -30,6 +30,9 @@ pub const FLOW_FIN_CLIENT: u8 = 1;
 pub const FLOW_FIN_BACKEND: u8 = 2;
 /// [`FlowValue::flags`] of a reply entry: TCP, the SYN-ACK was seen and [`FlowValue::handshake_ack`] is valid.
 pub const FLOW_SYN_ACK: u8 = 4;
+/// [`FlowValue::flags`] of both entries: TCP, the handshake was completed. Anybody can forge a RST or a FIN whose sequence number
+/// nobody checks here: such a flow keeps the idle time of an established one, and goes on if its ends go on.
+pub const FLOW_OPENED: u8 = 8;
 
 /// Key of `flows_v4` and `flows_v4_half`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -96,10 +99,14 @@ pub struct FlowValue {
     pub ifindex: u32,
     /// [`FLOW_HALF_OPEN`] to [`FLOW_RESET`]; the same in both entries.
     pub state: u8,
-    /// [`FLOW_FIN_CLIENT`], [`FLOW_FIN_BACKEND`], [`FLOW_SYN_ACK`].
+    /// [`FLOW_FIN_CLIENT`], [`FLOW_FIN_BACKEND`], [`FLOW_SYN_ACK`], [`FLOW_OPENED`].
     pub flags: u8,
     /// Spare, zero.
-    pub zero: [u8; 18],
+    pub zero: [u8; 2],
+    /// Time of the flow's first packet, ns of `CLOCK_MONOTONIC`.
+    pub begun_ns: u64,
+    /// Spare, zero.
+    pub spare: [u8; 8],
 }
 const _: () = assert!(size_of::<FlowValue>() == 64);
 
@@ -113,14 +120,19 @@ pub const FLOW_HALF_OPEN_IDLE_NS: u64 = 120 * SECOND_NS;
 pub const FLOW_ESTABLISHED_IDLE_NS: u64 = 86_400 * SECOND_NS;
 /// TCP, FIN seen one way: kube-proxy's `conntrack.tcpCloseWaitTimeout`, 1 h by default (kubernetes#32551).
 pub const FLOW_HALF_CLOSED_IDLE_NS: u64 = 3_600 * SECOND_NS;
-/// TCP, FIN seen both ways: nf_conntrack's TIME_WAIT.
+/// TCP, FIN seen both ways: nf_conntrack's TIME_WAIT. After it the port may be had by another flow.
 pub const FLOW_CLOSING_IDLE_NS: u64 = 120 * SECOND_NS;
-/// TCP, RST seen: nf_conntrack's CLOSE.
+/// TCP, RST seen before the handshake's end: nf_conntrack's CLOSE.
 pub const FLOW_RESET_IDLE_NS: u64 = 10 * SECOND_NS;
-/// UDP, nothing came back: nf_conntrack's UDP_CT_UNREPLIED (`net/netfilter/nf_conntrack_proto_udp.c`, `udp_timeouts`).
+/// UDP, not a stream: nf_conntrack's UDP_CT_UNREPLIED (`net/netfilter/nf_conntrack_proto_udp.c`, `udp_timeouts`).
 pub const FLOW_ONE_WAY_IDLE_NS: u64 = 30 * SECOND_NS;
-/// UDP, both sides have spoken: nf_conntrack's UDP_CT_REPLIED.
+/// UDP, a stream: nf_conntrack's UDP_CT_REPLIED.
 pub const FLOW_UDP_IDLE_NS: u64 = 120 * SECOND_NS;
+/// UDP that is answered later than this after its first packet is a stream: nf_conntrack's `stream_ts`. DNS is none.
+pub const FLOW_STREAM_NS: u64 = 2 * SECOND_NS;
+/// TCP, established: a backend that serves no longer and was silent for this long has gone; a SYN then begins the next flow.
+/// As long as a client keeps a port in TIME_WAIT at most.
+pub const FLOW_SILENT_NS: u64 = 120 * SECOND_NS;
 
 impl FlowValue {
     /// How long the flow may be idle in both directions before its entries count as absent.
@@ -132,6 +144,7 @@ impl FlowValue {
             FLOW_ESTABLISHED if protocol == crate::IPPROTO_UDP => FLOW_UDP_IDLE_NS,
             FLOW_ESTABLISHED if self.flags & (FLOW_FIN_CLIENT | FLOW_FIN_BACKEND) != 0 => FLOW_HALF_CLOSED_IDLE_NS,
             FLOW_ESTABLISHED => FLOW_ESTABLISHED_IDLE_NS,
+            FLOW_CLOSING | FLOW_RESET if self.flags & FLOW_OPENED != 0 => FLOW_ESTABLISHED_IDLE_NS,
             FLOW_CLOSING => FLOW_CLOSING_IDLE_NS,
             _ => FLOW_RESET_IDLE_NS,
         }

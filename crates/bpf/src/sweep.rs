@@ -1,5 +1,5 @@
 //! Removes flows that were idle for too long from the tables of established flows. The programs treat them as absent already,
-//! and the LRU tables look after themselves; here it is only room that is won: a DNS query leaves two entries behind.
+//! and the LRU tables look after themselves; here it is only room that is won.
 use crate::map::{Cursor, Map};
 use crate::pins::Pins;
 use sheave_abi::{FLOW_FORWARD, FLOW_REPLY, FlowKeyV4, FlowKeyV6, FlowValue};
@@ -26,6 +26,8 @@ pub struct Swept {
 #[derive(Debug)]
 struct Walk<K> {
     table: Map<K, FlowValue>,
+    /// The LRU table: where a flow's other entry is while the pair moves.
+    half: Map<K, FlowValue>,
     cursor: Cursor,
 }
 
@@ -44,8 +46,8 @@ impl Sweeper {
     pub fn open(bpffs: &Path) -> io::Result<Self> {
         let maps = Pins::new(bpffs).maps();
         Ok(Self {
-            v4: Walk { table: Map::open(&maps.join("flows_v4"))?, cursor: Cursor::default() },
-            v6: Walk { table: Map::open(&maps.join("flows_v6"))?, cursor: Cursor::default() },
+            v4: Walk::open(&maps.join("flows_v4"), &maps.join("flows_v4_half"))?,
+            v6: Walk::open(&maps.join("flows_v6"), &maps.join("flows_v6_half"))?,
         })
     }
 
@@ -61,11 +63,19 @@ impl Sweeper {
 }
 
 impl<K: FlowKey> Walk<K> {
+    fn open(table: &Path, half: &Path) -> io::Result<Self> {
+        Ok(Self { table: Map::open(table)?, half: Map::open(half)?, cursor: Cursor::default() })
+    }
+
     fn step(&mut self, entries: usize, now_ns: u64) -> io::Result<Swept> {
         let found = self.table.next_entries(&mut self.cursor, entries)?;
         let mut swept = Swept { looked: found.len(), removed: 0 };
         for (key, flow) in found {
-            if self.is_dead(&key, &flow, now_ns)? {
+            // The batch was read a while ago: the key may have become a flow that has just begun.
+            if self.is_dead(&key, &flow, now_ns)?
+                && let Some(flow) = self.table.get(&key)?
+                && self.is_dead(&key, &flow, now_ns)?
+            {
                 // A program may have removed it meanwhile.
                 swept.removed += usize::from(self.table.delete(&key).is_ok());
             }
@@ -78,8 +88,13 @@ impl<K: FlowKey> Walk<K> {
         if !flow.is_idle(protocol, now_ns) {
             return Ok(false);
         }
-        let partner = self.table.get(&key.partner(flow))?;
-        Ok(partner.is_none_or(|partner| partner.is_idle(protocol, now_ns)))
+        let partner = key.partner(flow);
+        for table in [&self.table, &self.half] {
+            if table.get(&partner)?.is_some_and(|partner| !partner.is_idle(protocol, now_ns)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

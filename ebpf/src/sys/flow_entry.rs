@@ -1,9 +1,11 @@
 //! An entry of a flow table, shared with other processors: every access is one plain load or store of a field, made when
 //! it is needed, because copies of whole entries would overflow the stack.
 use super::maps::{Established, Half};
-use sheave_abi::{FLOW_SEEN_GRAIN_NS, FlowValue, NetPort};
+use sheave_abi::{FLOW_OPENED, FLOW_SEEN_GRAIN_NS, FLOW_SILENT_NS, FlowValue, NetPort};
 
-/// A live entry. Its memory stays until the program ends (RCU); an LRU table may reuse it for another flow meanwhile.
+/// An entry as it was found. Its memory stays readable until the program ends (RCU), but once another processor has removed the
+/// entry it may hold another flow: LRU tables reuse it at once, and so do plain ones since 6.1 (`bpf_mem_alloc`, kernel commit
+/// fba1a1c6c912). Whoever writes more than a time stamp finds the key again first.
 #[derive(Clone, Copy)]
 pub struct FlowEntry(*mut FlowValue);
 
@@ -21,6 +23,7 @@ macro_rules! fields {
 
 fields! {
     seen_ns: u64,
+    begun_ns: u64,
     backend: u32,
     service: u32,
     port: NetPort,
@@ -85,6 +88,20 @@ impl FlowEntry {
     pub fn is_idle(self, protocol: u8, now_ns: u64) -> bool {
         let (seen_ns, state, flags) = (self.seen_ns(), self.state(), self.flags());
         FlowValue { seen_ns, state, flags, ..FlowValue::default() }.is_idle(protocol, now_ns)
+    }
+
+    /// As [`Self::is_idle`], without the time a flow keeps for having been established.
+    #[inline(always)]
+    pub fn is_spent(self, protocol: u8, now_ns: u64) -> bool {
+        let (seen_ns, state, flags) = (self.seen_ns(), self.state(), self.flags() & !FLOW_OPENED);
+        FlowValue { seen_ns, state, flags, ..FlowValue::default() }.is_idle(protocol, now_ns)
+    }
+
+    /// True when no packet came by for so long that a backend which serves no longer has gone.
+    #[inline(always)]
+    pub fn is_silent(self, now_ns: u64) -> bool {
+        let flow = FlowValue { seen_ns: self.seen_ns(), ..FlowValue::default() };
+        flow.idle_ns(now_ns) > FLOW_SILENT_NS.cast_signed()
     }
 
     /// Copies the entry as it stands now to the table of established flows, over whatever stands there.

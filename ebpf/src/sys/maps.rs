@@ -47,7 +47,7 @@ pub static ORIGINS: SkStorage<Origin> = SkStorage::new();
 #[btf_map(name = "counters")]
 pub static COUNTERS: PerCpuArray<u64, { COUNTERS_MAX as usize }> = PerCpuArray::new();
 
-/// Room for what the 512 bytes of stack cannot hold: a program is never interrupted by another one of ours on its processor.
+/// Room for what the 512 bytes of stack cannot hold, for the device programs: nothing interrupts one for another of them.
 #[btf_map(name = "scratch")]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
@@ -100,9 +100,27 @@ pub fn backend<V: Copy>(map: &'static Backends<V>, id: u32) -> Option<V> {
     Some(unsafe { entry.read_volatile() })
 }
 
-/// What a frontend key leads to.
+/// Reads of a frontend that another one took the place of, before it counts as absent.
+const FRONTEND_TRIES: u32 = 4;
+
+/// What a frontend key leads to. Since 6.1 a removed element may become another key's at once (`bpf_mem_alloc`, kernel commit
+/// fba1a1c6c912): a value counts only if the key still leads to the same one after it was read.
 #[inline(always)]
 pub fn frontend<K>(map: &'static Frontends<K>, key: &K) -> Option<FrontendValue> {
-    // SAFETY: copied out at once; elements of this map are freed after an RCU grace period (NO_PREALLOC).
-    unsafe { map.get(key) }.copied()
+    let mut value = frontend_now(map, key)?;
+    for _ in 0..FRONTEND_TRIES {
+        let again = frontend_now(map, key)?;
+        if again == value {
+            return Some(value);
+        }
+        value = again;
+    }
+    None
+}
+
+#[inline(always)]
+fn frontend_now<K>(map: &'static Frontends<K>, key: &K) -> Option<FrontendValue> {
+    let value = map.get_ptr(key)?;
+    // SAFETY: an element's memory stays readable until the program ends (RCU), and any bytes are a valid value.
+    Some(unsafe { value.read_volatile() })
 }
