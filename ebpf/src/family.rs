@@ -54,6 +54,9 @@ pub trait Family: 'static {
     /// To the common form of sockets: IPv4 as v4-mapped.
     fn to_mapped(addr: Self::Addr) -> [u32; 4];
 
+    /// False for a source nobody may answer: multicast, broadcast, unspecified (RFC 1122 §3.2.1.3, RFC 4291 §2.7).
+    fn is_one_host(addr: &Self::Addr) -> bool;
+
     /// The IP header of a packet of the node's own.
     fn header(src: &Self::Addr, dst: &Self::Addr, protocol: u8, payload_len: u16) -> Self::Header;
     /// What the pseudo header adds to a transport checksum.
@@ -133,6 +136,11 @@ impl Family for V4 {
         [0, 0, MAPPED, addr]
     }
     #[inline(always)]
+    fn is_one_host(addr: &u32) -> bool {
+        let [first, ..] = addr.to_ne_bytes();
+        first != 0 && first & 0xf0 != 0xe0 && *addr != u32::MAX
+    }
+    #[inline(always)]
     fn header(src: &u32, dst: &u32, protocol: u8, payload_len: u16) -> Ipv4Header {
         ip::header_v4(*src, *dst, protocol, payload_len)
     }
@@ -202,6 +210,11 @@ impl Family for V6 {
     #[inline(always)]
     fn to_mapped(addr: [u32; 4]) -> [u32; 4] {
         addr
+    }
+    #[inline(always)]
+    fn is_one_host(&[a, b, c, d]: &[u32; 4]) -> bool {
+        let [first, ..] = a.to_ne_bytes();
+        first != 0xff && a | b | c | d != 0
     }
     #[inline(always)]
     fn header(src: &[u32; 4], dst: &[u32; 4], protocol: u8, payload_len: u16) -> Ipv6Header {

@@ -22,7 +22,7 @@ pub fn first<F: Family>(packet: Packet, segment: &Segment<F>, now_ns: u64) -> Co
     if !segment.begins_flow() {
         return Counter::PassNotFirst;
     }
-    let Tuple { dst, dst_port, protocol, .. } = segment.tuple();
+    let Tuple { src, dst, dst_port, protocol, .. } = segment.tuple();
     let mut chosen = Chosen::none();
     let decision = select::<F>(&dst, dst_port, protocol, &mut chosen);
     if decision != Decision::NoFrontend && !packet.is_to_host() {
@@ -31,6 +31,7 @@ pub fn first<F: Family>(packet: Packet, segment: &Segment<F>, now_ns: u64) -> Co
     match decision {
         Decision::NoFrontend => Counter::PassNoFrontend,
         Decision::Raced => Counter::DropSetRaced,
+        Decision::Reject if !F::is_one_host(&src) => Counter::PassSource,
         Decision::Reject => reject::reject(packet, segment),
         Decision::Forward => begin(packet, segment, &chosen, now_ns),
     }

@@ -1,10 +1,11 @@
 //! The socket entrance: TCP is translated at connect(), once, and costs nothing per packet.
 //!
-//! Declining is always safe: the packets then meet the device entrance.
+//! What is declined meets the device entrance, if the socket is a pod's. The node's own packets do not pass there yet: what
+//! they are declined here goes out untranslated.
 use crate::family::{Family, MAPPED, V4, V6};
 use crate::select::{Chosen, Decision, select};
 use crate::sys::SockAddr;
-use crate::sys::kernel::{SocketLb, count, has_set_retval, socket_lb};
+use crate::sys::kernel::{SocketLb, count, has_set_retval, host_netns, socket_lb};
 use sheave_abi::{Counter, IPPROTO_TCP, NetPort, Origin};
 use zerocopy::transmute;
 
@@ -90,9 +91,15 @@ fn is_served(socket: &SockAddr) -> bool {
     socket.protocol() == u32::from(IPPROTO_TCP)
         && match socket_lb() {
             SocketLb::Off => false,
-            SocketLb::Host { netns } => socket.netns_cookie() == netns,
+            SocketLb::Host => is_hosts(socket),
             SocketLb::All => true,
         }
+}
+
+/// True for the node's own sockets.
+#[inline(always)]
+fn is_hosts(socket: &SockAddr) -> bool {
+    socket.netns_cookie() == host_netns()
 }
 
 #[inline(always)]
@@ -100,17 +107,25 @@ fn decide<F: Family>(socket: &SockAddr, addr: F::Addr, is_bound: bool) -> Answer
     let port = socket.port();
     let mut backend = Chosen::none();
     match select::<F>(&addr, port, IPPROTO_TCP, &mut backend) {
-        Decision::NoFrontend => Answer::Leave,
+        Decision::NoFrontend => {
+            socket.forget();
+            Answer::Leave
+        }
         // A bound source may not reach the backend, and was chosen for the VIP's route.
-        _ if is_bound => decline(),
-        Decision::Raced => decline(),
+        _ if is_bound => decline(socket),
+        Decision::Raced => decline(socket),
         Decision::Reject if has_set_retval() => {
             count(Counter::SocketReject);
             socket.set_errno(ECONNREFUSED);
             Answer::Refuse
         }
-        // Without bpf_set_retval (5.18) the caller would see EPERM; the device entrance sends a reset.
-        Decision::Reject => decline(),
+        // Without bpf_set_retval (5.18) the caller sees EPERM: for the node's own sockets better than to wait for nothing.
+        Decision::Reject if is_hosts(socket) => {
+            count(Counter::SocketReject);
+            Answer::Refuse
+        }
+        // For a pod's the device entrance sends a reset.
+        Decision::Reject => decline(socket),
         Decision::Forward => {
             let origin = Origin {
                 vip: transmute!(F::to_mapped(addr)),
@@ -120,7 +135,7 @@ fn decide<F: Family>(socket: &SockAddr, addr: F::Addr, is_bound: bool) -> Answer
                 zero: [0; 4],
             };
             if !socket.remember(&origin) {
-                return decline();
+                return decline(socket);
             }
             count(Counter::SocketForward);
             Answer::Translate(backend.addr, backend.port)
@@ -129,7 +144,9 @@ fn decide<F: Family>(socket: &SockAddr, addr: F::Addr, is_bound: bool) -> Answer
 }
 
 #[inline(always)]
-fn decline<A>() -> Answer<A> {
+fn decline<A>(socket: &SockAddr) -> Answer<A> {
+    // A call before this one may have been translated, and have failed.
+    socket.forget();
     count(Counter::SocketDecline);
     Answer::Leave
 }

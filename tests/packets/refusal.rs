@@ -3,6 +3,7 @@ use crate::frame::{ACK, FIN, Frame, RST, SYN, Unreachable};
 use crate::rig::{NETS, NEXT, REDIRECT, with_rig};
 use sheave_bpf::ops::MapOp;
 use sheave_core::Protocol;
+use std::net::SocketAddr;
 
 /// The frame's addresses the other way round.
 fn returned(frame: &Frame) -> [u8; 12] {
@@ -66,7 +67,7 @@ fn a_port_the_vip_does_not_have_is_refused_and_an_address_that_is_no_vip_is_not_
     for net in NETS {
         with_rig("reject-a2", move |rig| {
             rig.service(1, net.vip(10, 80), Protocol::Tcp, &[net.backend(1, 8080)]);
-            rig.exec(MapOp::PutVip { addr: net.vip(10, 1).ip() });
+            rig.exec(&MapOp::PutVip { addr: net.vip(10, 1).ip() });
             let (client, other) = (net.client(40000), net.vip(10, 81));
             rig.ingress(&Frame::tcp(client, other, SYN), &["reject_reset"]);
             rig.ingress(&Frame::udp(client, net.vip(10, 80), b"!"), &["reject_unreachable"]);
@@ -75,7 +76,7 @@ fn a_port_the_vip_does_not_have_is_refused_and_an_address_that_is_no_vip_is_not_
                 let out = rig.ingress(&Frame::tcp(client, other, flags), &["pass_not_first"]);
                 assert_eq!(out.verdict, NEXT, "only new flows are refused, and never a reset: {flags:#x}");
             }
-            rig.exec(MapOp::DeleteVip { addr: net.vip(10, 1).ip() });
+            rig.exec(&MapOp::DeleteVip { addr: net.vip(10, 1).ip() });
             rig.ingress(&Frame::tcp(client, other, SYN), &["pass_no_frontend"]);
         });
     }
@@ -95,6 +96,27 @@ fn frames_for_another_host_or_for_many_are_neither_answered_nor_translated() {
                     assert_eq!((out.verdict, out.bytes), (NEXT, frame.bytes()));
                 }
                 rig.ingress(&Frame { mac, ..Frame::tcp(client, net.vip(9, 9), SYN) }, &["pass_no_frontend"]);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_source_that_is_no_single_host_is_not_answered() {
+    for (net, sources) in NETS
+        .into_iter()
+        .zip([["0.0.0.0", "224.0.0.1", "239.255.255.255", "255.255.255.255"], ["::", "ff02::1", "ff0e::2", "ffff::"]])
+    {
+        with_rig("reject-source", move |rig| {
+            let vip = net.vip(10, 80);
+            rig.service(1, vip, Protocol::Tcp, &[]);
+            for source in sources {
+                let source = SocketAddr::new(source.parse().unwrap(), 40000);
+                for frame in [Frame::tcp(source, vip, SYN), Frame::udp(source, vip, b"!")] {
+                    rig.exec(&MapOp::PutVip { addr: vip.ip() });
+                    let out = rig.ingress(&frame, &["pass_source"]);
+                    assert_eq!((out.verdict, out.bytes), (NEXT, frame.bytes()), "{source}");
+                }
             }
         });
     }

@@ -126,7 +126,7 @@ impl Rig {
         let service = service_id(service);
         let ids = self.write_set(service, backends);
         let frontend = Frontend { addr: vip.ip(), port: Port::new(vip.port()).unwrap(), protocol };
-        self.exec(MapOp::PutFrontend { frontend, service });
+        self.exec(&MapOp::PutFrontend { frontend, service });
         ids
     }
 
@@ -136,25 +136,25 @@ impl Rig {
         let entries: Vec<_> = backends.iter().map(|backend| (self.new_id(), entry(service, *backend, true))).collect();
         let ids: Vec<_> = entries.iter().map(|(id, _)| *id).collect();
         if let Some(backend) = backends.first() {
-            self.exec(MapOp::WriteBackends { family: family(backend.ip()), entries });
-            self.exec(MapOp::WriteSlots { first, ids: ids.clone() });
+            self.exec(&MapOp::WriteBackends { family: family(backend.ip()), entries });
+            self.exec(&MapOp::WriteSlots { first, ids: ids.clone() });
         }
         let count = u32::try_from(ids.len()).unwrap();
         self.next_slot += count;
-        self.exec(MapOp::WriteSet { service, word: SetWord { block: first, count } });
+        self.exec(&MapOp::WriteSet { service, word: SetWord { block: first, count } });
         ids
     }
 
     /// Ends a backend: no flow may name it any more (L2).
     pub(crate) fn retire(&mut self, service: u32, id: BackendId, backend: SocketAddr) {
         let entries = vec![(id, entry(service_id(service), backend, false))];
-        self.exec(MapOp::WriteBackends { family: family(backend.ip()), entries });
+        self.exec(&MapOp::WriteBackends { family: family(backend.ip()), entries });
     }
 
     /// Makes an id name another endpoint.
     pub(crate) fn rewrite(&mut self, service: u32, id: BackendId, backend: SocketAddr) {
         let entries = vec![(id, entry(service_id(service), backend, true))];
-        self.exec(MapOp::WriteBackends { family: family(backend.ip()), entries });
+        self.exec(&MapOp::WriteBackends { family: family(backend.ip()), entries });
     }
 
     /// Takes ports of an IPv4 client at a backend for UDP, as that many living flows of other VIPs would.
@@ -175,8 +175,8 @@ impl Rig {
         table("flows_v4").put_all(&keys, &vec![flow; keys.len()]).unwrap();
     }
 
-    pub(crate) fn exec(&mut self, op: MapOp) {
-        self.maps.exec(&op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
+    pub(crate) fn exec(&mut self, op: &MapOp) {
+        self.maps.exec(op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
     }
 
     fn new_id(&mut self) -> BackendId {
@@ -307,13 +307,13 @@ impl Rig {
         let (v4, v6) = (table::<FlowKeyV4>("flows_v4_half"), table::<FlowKeyV6>("flows_v6_half"));
         let evict_v4 = |key: FlowKeyV4| {
             if key.direction == direction {
-                v4.delete(&key).unwrap()
+                v4.delete(&key).unwrap();
             }
         };
         v4.entries().unwrap().into_iter().for_each(|(key, _)| evict_v4(key));
         let evict_v6 = |key: FlowKeyV6| {
             if key.direction == direction {
-                v6.delete(&key).unwrap()
+                v6.delete(&key).unwrap();
             }
         };
         v6.entries().unwrap().into_iter().for_each(|(key, _)| evict_v6(key));

@@ -32,8 +32,8 @@ impl Connection {
     /// SYN-ACK and ACK.
     #[track_caller]
     fn establish(&self, rig: &mut Rig) {
-        self.from_backend(rig, &self.backend_frame(SYN | ACK).seq(SERVER_SEQ).ack(CLIENT_SEQ + 1));
-        self.from_client(rig, &self.client_frame(ACK).seq(CLIENT_SEQ + 1).ack(SERVER_SEQ.wrapping_add(1)));
+        self.backend_sends(rig, &self.backend_frame(SYN | ACK).seq(SERVER_SEQ).ack(CLIENT_SEQ + 1));
+        self.client_sends(rig, &self.client_frame(ACK).seq(CLIENT_SEQ + 1).ack(SERVER_SEQ.wrapping_add(1)));
     }
 
     fn client_frame(&self, flags: u8) -> Frame {
@@ -45,13 +45,13 @@ impl Connection {
     }
 
     #[track_caller]
-    fn from_client(&self, rig: &mut Rig, frame: &Frame) {
+    fn client_sends(&self, rig: &mut Rig, frame: &Frame) {
         let seen = rig.ingress(frame, &["flow_forward"]).seen();
         assert_eq!((seen.src, seen.dst, &seen.payload), (self.client, self.backend, &frame.payload));
     }
 
     #[track_caller]
-    fn from_backend(&self, rig: &mut Rig, frame: &Frame) {
+    fn backend_sends(&self, rig: &mut Rig, frame: &Frame) {
         let seen = rig.egress(frame, &["flow_reply"]).seen();
         assert_eq!((seen.src, seen.dst, &seen.payload), (self.vip, self.client, &frame.payload));
     }
@@ -79,8 +79,8 @@ fn a_connection_is_translated_both_ways_from_syn_to_data() {
         assert_eq!(rig.states(), [(false, FLOW_HALF_OPEN); 2]);
         connection.establish(rig);
         assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2]);
-        connection.from_client(rig, &connection.client_frame(ACK).payload(b"an odd number of bytes"));
-        connection.from_backend(rig, &connection.backend_frame(ACK).payload(b"and an answer"));
+        connection.client_sends(rig, &connection.client_frame(ACK).payload(b"an odd number of bytes"));
+        connection.backend_sends(rig, &connection.backend_frame(ACK).payload(b"and an answer"));
     });
 }
 
@@ -90,7 +90,7 @@ fn a_retransmitted_syn_goes_to_the_same_backend() {
         let vip = service(rig, net, 64);
         for port in 40000..40016 {
             let connection = Connection::open(rig, net.client(port), vip);
-            connection.from_client(rig, &connection.client_frame(SYN).seq(CLIENT_SEQ));
+            connection.client_sends(rig, &connection.client_frame(SYN).seq(CLIENT_SEQ));
         }
     });
 }
@@ -100,12 +100,12 @@ fn a_flow_is_established_only_by_the_acknowledgement_of_its_syn_ack() {
     in_both("tcp-handshake", |rig, net| {
         let vip = service(rig, net, 4);
         let connection = Connection::open(rig, net.client(40000), vip);
-        connection.from_client(rig, &connection.client_frame(ACK).ack(1));
+        connection.client_sends(rig, &connection.client_frame(ACK).ack(1));
         assert_eq!(rig.states(), [(false, FLOW_HALF_OPEN); 2], "no SYN-ACK was seen");
-        connection.from_backend(rig, &connection.backend_frame(SYN | ACK).seq(SERVER_SEQ).ack(CLIENT_SEQ + 1));
-        connection.from_client(rig, &connection.client_frame(ACK).ack(0x8000_0000));
+        connection.backend_sends(rig, &connection.backend_frame(SYN | ACK).seq(SERVER_SEQ).ack(CLIENT_SEQ + 1));
+        connection.client_sends(rig, &connection.client_frame(ACK).ack(0x8000_0000));
         assert_eq!(rig.states(), [(false, FLOW_HALF_OPEN); 2], "it acknowledges something else");
-        connection.from_client(rig, &connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1)));
+        connection.client_sends(rig, &connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1)));
         assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2]);
     });
 }
@@ -116,13 +116,13 @@ fn a_flow_closes_when_both_sides_have_sent_fin_and_its_last_packets_still_pass()
         let vip = service(rig, net, 4);
         let connection = Connection::open(rig, net.client(40000), vip);
         connection.establish(rig);
-        connection.from_client(rig, &connection.client_frame(FIN | ACK));
+        connection.client_sends(rig, &connection.client_frame(FIN | ACK));
         assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2], "half closed");
-        connection.from_backend(rig, &connection.backend_frame(ACK).payload(b"the rest"));
-        connection.from_backend(rig, &connection.backend_frame(FIN | ACK));
+        connection.backend_sends(rig, &connection.backend_frame(ACK).payload(b"the rest"));
+        connection.backend_sends(rig, &connection.backend_frame(FIN | ACK));
         assert_eq!(rig.states(), [(false, FLOW_CLOSING); 2]);
-        connection.from_client(rig, &connection.client_frame(ACK));
-        connection.from_backend(rig, &connection.backend_frame(FIN | ACK));
+        connection.client_sends(rig, &connection.client_frame(ACK));
+        connection.backend_sends(rig, &connection.backend_frame(FIN | ACK));
         assert_eq!(rig.states(), [(false, FLOW_CLOSING); 2]);
     });
 }
@@ -139,9 +139,9 @@ fn a_reset_from_either_side_ends_the_flow_in_any_state() {
                 connection.establish(rig);
             }
             if by_client {
-                connection.from_client(rig, &connection.client_frame(RST));
+                connection.client_sends(rig, &connection.client_frame(RST));
             } else {
-                connection.from_backend(rig, &connection.backend_frame(RST | ACK));
+                connection.backend_sends(rig, &connection.backend_frame(RST | ACK));
             }
         }
         assert_eq!(rig.states(), [(false, FLOW_RESET); 8]);
@@ -154,11 +154,11 @@ fn a_syn_on_a_flow_that_has_ended_begins_a_new_one() {
         let vip = service(rig, net, 1);
         let connection = Connection::open(rig, net.client(40000), vip);
         connection.establish(rig);
-        connection.from_client(rig, &connection.client_frame(FIN | ACK));
-        connection.from_backend(rig, &connection.backend_frame(FIN | ACK));
+        connection.client_sends(rig, &connection.client_frame(FIN | ACK));
+        connection.backend_sends(rig, &connection.backend_frame(FIN | ACK));
         Connection::open(rig, net.client(40000), vip).establish(rig);
         assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2]);
-        connection.from_backend(rig, &connection.backend_frame(RST));
+        connection.backend_sends(rig, &connection.backend_frame(RST));
         Connection::open(rig, net.client(40000), vip);
         assert_eq!(rig.states(), [(false, FLOW_HALF_OPEN); 2]);
     });
@@ -173,8 +173,8 @@ fn an_established_flow_outlives_its_backends_place_in_the_set_l1() {
         connection.establish(rig);
         rig.write_set(crate::rig::service_id(1), &[]);
         rig.retire(1, ids[0], net.backend(1, 8080));
-        connection.from_client(rig, &connection.client_frame(ACK).payload(b"still here"));
-        connection.from_backend(rig, &connection.backend_frame(ACK).payload(b"so am I"));
+        connection.client_sends(rig, &connection.client_frame(ACK).payload(b"still here"));
+        connection.backend_sends(rig, &connection.backend_frame(ACK).payload(b"so am I"));
     });
 }
 
@@ -185,12 +185,12 @@ fn a_syn_nobody_answered_is_decided_anew_when_its_backend_has_gone() {
         let ids = rig.service(1, vip, Protocol::Tcp, &[net.backend(1, 8080)]);
         let lost = Connection::open(rig, net.client(40000), vip);
         let answered = Connection::open(rig, net.client(40001), vip);
-        answered.from_backend(rig, &answered.backend_frame(SYN | ACK).seq(SERVER_SEQ));
+        answered.backend_sends(rig, &answered.backend_frame(SYN | ACK).seq(SERVER_SEQ));
         rig.write_set(crate::rig::service_id(1), &[net.backend(2, 8080)]);
         rig.retire(1, ids[0], net.backend(1, 8080));
         let moved = Connection::open(rig, lost.client, vip);
         assert_eq!(moved.backend, net.backend(2, 8080));
-        answered.from_client(rig, &answered.client_frame(SYN));
+        answered.client_sends(rig, &answered.client_frame(SYN));
     });
 }
 
@@ -205,9 +205,9 @@ fn a_flow_idle_in_both_directions_counts_as_absent() {
         assert_eq!(rig.states(), []);
         let connection = Connection::open(rig, net.client(40000), vip);
         rig.age_flows(FLOW_HALF_OPEN_IDLE_NS - 5_000_000_000);
-        connection.from_backend(rig, &connection.backend_frame(SYN | ACK).seq(SERVER_SEQ));
+        connection.backend_sends(rig, &connection.backend_frame(SYN | ACK).seq(SERVER_SEQ));
         rig.age_flows(FLOW_HALF_OPEN_IDLE_NS - 5_000_000_000);
-        connection.from_client(rig, &connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1)));
+        connection.client_sends(rig, &connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1)));
         assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2], "the reply kept it alive");
     });
 }
@@ -218,7 +218,7 @@ fn a_lost_reply_entry_is_put_back_and_a_lost_forward_entry_leads_to_a_new_flow()
         let vip = service(rig, net, 1);
         let connection = Connection::open(rig, net.client(40000), vip);
         rig.evict(FLOW_REPLY);
-        connection.from_client(rig, &connection.client_frame(SYN).seq(CLIENT_SEQ));
+        connection.client_sends(rig, &connection.client_frame(SYN).seq(CLIENT_SEQ));
         connection.establish(rig);
         let connection = Connection::open(rig, net.client(40001), vip);
         rig.evict(FLOW_FORWARD);
@@ -236,7 +236,7 @@ fn a_full_table_of_established_flows_leaves_flows_in_the_lru_table_where_they_go
         let vip = service(rig, net, 4);
         rig.occupy(net.backend(9, 9), net.client(1), 1..=FLOWS_MAX);
         let connection = Connection::open(rig, net.client(40000), vip);
-        connection.from_backend(rig, &connection.backend_frame(SYN | ACK).seq(SERVER_SEQ));
+        connection.backend_sends(rig, &connection.backend_frame(SYN | ACK).seq(SERVER_SEQ));
         let ack = connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1));
         // Full, then with room for one entry of the two.
         for _ in 0..2 {
@@ -254,7 +254,7 @@ fn a_full_table_of_established_flows_leaves_flows_in_the_lru_table_where_they_go
         let reply = connection.backend_frame(ACK).payload(b"puts the forward entry back");
         rig.egress_with_events(&reply, &[("flow_reply", 1), ("event_established_full", 1)]);
         rig.vacate(net.backend(9, 9), net.client(1), 2..=2);
-        connection.from_client(rig, &connection.client_frame(ACK).payload(b"now there is room"));
+        connection.client_sends(rig, &connection.client_frame(ACK).payload(b"now there is room"));
         assert!(rig.states().into_iter().all(|(kept, _)| kept));
     });
 }
@@ -267,12 +267,12 @@ fn a_forged_reset_or_fin_ends_no_connection_that_goes_on() {
             let connection = Connection::open(rig, net.client(port), vip);
             connection.establish(rig);
             rig.age_flows(FLOW_SILENT_NS + 1);
-            connection.from_client(rig, &connection.client_frame(forged));
-            connection.from_backend(rig, &connection.backend_frame(forged));
-            connection.from_client(rig, &connection.client_frame(ACK).payload(b"at once"));
+            connection.client_sends(rig, &connection.client_frame(forged));
+            connection.backend_sends(rig, &connection.backend_frame(forged));
+            connection.client_sends(rig, &connection.client_frame(ACK).payload(b"at once"));
             rig.age_flows(10 * FLOW_RESET_IDLE_NS + FLOW_HALF_OPEN_IDLE_NS);
-            connection.from_backend(rig, &connection.backend_frame(ACK).payload(b"and after a while"));
-            connection.from_client(rig, &connection.client_frame(ACK).payload(b"both ways"));
+            connection.backend_sends(rig, &connection.backend_frame(ACK).payload(b"and after a while"));
+            connection.client_sends(rig, &connection.client_frame(ACK).payload(b"both ways"));
         }
     });
 }
@@ -291,7 +291,7 @@ fn a_late_packet_of_the_former_backend_does_not_touch_the_flow_of_the_next_one()
         assert_eq!(next.backend, net.backend(2, 8080));
         rig.egress(&former.backend_frame(RST), &["pass_no_frontend"]);
         assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2], "the stale entry is gone, the flow stands");
-        next.from_client(rig, &next.client_frame(ACK).payload(b"on"));
+        next.client_sends(rig, &next.client_frame(ACK).payload(b"on"));
     });
 }
 
@@ -302,15 +302,15 @@ fn a_flood_between_syn_ack_and_ack_costs_no_connection() {
         for (port, lost) in [(40000, FLOW_FORWARD), (40001, FLOW_REPLY)] {
             let connection = Connection::open(rig, net.client(port), vip);
             let syn_ack = connection.backend_frame(SYN | ACK).seq(SERVER_SEQ).ack(CLIENT_SEQ + 1);
-            connection.from_backend(rig, &syn_ack);
+            connection.backend_sends(rig, &syn_ack);
             rig.evict(lost);
             if lost == FLOW_FORWARD {
-                connection.from_backend(rig, &syn_ack);
+                connection.backend_sends(rig, &syn_ack);
             }
             let ack = connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1));
-            connection.from_client(rig, &ack);
-            connection.from_backend(rig, &connection.backend_frame(ACK).seq(SERVER_SEQ.wrapping_add(1)));
-            connection.from_client(rig, &ack);
+            connection.client_sends(rig, &ack);
+            connection.backend_sends(rig, &connection.backend_frame(ACK).seq(SERVER_SEQ.wrapping_add(1)));
+            connection.client_sends(rig, &ack);
             assert!(rig.states().into_iter().all(|state| state == (true, FLOW_ESTABLISHED)), "{:?}", rig.states());
         }
     });
@@ -325,7 +325,7 @@ fn a_syn_on_a_connection_to_a_backend_that_has_gone_begins_a_new_flow_once_the_b
         connection.establish(rig);
         rig.write_set(crate::rig::service_id(1), &[net.backend(2, 8080)]);
         rig.retire(1, ids[0], net.backend(1, 8080));
-        connection.from_client(rig, &connection.client_frame(SYN));
+        connection.client_sends(rig, &connection.client_frame(SYN));
         assert_eq!(rig.states(), [(true, FLOW_ESTABLISHED); 2], "a forged SYN ends nothing (L1)");
         rig.age_flows(FLOW_SILENT_NS + 1);
         let next = Connection::open(rig, net.client(40000), vip);
@@ -340,8 +340,8 @@ fn a_backend_dialled_by_its_own_address_after_the_flow_has_ended_answers_by_its_
         let vip = service(rig, net, 1);
         let connection = Connection::open(rig, net.client(40000), vip);
         connection.establish(rig);
-        connection.from_client(rig, &connection.client_frame(FIN | ACK));
-        connection.from_backend(rig, &connection.backend_frame(FIN | ACK));
+        connection.client_sends(rig, &connection.client_frame(FIN | ACK));
+        connection.backend_sends(rig, &connection.backend_frame(FIN | ACK));
         rig.egress(&connection.backend_frame(SYN | ACK), &["pass_no_frontend"]);
     });
 }

@@ -137,7 +137,7 @@ fn a_flow_to_a_service_scaled_to_zero_is_refused_and_to_a_deleted_one_passes_l3_
         rig.ingress(&Frame::udp(client, vip, b"question"), &["reject_unreachable"]);
         assert_eq!(rig.states(), [], "nothing is left of the flow");
         let frontend = Frontend { addr: vip.ip(), port: Port::new(53).unwrap(), protocol: Protocol::Udp };
-        rig.exec(MapOp::DeleteFrontend { frontend });
+        rig.exec(&MapOp::DeleteFrontend { frontend });
         rig.ingress(&Frame::udp(client, vip, b"question"), &["pass_no_frontend"]);
     });
 }

@@ -39,7 +39,8 @@ counters! {
     DropRewriteFailed = "drop_rewrite_failed",
     /// Passed: no frontend and no flow.
     PassNoFrontend = "pass_no_frontend",
-    /// Passed: TCP without SYN and without a flow; a flow of a previous proxy lives on.
+    /// Passed: TCP that neither begins a flow nor belongs to one, whoever it is for: all TCP between pods without a Service in
+    /// between, and flows of a previous proxy, which live on.
     PassNotFirst = "pass_not_first",
     /// Passed: a fragment.
     PassFragment = "pass_fragment",
@@ -49,8 +50,10 @@ counters! {
     PassProtocol = "pass_protocol",
     /// Passed: a first packet in a frame for another host or for many; nobody answers or translates it in our name.
     PassNotHost = "pass_not_host",
-    /// Besides the packet's own outcome: an established flow had to stay in the LRU table, the plain one being full.
+    /// Besides the packet's own outcome: its established flow had to stay in the LRU table, the plain one being full.
     EventEstablishedFull = "event_established_full",
+    /// Passed: it would be refused, but its source is no single host's address (RFC 1122 §3.2.2, RFC 4443 §2.4).
+    PassSource = "pass_source",
 }
 
 /// Entries of the map `counters`: room for counters to come, so that a pinned map serves the next version too.

@@ -13,7 +13,7 @@ pub struct Origin {
     pub backend: [u8; 16],
     /// Port of the VIP, network order.
     pub vip_port: NetPort,
-    /// Port of the backend, network order.
+    /// Port of the backend, network order; zero when a later connect() made the entry void.
     pub backend_port: NetPort,
     /// Spare, zero.
     pub zero: [u8; 4],

@@ -279,9 +279,10 @@ impl Globals {
         let (socket_lb, host_netns) = match socket_lb {
             SocketLb::Off => (0, 0),
             SocketLb::Host => (1, netns_cookie().map_err(LoadError::Netns)?),
-            SocketLb::All => (2, 0),
+            // Kernels before 5.14 do not tell. Then the node's sockets are taken for a pod's.
+            SocketLb::All => (2, netns_cookie().unwrap_or(0)),
         };
-        // A probe that cannot tell counts as no: the socket entrance then declines, which is always safe.
+        // A probe that cannot tell counts as no: the socket entrance then leaves refusals to the device entrance.
         let probe = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval);
         Ok(Self { socket_lb, host_netns, has_set_retval: u32::from(probe.unwrap_or(false)) })
     }

@@ -7,7 +7,7 @@ use sheave_abi::Counter;
 /// Socket entrance: 0 off, 1 sockets of the host's network namespace, 2 all sockets. Set by the loader.
 #[unsafe(no_mangle)]
 static SOCKET_LB: Global<u32> = Global::new(0);
-/// Cookie of the host's network namespace. Set by the loader.
+/// Cookie of the host's network namespace, or zero. Set by the loader.
 #[unsafe(no_mangle)]
 static HOST_NETNS: Global<u64> = Global::new(0);
 /// 1 where `bpf_set_retval` exists (5.18). The verifier drops the call where this is 0. Set by the loader.
@@ -18,17 +18,23 @@ static HAS_SET_RETVAL: Global<u32> = Global::new(0);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SocketLb {
     Off,
-    Host { netns: u64 },
+    Host,
     All,
 }
 
 #[inline(always)]
 pub fn socket_lb() -> SocketLb {
     match SOCKET_LB.load() {
-        1 => SocketLb::Host { netns: HOST_NETNS.load() },
+        1 => SocketLb::Host,
         2 => SocketLb::All,
         _ => SocketLb::Off,
     }
+}
+
+/// Cookie of the host's network namespace; zero, which is nobody's, when it is not known.
+#[inline(always)]
+pub fn host_netns() -> u64 {
+    HOST_NETNS.load()
 }
 
 #[inline(always)]
@@ -51,11 +57,12 @@ pub fn random_below(bound: u32) -> u32 {
     ((u64::from(random) * u64::from(bound)) >> 32) as u32
 }
 
-/// Adds one to a counter of this processor.
+/// Adds one to a counter of this processor. Nothing interrupts a device program for another one; tasks in connect() may take turns,
+/// and then a socket counter may miss one. (An atomic add needs compare-and-swap in `core`'s eyes, which it denies this target.)
 #[inline(always)]
 pub fn count(counter: Counter) {
     if let Some(slot) = maps::COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: a value of a per-CPU array, touched by this processor only.
+        // SAFETY: an aligned value of a per-CPU array, which stays for the life of the program.
         unsafe { *slot = (*slot).wrapping_add(1) };
     }
 }

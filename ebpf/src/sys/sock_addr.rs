@@ -1,5 +1,6 @@
 //! The address argument of a socket call: read and written field by field, as the verifier demands.
 use super::maps::ORIGINS;
+use crate::family::MAPPED;
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_set_retval};
 use aya_ebpf::programs::SockAddrContext;
@@ -83,7 +84,8 @@ impl SockAddr {
         unsafe { (&raw const (*sk).src_ip4).read_volatile() != 0 }
     }
 
-    /// True when the socket has an IPv6 source address already.
+    /// True when the socket has an IPv6 source address already. `::ffff:0.0.0.0` is none: a socket bound to it may use any
+    /// IPv4 address.
     #[inline(always)]
     pub fn is_bound_v6(&self) -> bool {
         let Some(sk) = self.socket() else { return false };
@@ -93,7 +95,7 @@ impl SockAddr {
         let (a, b) = unsafe { (words.read_volatile(), words.add(1).read_volatile()) };
         // SAFETY: as above.
         let (c, d) = unsafe { (words.add(2).read_volatile(), words.add(3).read_volatile()) };
-        a | b | c | d != 0
+        a | b | d != 0 || (c != 0 && c != MAPPED)
     }
 
     /// Cookie of the socket's network namespace.
@@ -122,6 +124,17 @@ impl SockAddr {
         // SAFETY: not null; storage of this socket, which its owner has locked.
         unsafe { held.write(origin) };
         true
+    }
+
+    /// Makes void what the socket has dialled before, if anything.
+    #[inline(always)]
+    pub fn forget(&self) {
+        // SAFETY: the helper checks the socket.
+        let held = unsafe { ORIGINS.get_ptr_mut(&self.0) };
+        if !held.is_null() {
+            // SAFETY: not null; storage of this socket, which its owner has locked.
+            unsafe { (&raw mut (*held).backend_port).write_volatile(NetPort::ANY) };
+        }
     }
 
     /// What the socket dialled.
