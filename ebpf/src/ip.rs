@@ -101,7 +101,10 @@ pub struct Located<A> {
 pub fn locate_v4(packet: Packet) -> Result<Located<u32>, Counter> {
     let header: Ipv4Header = packet.load(L3).ok_or(Counter::PassTruncated)?;
     let header_len = u32::from(header.version_ihl & 0xf) * 4;
-    let total_len = u32::from(u16::from_be_bytes(header.total_len));
+    let total_len = match u16::from_be_bytes(header.total_len) {
+        0 => beyond_field(packet, L3),
+        len => u32::from(len),
+    };
     if header.version_ihl >> 4 != 4 || header_len < 20 || total_len < header_len || L3 + total_len > packet.len() {
         return Err(Counter::PassTruncated);
     }
@@ -122,7 +125,10 @@ pub fn locate_v4(packet: Packet) -> Result<Located<u32>, Counter> {
 #[inline(always)]
 pub fn locate_v6(packet: Packet) -> Result<Located<[u32; 4]>, Counter> {
     let header: Ipv6Header = packet.load(L3).ok_or(Counter::PassTruncated)?;
-    let end = L3 + 40 + u32::from(u16::from_be_bytes(header.payload_len));
+    let end = match u16::from_be_bytes(header.payload_len) {
+        0 => L3 + 40 + beyond_field(packet, L3 + 40),
+        len => L3 + 40 + u32::from(len),
+    };
     let [version, ..] = header.version_class;
     if version >> 4 != 6 || end > packet.len() {
         return Err(Counter::PassTruncated);
@@ -149,6 +155,13 @@ pub fn locate_v6(packet: Packet) -> Result<Located<[u32; 4]>, Counter> {
     }
     let protocol = served(next)?;
     Ok(Located { src: transmute!(header.src), dst: transmute!(header.dst), protocol, l4, l4_len: end - l4 })
+}
+
+/// What a length field of zero means, from `offset` on: all there is for a packet too long for the field (BIG TCP, kernel 6.3 for
+/// IPv4, 5.19 for IPv6), nothing for others.
+#[inline(always)]
+fn beyond_field(packet: Packet, offset: u32) -> u32 {
+    if packet.is_gso() { packet.len().saturating_sub(offset) } else { 0 }
 }
 
 /// Time to live of what the node itself sends.

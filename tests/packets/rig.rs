@@ -12,7 +12,7 @@ use sheave_bpf::maps::Maps as _;
 use sheave_bpf::ops::{BackendEntry, MapOp};
 use sheave_bpf::pins::Pins;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
-use sheave_bpf::test_run::{Run, test_run};
+use sheave_bpf::test_run::{Run, test_run, test_run_gso};
 use sheave_core::{Backend, Family, Frontend, Port, Protocol};
 use sheave_lab::Sandbox;
 use std::net::{IpAddr, SocketAddr};
@@ -215,9 +215,22 @@ impl Rig {
         self.run_counted(program, bytes, &want)
     }
 
+    /// As [`Rig::run`], of a packet to be cut into segments further down.
+    #[track_caller]
+    pub(crate) fn run_gso(&mut self, program: &str, bytes: &[u8], counted: &str) -> Out {
+        let ran = test_run_gso(self.programs.device_fd(program).unwrap(), bytes, 1, 1000).unwrap();
+        self.check(ran, &[(counted, 1)])
+    }
+
     #[track_caller]
     fn run_counted(&mut self, program: &str, bytes: &[u8], want: &[(&str, u64)]) -> Out {
-        let Run { verdict, packet, .. } = test_run(self.programs.device_fd(program).unwrap(), bytes, 1).unwrap();
+        let ran = test_run(self.programs.device_fd(program).unwrap(), bytes, 1).unwrap();
+        self.check(ran, want)
+    }
+
+    #[track_caller]
+    fn check(&mut self, ran: Run, want: &[(&str, u64)]) -> Out {
+        let Run { verdict, packet, .. } = ran;
         let after = self.counters.read().unwrap();
         let delta: Vec<(&str, u64)> =
             after.iter().zip(&self.before).map(|(a, b)| (a.0, a.1 - b.1)).filter(|(_, n)| *n > 0).collect();

@@ -1,5 +1,5 @@
 //! TCP: from the SYN to the last FIN, and what a flow survives.
-use crate::frame::{ACK, FIN, Frame, RST, SYN};
+use crate::frame::{ACK, FIN, Frame, RST, SYN, Seen};
 use crate::rig::{DROP, FLOWS_MAX, NETS, NEXT, Net, Rig, with_rig};
 use sheave_abi::{
     FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_FORWARD, FLOW_HALF_OPEN, FLOW_HALF_OPEN_IDLE_NS, FLOW_REPLY, FLOW_RESET,
@@ -367,5 +367,23 @@ fn a_set_that_never_holds_still_costs_the_packet_and_nothing_else() {
         rig.retire(1, ids[0], net.backend(1, 8080));
         let out = rig.ingress(&Frame::tcp(net.client(40000), vip, SYN), &["drop_set_raced"]);
         assert_eq!((out.verdict, rig.states()), (DROP, vec![]));
+    });
+}
+
+#[test]
+fn a_packet_too_long_for_its_length_field_is_translated_as_the_others_are() {
+    in_both("tcp-big", |rig, net| {
+        let vip = service(rig, net, 1);
+        let connection = Connection::open(rig, net.client(40000), vip);
+        connection.establish(rig);
+        let field = if vip.is_ipv4() { 16..18 } else { 18..20 };
+        let mut big = connection.client_frame(ACK).payload(&[7; 3000]).bytes();
+        let len: Vec<u8> = big[field.clone()].to_vec();
+        big[field.clone()].fill(0);
+        let mut out = rig.run_gso("ingress", &big, "flow_forward").bytes;
+        out[field].copy_from_slice(&len);
+        let seen = Seen::read(&out);
+        assert_eq!((seen.dst, seen.payload), (connection.backend, vec![7; 3000]));
+        rig.run("ingress", &big, &["pass_truncated"]);
     });
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use zerocopy::{FromBytes, IntoBytes};
 
 const BPF_PROG_TEST_RUN: u32 = 10;
+/// `struct __sk_buff` (include/uapi/linux/bpf.h) up to and with `gso_size`, in words.
+const SKB_WORDS: usize = 46;
+const SKB_GSO_SIZE: usize = 44;
 /// How much longer than it was a packet may come out: an ICMP error puts headers in front.
 const GROWTH_MAX: usize = 256;
 
@@ -47,6 +50,16 @@ struct TestRun {
 /// # Errors
 /// As bpf(2); a frame shorter than an Ethernet header is `EINVAL`.
 pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Result<Run> {
+    test_run_gso(program, packet, repeat, 0)
+}
+
+/// As [`test_run`], of a packet to be cut into segments with `gso_size` bytes of data each.
+///
+/// # Errors
+/// As [`test_run`].
+pub fn test_run_gso(program: BorrowedFd<'_>, packet: &[u8], repeat: u32, gso_size: u32) -> io::Result<Run> {
+    let mut context = [0; SKB_WORDS];
+    context[SKB_GSO_SIZE] = gso_size;
     let mut out = vec![0; packet.len() + GROWTH_MAX];
     let size = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
     let mut attr = TestRun {
@@ -58,9 +71,9 @@ pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Resu
         data_out: out.as_mut_ptr() as u64,
         repeat,
         duration_ns: 0,
-        ctx_size_in: 0,
+        ctx_size_in: size(context.as_bytes())?,
         ctx_size_out: 0,
-        ctx_in: 0,
+        ctx_in: context.as_ptr() as u64,
         ctx_out: 0,
         flags: 0,
         cpu: 0,

@@ -40,6 +40,13 @@ impl Packet {
         unsafe { (&raw const (*self.0).len).read_volatile() }
     }
 
+    /// True for a packet that is cut into segments further down.
+    #[inline(always)]
+    pub fn is_gso(self) -> bool {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw const (*self.0).gso_size).read_volatile() != 0 }
+    }
+
     /// EtherType in host order; the inner one when a VLAN tag stands in the metadata.
     #[inline(always)]
     pub fn ether_type(self) -> u16 {
