@@ -1,10 +1,13 @@
 //! Who answers, and what client and server see of each other.
 use crate::NEEDS;
 use crate::world::{BACKENDS, SHORT, World, answer, answering, outcome, targets, web};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, getpeername, socket};
 use sheave_agent::config::SocketLb;
 use sheave_lab::probe::{Failure, Target, Transport};
 use sheave_tests::kernel_or_skip;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 
 /// Enough that a backend of three is missed once in 10^11 runs.
 const REQUESTS: usize = 64;
@@ -99,5 +102,28 @@ fn what_is_for_no_service_is_left_alone() {
                 assert!(world.addrs(place).contains(&answer.peer.ip()), "{place} dials {direct}: {answer:?}");
             }
         }
+    }
+}
+
+/// A socket whose connect() to a VIP failed, and that dials the very same backend by its own address then.
+#[test]
+fn a_socket_names_as_its_peer_what_it_dialled_last() {
+    if !kernel_or_skip(NEEDS) {
+        return;
+    }
+    let service = web(&["near"]);
+    let mut world = World::serving(SocketLb::All, &service);
+    for vip in targets(&service).into_iter().filter(|target| target.transport == Transport::Tcp) {
+        let near = world.addrs("near").iter().find(|addr| addr.is_ipv4() == vip.addr.is_ipv4()).copied().unwrap();
+        let direct = SocketAddr::new(near, crate::world::HTTP.3);
+        let client = world.cluster.pod("client").unwrap().sandbox().clone();
+        let family = if near.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let made = client.run(move || socket(family, SockType::Stream, SockFlag::empty(), None)).unwrap();
+        let (socket, storage) = (made.unwrap(), |addr| SockaddrStorage::from(addr));
+        world.stop_server("near");
+        assert_eq!(connect(socket.as_raw_fd(), &storage(vip.addr)), Err(nix::Error::ECONNREFUSED), "{vip}");
+        world.serve("near");
+        connect(socket.as_raw_fd(), &storage(direct)).unwrap();
+        assert_eq!(getpeername::<SockaddrStorage>(socket.as_raw_fd()), Ok(storage(direct)), "{vip}");
     }
 }
