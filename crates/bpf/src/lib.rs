@@ -19,6 +19,7 @@ pub mod lower;
 pub mod map;
 pub mod maps;
 pub mod memory;
+mod object;
 pub mod ops;
 pub mod pins;
 pub mod read_back;

@@ -1,22 +1,18 @@
 //! One map of the kernel, by file descriptor: typed reads and writes, single and in batches.
+use crate::object::{self, open_pin, owned, raw};
 use crate::sys::{bpf, bpf_mut};
-use std::ffi::CString;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const BPF_MAP_CREATE: u32 = 0;
 const BPF_MAP_LOOKUP_ELEM: u32 = 1;
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
 const BPF_MAP_DELETE_ELEM: u32 = 3;
 const BPF_MAP_GET_NEXT_KEY: u32 = 4;
-const BPF_OBJ_PIN: u32 = 6;
-const BPF_OBJ_GET: u32 = 7;
 const BPF_MAP_GET_FD_BY_ID: u32 = 14;
-const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_MAP_LOOKUP_BATCH: u32 = 24;
 const BPF_MAP_UPDATE_BATCH: u32 = 26;
 
@@ -95,26 +91,10 @@ struct Create {
 
 #[derive(IntoBytes, Immutable)]
 #[repr(C)]
-struct ObjectPath {
-    path: u64,
-    fd: u32,
-    flags: u32,
-}
-
-#[derive(IntoBytes, Immutable)]
-#[repr(C)]
 struct ById {
     id: u32,
     next: u32,
     flags: u32,
-}
-
-#[derive(IntoBytes, Immutable)]
-#[repr(C)]
-struct InfoByFd {
-    fd: u32,
-    len: u32,
-    info: u64,
 }
 
 /// The head of the kernel's `struct bpf_map_info`.
@@ -305,8 +285,7 @@ impl Map<u32, u32> {
 
     /// Pins the map: it outlives this process until the file is removed.
     pub(crate) fn pin(&self, path: &Path) -> io::Result<()> {
-        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        bpf(BPF_OBJ_PIN, &ObjectPath { path: path.as_ptr() as u64, fd: self.raw_fd(), flags: 0 }).map(drop)
+        object::pin(&self.fd, path)
     }
 }
 
@@ -330,27 +309,9 @@ impl Shape {
     }
 
     fn of(fd: &OwnedFd) -> io::Result<Self> {
-        let mut info = Info::new_zeroed();
-        let attr = InfoByFd { fd: raw(fd), len: size_u32::<Info>(), info: std::ptr::from_mut(&mut info) as u64 };
-        bpf(BPF_OBJ_GET_INFO_BY_FD, &attr)?;
-        let Info { map_type, key_size, value_size, max_entries, .. } = info;
+        let Info { map_type, key_size, value_size, max_entries, .. } = object::info(fd)?;
         Ok(Self { map_type, key_size, value_size, max_entries })
     }
-}
-
-/// Opens whatever map is pinned there.
-pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
-    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    bpf(BPF_OBJ_GET, &ObjectPath { path: path.as_ptr() as u64, fd: 0, flags: 0 }).map(owned)
-}
-
-fn owned(fd: i32) -> OwnedFd {
-    // SAFETY: bpf(2) returned this descriptor to us a moment ago and nobody else owns it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-fn raw(fd: &OwnedFd) -> u32 {
-    u32::try_from(fd.as_raw_fd()).expect("invariant: an open descriptor is not negative")
 }
 
 fn size_u32<T>() -> u32 {
