@@ -1,14 +1,18 @@
-//! What this node should serve: the [`Index`] after selection (E1) and after conflicts are settled (X1).
+//! What this node should serve: the [`Index`] after selection (E1, E2, E7) and after conflicts are settled (X1).
 //!
-//! Kept up to date Service by Service: the cost of a change follows the Services it touches, not the cluster.
-use crate::claim::{Claim, ClaimKind, Claims};
+//! Kept up to date Service by Service: the cost of a change follows the Services it touches, not the cluster. Only a change of
+//! the node itself (its zone, its addresses) looks at every Service, and works on those that it concerns (W14).
+use crate::claim::{Claim, Claims, claims, cluster_ips};
+use crate::config::ProxyConfig;
 use crate::diagnostic::Diagnostic;
-use crate::index::Index;
-use crate::name::{ServiceKey, ServiceName, ServicePortName};
-use crate::net::{Family, Frontend, Port};
-use crate::object::Service;
-use crate::select::select;
-use crate::serving::Serving;
+use crate::flat::{FlatMap, FlatSet};
+use crate::index::{Changed, Index};
+use crate::name::{ServiceKey, ServiceName};
+use crate::net::{Family, Frontend};
+use crate::object::{Service, TrafficPolicy};
+use crate::rules::NodeRules;
+use crate::select::Candidates;
+use crate::serving::{FrontendKind, Serving, Sources};
 use crate::table::Table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,27 +21,38 @@ use std::sync::Arc;
 /// What should be served on this node.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Desired {
+    config: ProxyConfig,
+    rules: Arc<NodeRules>,
+    standpoint: Standpoint,
     services: Table<ServiceName, Wanted>,
     claims: Claims,
     /// Addresses of which every port is ours (A2), with the number of Services that have them.
     vips: Table<IpAddr, u32>,
 }
 
-/// What one Service wants.
+/// What Services depend on of the node, beside its rules.
+#[derive(Clone, PartialEq, Debug, Default)]
+struct Standpoint {
+    zone: Option<Arc<str>>,
+    primary: [Option<IpAddr>; 2],
+}
+
+/// What one Service wants, before conflicts are settled.
 #[derive(Clone, PartialEq, Debug)]
 struct Wanted {
     created_unix_s: i64,
     origin: Option<Arc<str>>,
-    addrs: Vec<IpAddr>,
+    vips: Box<[IpAddr]>,
     /// By key.
-    ports: Vec<WantedPort>,
+    ports: Box<[WantedPort]>,
 }
 
 /// One family of one port of a Service.
 #[derive(Clone, PartialEq, Debug)]
 struct WantedPort {
     key: ServiceKey,
-    number: Port,
+    /// In order, won or lost.
+    claims: Box<[(Frontend, FrontendKind)]>,
     serving: Arc<Serving>,
 }
 
@@ -50,13 +65,15 @@ pub struct Touched {
     pub frontends: BTreeSet<Frontend>,
     /// Addresses whose ownership may have changed (A2).
     pub vips: BTreeSet<IpAddr>,
+    /// Whether the rules of the node may have changed.
+    pub rules: bool,
 }
 
 impl Touched {
     /// Whether there is nothing to look at.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.frontends.is_empty() && self.vips.is_empty()
+        self.keys.is_empty() && self.frontends.is_empty() && self.vips.is_empty() && !self.rules
     }
 
     /// Adds what `other` names.
@@ -64,25 +81,49 @@ impl Touched {
         self.keys.extend(other.keys);
         self.frontends.extend(other.frontends);
         self.vips.extend(other.vips);
+        self.rules |= other.rules;
     }
 }
 
 impl Desired {
-    /// Brings the named Services up to date with the index; says what a plan has to look at.
-    pub fn update(&mut self, index: &Index, changed: &BTreeSet<ServiceName>) -> Touched {
+    /// Nothing wanted yet, under these settings.
+    #[must_use]
+    pub fn new(config: ProxyConfig) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// Brings what changed up to date with the index; says what a plan has to look at.
+    pub fn update(&mut self, index: &Index, changed: &Changed) -> Touched {
+        let concerned = if changed.node { self.update_node(index) } else { Concerned::default() };
+        let names: BTreeSet<_> = changed.services.iter().chain(&concerned.services).collect();
         let mut before = Before::default();
-        for name in changed {
-            let old = self.services.remove(name);
+        for name in &names {
+            let old = self.services.remove(*name);
             if let Some(old) = &old {
                 self.withdraw(old, &mut before);
             }
-            if let Some(new) = wanted(index, name) {
+            if let Some(new) = index.service(name).and_then(|service| self.wanted(index, service)) {
                 self.place(name, new, &mut before);
             }
-            before.ports.extend(old.into_iter().flat_map(|old| old.ports).map(|port| (port.key, port.serving)));
+            let ports = old.into_iter().flat_map(|old| old.ports);
+            before.ports.extend(ports.map(|port| (port.key, port.serving)));
         }
         self.settle(&before.holders);
-        self.touched(changed, &before)
+        Touched { rules: concerned.rules, ..self.touched(&names, &before) }
+    }
+
+    /// Everything anew: what [`update`](Self::update) would have made of the same objects in any order.
+    #[must_use]
+    pub fn rebuild(config: ProxyConfig, index: &Index) -> Self {
+        let mut desired = Self::new(config);
+        desired.update(index, &Changed { services: index.names(), node: true });
+        desired
+    }
+
+    /// What holds for the node as a whole.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<NodeRules> {
+        &self.rules
     }
 
     /// What this key serves; `None` when it should not exist.
@@ -127,7 +168,8 @@ impl Desired {
     #[must_use]
     pub fn all(&self) -> Touched {
         let frontends = BTreeSet::new(); // Each stands with the key that holds it.
-        Touched { keys: self.keys().into_iter().collect(), frontends, vips: self.vips().into_iter().collect() }
+        let (keys, vips) = (self.keys().into_iter().collect(), self.vips().into_iter().collect());
+        Touched { keys, frontends, vips, rules: true }
     }
 
     /// What cannot be served as asked: one for each Service that lost frontends, by name (I8).
@@ -137,12 +179,83 @@ impl Desired {
         self.claims.losers().into_iter().map(|(name, lost)| lost.diagnostic(origin(name))).collect()
     }
 
+    /// Takes the node as it is now; says which Services that concerns.
+    fn update_node(&mut self, index: &Index) -> Concerned {
+        let rules = NodeRules::of(&self.config, index);
+        let zone = index.node().and_then(|node| node.zone.clone());
+        let standpoint = Standpoint { zone, primary: Family::ALL.map(|family| index.primary_address(family)) };
+        let mut concerned = Concerned { rules: rules != *self.rules, ..Concerned::default() };
+        let moved: BTreeSet<IpAddr> = rules.own.symmetric_difference(&self.rules.own).copied().collect();
+        if !moved.is_empty() || standpoint != self.standpoint {
+            let rezoned = standpoint.zone != self.standpoint.zone;
+            let readdressed = standpoint.primary != self.standpoint.primary;
+            let all = index.names().into_iter();
+            concerned.services.extend(all.filter(|name| {
+                let hinted = || index.slices(name).flat_map(|slice| &slice.endpoints).any(|e| e.hints.is_some());
+                let service = index.service(name);
+                let has_moved = |service: &Service| service.addresses().any(|addr| moved.contains(&addr));
+                service.is_some_and(|service| has_moved(service) || (readdressed && !service.source_ranges.is_empty()))
+                    || (rezoned && hinted())
+            }));
+        }
+        (self.rules, self.standpoint) = (Arc::new(rules), standpoint);
+        concerned
+    }
+
+    /// What a Service wants; `None` for one that gives no rules (W1–W3).
+    fn wanted(&self, index: &Index, service: &Service) -> Option<Wanted> {
+        if service.cluster_ips.is_empty() {
+            return None;
+        }
+        let mut by_key: BTreeMap<ServiceKey, Vec<(Frontend, FrontendKind)>> = BTreeMap::new();
+        for (key, number) in service.keys() {
+            // Two ports of one name and protocol are one port: the first (the API refuses the second).
+            by_key
+                .entry(key)
+                .or_insert_with_key(|key| claims(service, number, key.family, &self.rules, &self.config).collect());
+        }
+        let port = |(key, mut claims): (ServiceKey, Vec<_>)| {
+            claims.sort_unstable();
+            WantedPort { serving: Arc::new(self.serve(index, service, &key)), claims: claims.into(), key }
+        };
+        let vips: BTreeSet<IpAddr> = cluster_ips(service, &self.rules).collect();
+        Some(Wanted {
+            created_unix_s: service.created_unix_s,
+            origin: service.origin.clone(),
+            vips: vips.into_iter().collect(),
+            ports: by_key.into_iter().map(port).collect(),
+        })
+    }
+
+    /// The sets and terms of a key; frontends come when conflicts are settled.
+    fn serve(&self, index: &Index, service: &Service, key: &ServiceKey) -> Serving {
+        let vantage = index.vantage();
+        let candidates = Candidates::of(index.slices(&service.name), &key.port, key.family, vantage);
+        let set = |policy| FlatSet::from_iter(candidates.choose(policy, vantage).picked);
+        let cluster = set(TrafficPolicy::Cluster);
+        let local = match [service.internal_policy, service.external_policy].contains(&TrafficPolicy::Local) {
+            true => set(TrafficPolicy::Local),
+            false => FlatSet::default(),
+        };
+        let keep = candidates.serving().filter(|backend| !cluster.contains(backend) && !local.contains(backend));
+        Serving {
+            frontends: FlatMap::default(),
+            internal: service.internal_policy,
+            external: service.external_policy,
+            keep: keep.collect(),
+            cluster,
+            local,
+            affinity: service.affinity,
+            sources: Sources::of(&service.source_ranges, key.family, index.primary_address(key.family)).map(Arc::new),
+        }
+    }
+
     fn withdraw(&mut self, old: &Wanted, before: &mut Before) {
         for (frontend, claim) in old.claims() {
             before.note_holder(frontend, &self.claims);
             self.claims.withdraw(&frontend, &claim);
         }
-        for addr in &old.addrs {
+        for addr in &old.vips {
             before.vips.entry(*addr).or_insert(true);
             let users = self.vips.get_mut(addr).expect("invariant: an address in use is counted");
             *users -= 1;
@@ -155,29 +268,32 @@ impl Desired {
     fn place(&mut self, name: &ServiceName, new: Wanted, before: &mut Before) {
         for (frontend, claim) in new.claims() {
             before.note_holder(frontend, &self.claims);
-            self.claims.place(frontend, claim);
+            self.claims.place(frontend, claim, &self.rules);
         }
-        for addr in &new.addrs {
+        for addr in &new.vips {
             before.vips.entry(*addr).or_insert(self.vips.get(addr).is_some());
             *self.vips.get_or_default(*addr) += 1;
         }
         self.services.insert(name.clone(), new);
     }
 
-    /// Gives each frontend of `before` to the key that holds it now, and takes it from the one that held it.
+    /// Gives each frontend of `before` to the claim that holds it now, and takes it from the one that held it.
     fn settle(&mut self, before: &BTreeMap<Frontend, Option<ServiceKey>>) {
         for (frontend, old) in before {
-            let new = self.claims.holder(frontend).cloned();
-            if let Some(serving) =
-                old.as_ref().filter(|old| Some(*old) != new.as_ref()).and_then(|k| self.serving_mut(k))
+            let new = self.claims.first(frontend).map(|claim| (claim.key.clone(), claim.kind));
+            if let Some(serving) = old
+                .as_ref()
+                .filter(|old| Some(*old) != new.as_ref().map(|(key, _)| key))
+                .and_then(|k| self.serving_mut(k))
                 && serving.frontends.contains(frontend)
             {
                 Arc::make_mut(serving).frontends.remove(frontend);
             }
-            if let Some(serving) = new.as_ref().and_then(|k| self.serving_mut(k))
-                && !serving.frontends.contains(frontend)
+            if let Some((key, kind)) = new
+                && let Some(serving) = self.serving_mut(&key)
+                && serving.frontends.get(frontend) != Some(&kind)
             {
-                Arc::make_mut(serving).frontends.insert(*frontend);
+                Arc::make_mut(serving).frontends.insert(*frontend, kind);
             }
         }
     }
@@ -188,14 +304,14 @@ impl Desired {
         Some(&mut ports[at].serving)
     }
 
-    fn touched(&self, changed: &BTreeSet<ServiceName>, before: &Before) -> Touched {
+    fn touched(&self, names: &BTreeSet<&ServiceName>, before: &Before) -> Touched {
         let mut touched = Touched::default();
         for (key, old) in &before.ports {
             if self.serving(key) != Some(old) {
                 touched.keys.insert(key.clone());
             }
         }
-        for port in changed.iter().filter_map(|name| self.services.get(name)).flat_map(|wanted| &wanted.ports) {
+        for port in names.iter().filter_map(|name| self.services.get(*name)).flat_map(|wanted| &wanted.ports) {
             if !before.ports.contains_key(&port.key) {
                 touched.keys.insert(port.key.clone());
             }
@@ -214,6 +330,13 @@ impl Desired {
     }
 }
 
+/// Whom a change of the node concerns.
+#[derive(Default)]
+struct Concerned {
+    rules: bool,
+    services: BTreeSet<ServiceName>,
+}
+
 /// What stood before an update, of all that the update may change.
 #[derive(Default)]
 struct Before {
@@ -229,47 +352,12 @@ impl Before {
 }
 
 impl Wanted {
-    /// The frontends this Service asks for: every address with every port of its family (A1).
+    /// What this Service claims.
     fn claims(&self) -> impl Iterator<Item = (Frontend, Claim)> {
-        self.ports.iter().flat_map(move |port| {
-            let of_family = self.addrs.iter().filter(|addr| Family::of(**addr) == port.key.family);
-            of_family.map(move |addr| {
-                let frontend = Frontend { addr: *addr, port: port.number, protocol: port.key.port.protocol };
-                let key = port.key.clone();
-                (frontend, Claim { kind: ClaimKind::ClusterIp, created_unix_s: self.created_unix_s, key })
+        self.ports.iter().flat_map(|port| {
+            port.claims.iter().map(|(frontend, kind)| {
+                (*frontend, Claim { kind: *kind, created_unix_s: self.created_unix_s, key: port.key.clone() })
             })
         })
     }
-}
-
-/// What the Service of this name wants, before conflicts are settled; `None` for one that gives no rules (W1–W3).
-fn wanted(index: &Index, name: &ServiceName) -> Option<Wanted> {
-    let service = index.service(name)?;
-    let addrs: BTreeSet<IpAddr> = service.cluster_ips.iter().copied().collect();
-    if addrs.is_empty() {
-        return None;
-    }
-    let families: BTreeSet<Family> = addrs.iter().copied().map(Family::of).collect();
-    let ports = families.into_iter().flat_map(|family| wanted_ports(index, service, family));
-    // Two ports of one name and protocol are one port: the first (the API refuses the second).
-    let by_key: BTreeMap<_, _> = ports.rev().map(|port| (port.key.clone(), port)).collect();
-    Some(Wanted {
-        created_unix_s: service.created_unix_s,
-        origin: service.origin.clone(),
-        addrs: addrs.into_iter().collect(),
-        ports: by_key.into_values().collect(),
-    })
-}
-
-fn wanted_ports<'a>(
-    index: &'a Index,
-    service: &'a Service,
-    family: Family,
-) -> impl DoubleEndedIterator<Item = WantedPort> + 'a {
-    service.ports.iter().map(move |port| {
-        let name = ServicePortName { service: service.name.clone(), port: port.name.clone(), protocol: port.protocol };
-        let selected = select(index.slices(&service.name), &name, family);
-        let serving = Serving { frontends: BTreeSet::new(), pick: selected.pick, keep: selected.keep };
-        WantedPort { key: ServiceKey { port: name, family }, number: port.port, serving: Arc::new(serving) }
-    })
 }

@@ -2,6 +2,8 @@
 use crate::diagnostic::{Diagnostic, ObjectRef};
 use crate::name::{ServiceName, SliceName};
 use crate::object::{EndpointSlice, Node, Service, ServiceCidr};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The kinds of object that are watched. Nothing is written to the kernel before each was listed once (W12, I4).
@@ -101,6 +103,9 @@ pub enum Event {
         /// Objects that exist but cannot be read; what is held of them stays.
         kept: Vec<ObjectName>,
     },
+    /// The addresses on the node's devices, all of them, each time they change (A5, A12). Those of `kube-ipvs0` and of a
+    /// dummy device of ours are left out, since those hold every VIP.
+    LocalAddresses(BTreeSet<IpAddr>),
     /// What is wrong with an object or a file now: replaces what was said of it before, empty = nothing any more.
     Diagnosed {
         /// The object or file.

@@ -5,9 +5,13 @@
 use crate::diagnostic::{Diagnostic, ObjectRef};
 use crate::event::{Event, Kind, Object, ObjectName};
 use crate::name::{ServiceName, SliceName};
+use crate::net::Family;
 use crate::object::{EndpointSlice, Node, Service, ServiceCidr};
+use crate::select::Vantage;
+use crate::shared::Shared;
 use crate::table::Table;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The objects sheave watches, as last reported.
@@ -20,8 +24,21 @@ pub struct Index {
     /// Which Service a slice is grouped under: a slice may move to another one.
     owners: Table<SliceName, ServiceName>,
     listed: BTreeSet<Kind>,
-    changed: BTreeSet<ServiceName>,
+    /// Addresses found on the node's devices, beside those the Node object reports.
+    local_addresses: BTreeSet<IpAddr>,
+    /// Text that many endpoints share.
+    shared: Shared,
+    changed: Changed,
     diagnostics: BTreeMap<ObjectRef, Vec<Diagnostic>>,
+}
+
+/// What changed since it was last asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Changed {
+    /// Services whose own object or slices changed.
+    pub services: BTreeSet<ServiceName>,
+    /// Whether this Node, its addresses or a ServiceCIDR changed.
+    pub node: bool,
 }
 
 /// A Service and its slices; either may come first.
@@ -37,11 +54,22 @@ impl Group {
         self.service.is_none() && self.slices.is_empty()
     }
 
-    fn put(&mut self, slice: EndpointSlice) {
+    /// Puts a slice in its place; returns the one that stood there.
+    fn put(&mut self, slice: EndpointSlice) -> Option<EndpointSlice> {
         match self.slices.binary_search_by(|held| held.name.cmp(&slice.name)) {
-            Ok(at) => self.slices[at] = slice,
-            Err(at) => self.slices.insert(at, slice),
+            Ok(at) => Some(std::mem::replace(&mut self.slices[at], slice)),
+            Err(at) => {
+                // Nearly every Service has one slice; a Vec grows to four at its first push.
+                self.slices.reserve_exact(1);
+                self.slices.insert(at, slice);
+                None
+            }
         }
+    }
+
+    fn take(&mut self, name: &SliceName) -> Option<EndpointSlice> {
+        let at = self.slices.binary_search_by(|held| held.name.cmp(name)).ok()?;
+        Some(self.slices.remove(at))
     }
 
     fn get(&self, name: &SliceName) -> Option<&EndpointSlice> {
@@ -61,7 +89,9 @@ impl Index {
             groups: Table::default(),
             owners: Table::default(),
             listed: BTreeSet::new(),
-            changed: BTreeSet::new(),
+            local_addresses: BTreeSet::new(),
+            shared: Shared::default(),
+            changed: Changed::default(),
             diagnostics: BTreeMap::new(),
         }
     }
@@ -72,6 +102,10 @@ impl Index {
             Event::Applied(object) => self.put(object),
             Event::Deleted(name) => self.remove(&name),
             Event::Listed { kind, objects, kept } => self.list(kind, objects, kept),
+            Event::LocalAddresses(addresses) => {
+                self.changed.node |= self.local_addresses != addresses;
+                self.local_addresses = addresses;
+            }
             Event::Diagnosed { object, diagnostics } if diagnostics.is_empty() => {
                 self.diagnostics.remove(&object);
             }
@@ -92,8 +126,8 @@ impl Index {
         Kind::ALL.into_iter().filter(|kind| !self.listed.contains(kind))
     }
 
-    /// The Services whose own object or slices changed since the last call.
-    pub fn take_changed(&mut self) -> BTreeSet<ServiceName> {
+    /// What changed since the last call.
+    pub fn take_changed(&mut self) -> Changed {
         std::mem::take(&mut self.changed)
     }
 
@@ -120,6 +154,30 @@ impl Index {
         self.node.as_ref()
     }
 
+    /// The node's name, whether it was reported or not.
+    #[must_use]
+    pub fn node_name(&self) -> &str {
+        &self.node_name
+    }
+
+    /// Where this node stands (E2, E7).
+    #[must_use]
+    pub fn vantage(&self) -> Vantage<'_> {
+        Vantage { node: &self.node_name, zone: self.node.as_ref().and_then(|node| node.zone.as_deref()) }
+    }
+
+    /// The node's addresses, loopback apart: what the Node object reports, in its order, then others on its devices.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let reported = self.node.iter().flat_map(|node| &node.addresses);
+        reported.chain(&self.local_addresses).copied()
+    }
+
+    /// The node's primary address of a family (A5).
+    #[must_use]
+    pub fn primary_address(&self, family: Family) -> Option<IpAddr> {
+        self.own_addresses().find(|addr| Family::of(*addr) == family)
+    }
+
     /// The ServiceCIDR objects, by name.
     pub fn service_cidrs(&self) -> impl Iterator<Item = &ServiceCidr> {
         self.cidrs.values()
@@ -134,16 +192,22 @@ impl Index {
         match object {
             Object::Service(service) => self.put_service(service),
             Object::EndpointSlice(slice) => self.put_slice(slice),
-            Object::Node(node) if node.name == self.node_name => self.node = Some(node),
+            Object::Node(node) if node.name == self.node_name => {
+                self.changed.node |= self.node.as_ref() != Some(&node);
+                self.node = Some(node);
+            }
             Object::Node(_) => {}
-            Object::ServiceCidr(cidr) => drop(self.cidrs.insert(cidr.name.clone(), cidr)),
+            Object::ServiceCidr(cidr) => {
+                self.changed.node |= self.cidrs.get(&cidr.name) != Some(&cidr);
+                self.cidrs.insert(cidr.name.clone(), cidr);
+            }
         }
     }
 
     fn put_service(&mut self, service: Service) {
         let group = self.groups.get_or_default(service.name.clone());
         if group.service.as_ref() != Some(&service) {
-            self.changed.insert(service.name.clone());
+            self.changed.services.insert(service.name.clone());
             group.service = Some(service);
         }
     }
@@ -154,34 +218,38 @@ impl Index {
             Some(owner) if self.groups.get(owner).and_then(|group| group.get(&slice.name)) == Some(&slice) => return,
             _ => {}
         }
-        self.changed.insert(slice.service.clone());
+        let slice = self.shared.share(slice);
+        self.changed.services.insert(slice.service.clone());
         self.owners.insert(slice.name.clone(), slice.service.clone());
-        self.groups.get_or_default(slice.service.clone()).put(slice);
+        let replaced = self.groups.get_or_default(slice.service.clone()).put(slice);
+        replaced.into_iter().for_each(|slice| self.shared.release(slice));
     }
 
     fn remove(&mut self, name: &ObjectName) {
         match name {
             ObjectName::Service(name) => self.edit(name, |group| group.service.take().is_some()),
             ObjectName::EndpointSlice(name) => self.remove_slice(name),
-            ObjectName::Node(name) if *name == self.node_name => self.node = None,
+            ObjectName::Node(name) if *name == self.node_name => self.changed.node |= self.node.take().is_some(),
             ObjectName::Node(_) => {}
-            ObjectName::ServiceCidr(name) => drop(self.cidrs.remove(name)),
+            ObjectName::ServiceCidr(name) => self.changed.node |= self.cidrs.remove(name).is_some(),
         }
     }
 
     fn remove_slice(&mut self, name: &SliceName) {
         let Some(owner) = self.owners.remove(name) else { return };
+        let mut taken = None;
         self.edit(&owner, |group| {
-            group.slices.retain(|slice| slice.name != *name);
-            true
+            taken = group.take(name);
+            taken.is_some()
         });
+        taken.into_iter().for_each(|slice| self.shared.release(slice));
     }
 
     /// Changes a group that exists; `change` says whether anything did. An empty group leaves nothing behind.
     fn edit(&mut self, name: &ServiceName, change: impl FnOnce(&mut Group) -> bool) {
         let Some(group) = self.groups.get_mut(name) else { return };
         if change(group) {
-            self.changed.insert(name.clone());
+            self.changed.services.insert(name.clone());
         }
         if group.is_empty() {
             self.groups.remove(name);

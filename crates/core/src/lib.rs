@@ -3,26 +3,38 @@
 //! Everything here is pure: no I/O, no async, no clock, no randomness, no Kubernetes or BPF type (I6). Data flows one way:
 //! [`Event`] → [`Index`] → [`Desired`] → [`plan`](plan::plan) → [`Plan`].
 
-pub mod claim;
+mod claim;
+pub mod config;
+pub mod decide;
 pub mod desired;
 pub mod diagnostic;
 pub mod event;
+pub mod flat;
 pub mod index;
 pub mod name;
 pub mod net;
 pub mod object;
 pub mod plan;
+pub mod rules;
 pub mod select;
 pub mod serving;
+mod shared;
 pub mod table;
+pub mod treatment;
 
+pub use config::{DetectLocal, NodePortAddresses, ProxyConfig};
+pub use decide::{Decision, Packet, decide};
 pub use desired::{Desired, Touched};
 pub use diagnostic::{Diagnostic, ObjectRef, Problem};
 pub use event::{Event, Kind, Object, ObjectName};
-pub use index::Index;
+pub use flat::{FlatMap, FlatSet};
+pub use index::{Changed, Index};
 pub use name::{ServiceKey, ServiceName, ServicePortName, SliceName};
 pub use net::{Backend, Family, Frontend, Port, Protocol};
-pub use object::{Endpoint, EndpointSlice, Node, Service, ServiceCidr, ServicePort, SlicePort};
+pub use object::{
+    Affinity, Endpoint, EndpointSlice, Hints, Node, Service, ServiceCidr, ServicePort, SlicePort, TrafficPolicy,
+};
 pub use plan::{Change, Plan, Realized};
-pub use serving::Serving;
+pub use rules::NodeRules;
+pub use serving::{FrontendKind, Serving, Sources};
 pub use table::Table;

@@ -1,6 +1,6 @@
 //! Addresses, ports and protocols. All integers are in host order here; network order begins at `sheave-abi` (I9).
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
@@ -14,10 +14,31 @@ pub enum Family {
 }
 
 impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
     /// The family of an address.
     #[must_use]
     pub fn of(addr: IpAddr) -> Self {
         if addr.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// The address that stands for any.
+    #[must_use]
+    pub fn wildcard(self) -> IpAddr {
+        match self {
+            Self::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Self::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+
+    /// The node's address to itself.
+    #[must_use]
+    pub fn loopback(self) -> IpAddr {
+        match self {
+            Self::V4 => Ipv4Addr::LOCALHOST.into(),
+            Self::V6 => Ipv6Addr::LOCALHOST.into(),
+        }
     }
 }
 
@@ -103,15 +124,36 @@ impl fmt::Display for Port {
     }
 }
 
-/// What a client dials.
+/// What a client dials. A NodePort has the wildcard address: it stands for each address of the node that accepts NodePorts
+/// (A4, A5), as `0.0.0.0` does for a listening socket.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Frontend {
-    /// Destination address: a VIP.
+    /// Destination address: a VIP, or the wildcard.
     pub addr: IpAddr,
     /// Destination port.
     pub port: Port,
     /// Protocol.
     pub protocol: Protocol,
+}
+
+impl Frontend {
+    /// A NodePort of a family.
+    #[must_use]
+    pub fn node_port(family: Family, port: Port, protocol: Protocol) -> Self {
+        Self { addr: family.wildcard(), port, protocol }
+    }
+
+    /// The NodePort of the same number, family and protocol.
+    #[must_use]
+    pub fn at_any_address(&self) -> Self {
+        Self { addr: Family::of(self.addr).wildcard(), ..*self }
+    }
+
+    /// Whether it is a NodePort, by whatever address of the node it is dialled.
+    #[must_use]
+    pub fn is_node_port(&self) -> bool {
+        self.addr.is_unspecified()
+    }
 }
 
 impl fmt::Display for Frontend {

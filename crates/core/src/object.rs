@@ -1,8 +1,8 @@
 //! The Kubernetes objects sheave reads, reduced to what it acts on and parsed once, at the edge (`sheave-kube-source`).
-use crate::name::{ServiceName, SliceName};
+use crate::name::{ServiceKey, ServiceName, ServicePortName, SliceName};
 use crate::net::{Family, Port, Protocol};
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,8 +18,59 @@ pub struct Service {
     pub cluster_ips: Vec<IpAddr>,
     /// Its ports. Unique by (name, protocol); the source drops later duplicates with a diagnostic.
     pub ports: Vec<ServicePort>,
+    /// The addresses of A7: `status.loadBalancer.ingress[].ip` with ipMode nil or VIP (A8).
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// `spec.externalIPs` (A10).
+    pub external_ips: Vec<IpAddr>,
+    /// internalTrafficPolicy, which governs its ClusterIPs (E4).
+    pub internal_policy: TrafficPolicy,
+    /// externalTrafficPolicy, which governs NodePorts, LoadBalancer addresses and external IPs (E5).
+    pub external_policy: TrafficPolicy,
+    /// sessionAffinity (E10); `None` = each flow picks anew.
+    pub affinity: Option<Affinity>,
+    /// loadBalancerSourceRanges (R8), of both families; empty = not restricted.
+    pub source_ranges: Vec<IpNet>,
     /// The file and line it was read from, if any: for diagnostics.
     pub origin: Option<Arc<str>>,
+}
+
+impl Service {
+    /// A Service that asks for nothing: no address, no port.
+    #[must_use]
+    pub fn new(name: ServiceName) -> Self {
+        Self {
+            name,
+            created_unix_s: 0,
+            cluster_ips: Vec::new(),
+            ports: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            external_ips: Vec::new(),
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Cluster,
+            affinity: None,
+            source_ranges: Vec::new(),
+            origin: None,
+        }
+    }
+
+    /// Each port in each family. A family in which the Service has no ClusterIP has no frontend of any kind, as in kube-proxy.
+    pub fn keys(&self) -> impl Iterator<Item = (ServiceKey, &ServicePort)> {
+        let of_family = |family| self.cluster_ips.iter().any(move |addr| Family::of(*addr) == family);
+        Family::ALL.into_iter().filter(move |family| of_family(*family)).flat_map(move |family| {
+            self.ports.iter().map(move |port| {
+                let (name, protocol) = (port.name.clone(), port.protocol);
+                (
+                    ServiceKey { port: ServicePortName { service: self.name.clone(), port: name, protocol }, family },
+                    port,
+                )
+            })
+        })
+    }
+
+    /// Every address it is dialled at, NodePorts apart.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.cluster_ips.iter().chain(&self.load_balancer_ips).chain(&self.external_ips).copied()
+    }
 }
 
 /// One port of a [`Service`].
@@ -31,6 +82,34 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// The port clients dial at a VIP.
     pub port: Port,
+    /// The port clients dial at a node (A4); `None` where none is allocated (A9).
+    pub node_port: Option<Port>,
+}
+
+/// Which endpoints traffic may go to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum TrafficPolicy {
+    /// All of the cluster (E1).
+    #[default]
+    Cluster,
+    /// Those on this node (E2).
+    Local,
+}
+
+impl fmt::Display for TrafficPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cluster => "Cluster",
+            Self::Local => "Local",
+        })
+    }
+}
+
+/// sessionAffinity ClientIP: new flows of one client go where its last one went (E10).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Affinity {
+    /// For how long after the client's last new flow, in seconds: 1 to 86400.
+    pub timeout_s: u32,
 }
 
 /// An EndpointSlice of one Service and one family. Slices without a Service (W5), headless ones (W2) and FQDN ones (W4)
@@ -73,6 +152,25 @@ pub struct Endpoint {
     pub terminating: bool,
     /// Node it runs on; nil = not local.
     pub node: Option<Arc<str>>,
+    /// For whom it is meant (E7); `None` = it carries no hint.
+    pub hints: Option<Arc<Hints>>,
+}
+
+impl Endpoint {
+    /// A ready one of which nothing else is known.
+    #[must_use]
+    pub fn ready(addr: IpAddr) -> Self {
+        Self { addr, ready: true, serving: true, terminating: false, node: None, hints: None }
+    }
+}
+
+/// Topology hints of an endpoint (KEP-2433, KEP-4444): the control plane's wish who should use it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Hints {
+    /// Names of nodes, `hints.forNodes`.
+    pub nodes: Vec<Arc<str>>,
+    /// Zones, `hints.forZones`.
+    pub zones: Vec<Arc<str>>,
 }
 
 /// A Node, of which only this one is watched.
@@ -80,10 +178,13 @@ pub struct Endpoint {
 pub struct Node {
     /// Its name.
     pub name: Arc<str>,
-    /// Its labels (zone and hostname matter, W14).
-    pub labels: BTreeMap<Arc<str>, Arc<str>>,
-    /// `status.addresses` of types InternalIP and ExternalIP, in the API's order.
+    /// The zone it is in, from the label `topology.kubernetes.io/zone` (E7, W14).
+    pub zone: Option<Arc<str>>,
+    /// `status.addresses`: InternalIPs, then ExternalIPs, each in the API's order. The first of a family is its primary one
+    /// (A5).
     pub addresses: Vec<IpAddr>,
+    /// `spec.podCIDRs`, for detectLocalMode NodeCIDR (R5).
+    pub pod_cidrs: Vec<IpNet>,
 }
 
 /// A ServiceCIDR object (KEP-1880).

@@ -6,6 +6,7 @@
 use crate::desired::{Desired, Touched};
 use crate::name::ServiceKey;
 use crate::net::{Backend, Frontend};
+use crate::rules::NodeRules;
 use crate::serving::Serving;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,6 +14,13 @@ use std::sync::Arc;
 
 /// What a dataplane holds, whatever its kind.
 pub trait Realized {
+    /// As much of what is wanted as can be held here; all of it, unless the kind of dataplane says otherwise. What it leaves
+    /// out is never planned: it has to be named to the user.
+    fn carried(&self, wanted: &Arc<Serving>) -> Arc<Serving> {
+        Arc::clone(wanted)
+    }
+    /// What holds for the node as a whole; `None` where no such thing can be held here.
+    fn rules(&self) -> Option<Arc<NodeRules>>;
     /// What is held for this key; `None` when nothing is.
     fn serving(&self, key: &ServiceKey) -> Option<Serving>;
     /// False while what is held needs another write although it equals [`Self::serving`]: a failure may leave one backend
@@ -33,8 +41,14 @@ pub trait Realized {
 /// One step of a [`Plan`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// Makes: new flows to the key pick exactly `pick`, flows that name one of `keep` go on, and the frontends lead to
-    /// it, in this order. What the key holds beyond that stays until it is released or retired.
+    /// Makes: the node's rules are these, all of them at once.
+    Rules {
+        /// What is to hold.
+        rules: Arc<NodeRules>,
+    },
+    /// Makes: new flows to the key pick from exactly its sets, flows that name one of `keep` go on, and the frontends lead to
+    /// it, in this order. What the key holds beyond that stays until it is released or retired. Where the key had no backend
+    /// and has some now, conntrack entries without translation are stale (L5).
     Serve {
         /// The key, held or new.
         key: ServiceKey,
@@ -58,7 +72,7 @@ pub enum Change {
         /// The address.
         addr: IpAddr,
     },
-    /// Breaks: flows that name these backends are decided anew (L2).
+    /// Breaks: UDP flows that name these backends are decided anew (L2, L3, L7), TCP flows go on (L1).
     Retire {
         /// The key they belong to.
         key: ServiceKey,
@@ -80,7 +94,7 @@ impl Change {
         match self {
             Self::Serve { key, serving } => {
                 touched.keys.insert(key.clone());
-                touched.frontends.extend(&serving.frontends);
+                touched.frontends.extend(serving.frontends.keys());
             }
             Self::Retire { key, .. } | Self::Forget { key } => {
                 touched.keys.insert(key.clone());
@@ -89,6 +103,7 @@ impl Change {
                 touched.keys.extend(key.clone());
                 touched.frontends.insert(*frontend);
             }
+            Self::Rules { .. } => touched.rules = true,
             Self::ClaimVip { addr } | Self::ReleaseVip { addr } => {
                 touched.vips.insert(*addr);
             }
@@ -132,7 +147,12 @@ pub fn plan(desired: &Desired, realized: &dyn Realized, touched: &Touched) -> Pl
             keys.extend(draft.key(&key));
         }
     }
-    draft.finish(touched.vips.iter().copied())
+    let mut plan = draft.finish(touched.vips.iter().copied());
+    if touched.rules && realized.rules().is_some_and(|held| held != *desired.rules()) {
+        // First of all: what follows may depend on which addresses are the node's.
+        plan.make.insert(0, Change::Rules { rules: Arc::clone(desired.rules()) });
+    }
+    plan
 }
 
 /// Plans everything: at start and on an audit, when also what is held but not wanted has to be found.
@@ -160,19 +180,20 @@ struct Draft<'a> {
 impl Draft<'_> {
     /// Plans one key; returns the keys that take over a frontend it holds.
     fn key(&mut self, key: &ServiceKey) -> Vec<ServiceKey> {
-        let wanted = self.desired.serving(key);
+        let wanted = self.desired.serving(key).map(|wanted| self.realized.carried(wanted));
         let held = self.realized.serving(key);
-        if let Some(wanted) = wanted
+        if let Some(wanted) = &wanted
             && held.as_ref().is_none_or(|held| !covers(held, wanted) || !self.realized.settled(key))
         {
             self.serve.insert(key.clone(), Arc::clone(wanted));
         }
         let Some(held) = held else { return Vec::new() };
-        match wanted {
+        match &wanted {
             None => self.rest.push(Change::Forget { key: key.clone() }),
             Some(wanted) => self.retire(key, &held, wanted),
         }
-        let lost = held.frontends.iter().filter(|f| wanted.is_none_or(|wanted| !wanted.frontends.contains(f)));
+        let wants = |frontend: &Frontend| wanted.as_ref().is_some_and(|wanted| wanted.frontends.contains(frontend));
+        let lost = held.frontends.keys().filter(|frontend| !wants(frontend));
         let mut heirs = Vec::new();
         for frontend in lost {
             match self.desired.holder(frontend) {
@@ -184,8 +205,7 @@ impl Draft<'_> {
     }
 
     fn retire(&mut self, key: &ServiceKey, held: &Serving, wanted: &Serving) {
-        let stay = |backend: &&Backend| wanted.pick.contains(backend) || wanted.keep.contains(backend);
-        let backends: BTreeSet<_> = held.pick.union(&held.keep).filter(|b| !stay(b)).copied().collect();
+        let backends: BTreeSet<_> = held.members().filter(|backend| !wanted.has(backend)).copied().collect();
         if !backends.is_empty() {
             self.rest.push(Change::Retire { key: key.clone(), backends });
         }
@@ -218,7 +238,9 @@ fn order(change: &Change) -> (bool, Option<&ServiceKey>) {
 
 /// Whether nothing has to be made: what is held beyond `wanted` is only to be released or retired.
 fn covers(held: &Serving, wanted: &Serving) -> bool {
-    held.pick == wanted.pick
-        && wanted.frontends.is_subset(&held.frontends)
-        && wanted.keep.iter().all(|backend| held.keep.contains(backend))
+    let Serving { frontends, internal, external, cluster, local, keep, affinity, sources } = wanted;
+    (&held.cluster, &held.local, held.internal, held.external) == (cluster, local, *internal, *external)
+        && (&held.affinity, &held.sources) == (affinity, sources)
+        && frontends.iter().all(|(frontend, kind)| held.frontends.get(frontend) == Some(kind))
+        && keep.keys().all(|backend| held.keep.contains(backend))
 }

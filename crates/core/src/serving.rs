@@ -1,16 +1,124 @@
 //! What one [`ServiceKey`](crate::ServiceKey) serves: the common language of desired state, plan and dataplanes.
-use crate::net::{Backend, Frontend};
-use std::collections::BTreeSet;
+use crate::flat::{FlatMap, FlatSet};
+use crate::net::{Backend, Family, Frontend};
+use crate::object::{Affinity, TrafficPolicy};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// By what right a frontend is a Service's, the strongest first: one that is listed earlier beats a later one (X1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum FrontendKind {
+    /// An address the API allocates (A1).
+    ClusterIp,
+    /// A port the API allocates, on addresses of the node (A4). It never meets another kind: its frontend has the wildcard
+    /// address.
+    NodePort,
+    /// An address from the Service's status (A7).
+    LoadBalancer,
+    /// An address from the Service's spec (A10).
+    ExternalIp,
+}
+
+impl FrontendKind {
+    /// As Kubernetes users know it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "ClusterIP",
+            Self::NodePort => "NodePort",
+            Self::LoadBalancer => "LoadBalancer",
+            Self::ExternalIp => "ExternalIP",
+        }
+    }
+}
 
 /// What one family of one Service port serves.
 ///
-/// Wanted in `Desired`, held in a dataplane. Equal means nothing to write (I2).
+/// Wanted in `Desired`, held in a dataplane. Equal means nothing to write (I2). Which of the two sets a new flow picks from
+/// follows from the frontend's kind, the policies and the source: [`treat`](crate::treatment::treat).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Serving {
     /// Where clients dial. A frontend that lost to another Service (X1) is not in it.
-    pub frontends: BTreeSet<Frontend>,
-    /// What new flows may pick, uniformly at random (E9). Empty: reject (E11).
-    pub pick: BTreeSet<Backend>,
-    /// Serving, but not to be picked: flows that already name one of these go on (L2). Disjoint from `pick`.
-    pub keep: BTreeSet<Backend>,
+    pub frontends: FlatMap<Frontend, FrontendKind>,
+    /// The policy of its ClusterIPs (E4).
+    pub internal: TrafficPolicy,
+    /// The policy of its other frontends (E5).
+    pub external: TrafficPolicy,
+    /// What new flows may pick from all of the cluster, uniformly at random (E1, E9). Empty: no endpoint is usable anywhere
+    /// (E11).
+    pub cluster: FlatSet<Backend>,
+    /// What new flows may pick on this node (E2). Empty where neither policy is Local.
+    pub local: FlatSet<Backend>,
+    /// Serving, but in neither set: flows that already name one of these go on (L2).
+    pub keep: FlatSet<Backend>,
+    /// New flows of one client go where its last one went (E10).
+    pub affinity: Option<Affinity>,
+    /// Who may dial its LoadBalancer addresses (R8); `None` = everyone.
+    pub sources: Option<Arc<Sources>>,
+}
+
+impl Serving {
+    /// The set a policy picks from.
+    #[must_use]
+    pub fn set(&self, policy: TrafficPolicy) -> &FlatSet<Backend> {
+        match policy {
+            TrafficPolicy::Cluster => &self.cluster,
+            TrafficPolicy::Local => &self.local,
+        }
+    }
+
+    /// The policy that governs a kind of frontend: internal for ClusterIPs (E4), external for the others (E5).
+    #[must_use]
+    pub fn policy(&self, kind: FrontendKind) -> TrafficPolicy {
+        match kind {
+            FrontendKind::ClusterIp => self.internal,
+            FrontendKind::NodePort | FrontendKind::LoadBalancer | FrontendKind::ExternalIp => self.external,
+        }
+    }
+
+    /// Every backend that flows may be on: in a set, or kept.
+    pub fn members(&self) -> impl Iterator<Item = &Backend> {
+        let local = self.local.keys().filter(|backend| !self.cluster.contains(backend));
+        self.cluster.keys().chain(local).chain(self.keep.keys())
+    }
+
+    /// Whether flows may be on this backend.
+    #[must_use]
+    pub fn has(&self, backend: &Backend) -> bool {
+        [&self.cluster, &self.local, &self.keep].into_iter().any(|set| set.contains(backend))
+    }
+}
+
+/// loadBalancerSourceRanges of one family (R8).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Sources {
+    /// Sources inside one of these may dial. Sorted; neither empty nor everything.
+    pub ranges: Vec<IpNet>,
+    /// Whether the node's own address is inside: then a LoadBalancer address may itself be the source, since the node uses
+    /// it as such when it dials an address it takes for its own.
+    pub includes_node: bool,
+}
+
+impl Sources {
+    /// Of the ranges of one family; `None` where they restrict nothing: there is none, or one that takes everything in.
+    /// `node` is the node's primary address.
+    #[must_use]
+    pub fn of(ranges: &[IpNet], family: Family, node: Option<IpAddr>) -> Option<Self> {
+        let mut ranges: Vec<IpNet> =
+            ranges.iter().filter(|range| Family::of(range.addr()) == family).copied().collect();
+        if ranges.is_empty() || ranges.iter().any(|range| range.prefix_len() == 0) {
+            return None;
+        }
+        ranges.sort_unstable();
+        ranges.dedup();
+        let includes_node = node.is_some_and(|node| ranges.iter().any(|range| range.contains(&node)));
+        Some(Self { ranges, includes_node })
+    }
+
+    /// Whether `source` may dial the LoadBalancer address `vip`.
+    #[must_use]
+    pub fn allow(&self, source: IpAddr, vip: IpAddr) -> bool {
+        self.ranges.iter().any(|range| range.contains(&source)) || (self.includes_node && source == vip)
+    }
 }
