@@ -6,7 +6,7 @@ use crate::claim::{Claim, claims, cluster_ips};
 use crate::config::ProxyConfig;
 use crate::index::Index;
 use crate::name::{ServiceKey, ServicePortName};
-use crate::net::{Backend, Family, Frontend, Port, Protocol};
+use crate::net::{Backend, Frontend, Port, Protocol};
 use crate::object::{Affinity, Service, TrafficPolicy};
 use crate::rules::NodeRules;
 use crate::select::{Candidates, Exclusion};
@@ -206,9 +206,9 @@ impl<'a> Question<'a> {
         let mut decision = self.of(key.port.clone());
         decision.why = self.about(held);
         let node = self.index.primary_address(key.family);
-        let sources = Sources::of(&service.source_ranges, key.family, node);
+        let sources = Sources::of(service, key.family, node);
         if *kind == FrontendKind::LoadBalancer
-            && let Some(sources) = sources.filter(|s| !s.allow(self.packet.source, self.packet.destination))
+            && let Some(sources) = sources.filter(|s| !s.allow(self.packet.source))
         {
             let ranges: Vec<_> = sources.ranges.iter().map(ToString::to_string).collect();
             decision.why.push(format!(

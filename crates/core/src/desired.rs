@@ -246,7 +246,7 @@ impl Desired {
             cluster,
             local,
             affinity: service.affinity,
-            sources: Sources::of(&service.source_ranges, key.family, index.primary_address(key.family)).map(Arc::new),
+            sources: Sources::of(service, key.family, index.primary_address(key.family)).map(Arc::new),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What one [`ServiceKey`](crate::ServiceKey) serves: the common language of desired state, plan and dataplanes.
 use crate::flat::{FlatMap, FlatSet};
 use crate::net::{Backend, Family, Frontend};
-use crate::object::{Affinity, TrafficPolicy};
+use crate::object::{Affinity, Service, TrafficPolicy};
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -90,35 +90,36 @@ impl Serving {
     }
 }
 
-/// loadBalancerSourceRanges of one family (R8).
+/// loadBalancerSourceRanges of one family (R8): who may dial its LoadBalancer addresses.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Sources {
     /// Sources inside one of these may dial. Sorted; neither empty nor everything.
     pub ranges: Vec<IpNet>,
-    /// Whether the node's own address is inside: then a LoadBalancer address may itself be the source, since the node uses
-    /// it as such when it dials an address it takes for its own.
-    pub includes_node: bool,
 }
 
 impl Sources {
-    /// Of the ranges of one family; `None` where they restrict nothing: there is none, or one that takes everything in.
-    /// `node` is the node's primary address.
+    /// Of a Service in one family; `None` where nothing is restricted: there is no range of the family, or one that takes
+    /// everything in. If the node's primary address is inside, the LoadBalancer addresses may themselves be sources, since
+    /// the node uses them as such when it takes them for its own (kube-proxy's `allowFromNode`).
     #[must_use]
-    pub fn of(ranges: &[IpNet], family: Family, node: Option<IpAddr>) -> Option<Self> {
-        let mut ranges: Vec<IpNet> =
-            ranges.iter().filter(|range| Family::of(range.addr()) == family).copied().collect();
+    pub fn of(service: &Service, family: Family, node: Option<IpAddr>) -> Option<Self> {
+        let of_family = |range: &&IpNet| Family::of(range.addr()) == family;
+        let mut ranges: Vec<IpNet> = service.source_ranges.iter().filter(of_family).copied().collect();
         if ranges.is_empty() || ranges.iter().any(|range| range.prefix_len() == 0) {
             return None;
         }
+        if node.is_some_and(|node| ranges.iter().any(|range| range.contains(&node))) {
+            let vips = service.load_balancer_ips.iter().filter(|vip| Family::of(**vip) == family);
+            ranges.extend(vips.map(|vip| IpNet::from(*vip)));
+        }
         ranges.sort_unstable();
         ranges.dedup();
-        let includes_node = node.is_some_and(|node| ranges.iter().any(|range| range.contains(&node)));
-        Some(Self { ranges, includes_node })
+        Some(Self { ranges })
     }
 
-    /// Whether `source` may dial the LoadBalancer address `vip`.
+    /// Whether `source` may dial.
     #[must_use]
-    pub fn allow(&self, source: IpAddr, vip: IpAddr) -> bool {
-        self.ranges.iter().any(|range| range.contains(&source)) || (self.includes_node && source == vip)
+    pub fn allow(&self, source: IpAddr) -> bool {
+        self.ranges.iter().any(|range| range.contains(&source))
     }
 }
