@@ -162,8 +162,10 @@ pub fn plan_all(desired: &Desired, realized: &dyn Realized) -> Plan {
     touched.keys.extend(realized.keys());
     touched.vips.extend(realized.vips());
     let mut plan = plan(desired, realized, &touched);
-    let strays =
-        realized.frontends().into_iter().filter(|f| desired.holder(f).is_none() && realized.holder(f).is_none());
+    let strays = realized
+        .frontends()
+        .into_iter()
+        .filter(|f| realized.holder(f).is_none() && carrier(desired, realized, f).is_none());
     plan.break_.splice(0..0, strays.map(|frontend| Change::Release { frontend, key: None }));
     plan
 }
@@ -196,7 +198,7 @@ impl Draft<'_> {
         let lost = held.frontends.keys().filter(|frontend| !wants(frontend));
         let mut heirs = Vec::new();
         for frontend in lost {
-            match self.desired.holder(frontend) {
+            match carrier(self.desired, self.realized, frontend) {
                 Some(heir) => heirs.push(heir.clone()),
                 None => drop(self.releases.insert(*frontend, key.clone())),
             }
@@ -225,6 +227,12 @@ impl Draft<'_> {
         plan.break_.append(&mut self.rest);
         plan
     }
+}
+
+/// The key that is to hold a frontend here; none where a dataplane cannot carry it.
+fn carrier<'a>(desired: &'a Desired, realized: &dyn Realized, frontend: &Frontend) -> Option<&'a ServiceKey> {
+    let key = desired.holder(frontend)?;
+    realized.carried(desired.serving(key)?).frontends.contains(frontend).then_some(key)
 }
 
 /// Retire before Forget, each by key.

@@ -10,13 +10,14 @@ fn service(name: &str, created_unix_s: i64, addrs: &[&str], ports: &[(&str, Prot
         name: (*name).into(),
         protocol: *protocol,
         port: Port::new(*port).unwrap(),
+        node_port: None,
     };
     Service {
-        name: ServiceName::new("shop", name),
         created_unix_s,
         cluster_ips: addrs.iter().map(|addr| addr.parse().unwrap()).collect(),
         ports: ports.iter().map(port).collect(),
         origin: Some(format!("{name}.yaml:1").into()),
+        ..Service::new(ServiceName::new("shop", name))
     }
 }
 

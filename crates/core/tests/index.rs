@@ -4,26 +4,28 @@ use sheave_core::{
     Diagnostic, Endpoint, EndpointSlice, Event, Family, Index, Kind, Node, Object, ObjectName, ObjectRef, Port,
     Problem, Protocol, Service, ServiceName, ServicePort, SliceName, SlicePort,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 fn name(name: &str) -> ServiceName {
     ServiceName::new("shop", name)
 }
 
 fn service(service: &str, port: u16) -> Object {
-    let port = ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: Port::new(port).unwrap() };
+    let port = ServicePort {
+        name: "http".into(),
+        protocol: Protocol::Tcp,
+        port: Port::new(port).unwrap(),
+        node_port: None,
+    };
     Object::Service(Service {
-        name: name(service),
-        created_unix_s: 0,
         cluster_ips: vec!["10.96.0.1".parse().unwrap()],
         ports: vec![port],
-        origin: None,
+        ..Service::new(name(service))
     })
 }
 
 fn slice(slice: &str, service: &str, endpoints: u8) -> Object {
-    let endpoint =
-        |n: u8| Endpoint { addr: [10, 244, 0, n].into(), ready: true, serving: true, terminating: false, node: None };
+    let endpoint = |n: u8| Endpoint::ready([10, 244, 0, n].into());
     Object::EndpointSlice(EndpointSlice {
         name: SliceName::new("shop", slice),
         service: name(service),
@@ -34,7 +36,7 @@ fn slice(slice: &str, service: &str, endpoints: u8) -> Object {
 }
 
 fn node(node: &str) -> Object {
-    Object::Node(Node { name: node.into(), labels: BTreeMap::new(), addresses: Vec::new() })
+    Object::Node(Node { name: node.into(), zone: None, addresses: Vec::new(), pod_cidrs: Vec::new() })
 }
 
 fn slice_name(slice: &str) -> ObjectName {
@@ -56,7 +58,7 @@ fn changed(given: Vec<Object>, events: Vec<Event>) -> Vec<String> {
     let mut index = index(given.into_iter().map(Event::Applied));
     index.take_changed();
     events.into_iter().for_each(|event| index.apply(event));
-    index.take_changed().into_iter().map(|name| name.name.to_string()).collect()
+    index.take_changed().services.into_iter().map(|name| name.name.to_string()).collect()
 }
 
 #[test]
