@@ -97,16 +97,15 @@ impl Desired {
         let concerned = if changed.node { self.update_node(index) } else { Concerned::default() };
         let names: BTreeSet<_> = changed.services.iter().chain(&concerned.services).collect();
         let mut before = Before::default();
+        // All claims go before any comes: what is noted of a frontend was under the node's rules of before.
+        for old in names.iter().filter_map(|name| self.services.remove(*name)).collect::<Vec<_>>() {
+            self.withdraw(&old, &mut before);
+            before.ports.extend(old.ports.into_iter().map(|port| (port.key, port.serving)));
+        }
         for name in &names {
-            let old = self.services.remove(*name);
-            if let Some(old) = &old {
-                self.withdraw(old, &mut before);
-            }
             if let Some(new) = index.service(name).and_then(|service| self.wanted(index, service)) {
                 self.place(name, new, &mut before);
             }
-            let ports = old.into_iter().flat_map(|old| old.ports);
-            before.ports.extend(ports.map(|port| (port.key, port.serving)));
         }
         self.settle(&before.holders);
         Touched { rules: concerned.rules, ..self.touched(&names, &before) }

@@ -91,7 +91,8 @@ impl Index {
             listed: BTreeSet::new(),
             local_addresses: BTreeSet::new(),
             shared: Shared::default(),
-            changed: Changed::default(),
+            // What follows from a node of which nothing is known has to be worked out as well.
+            changed: Changed { node: true, ..Changed::default() },
             diagnostics: BTreeMap::new(),
         }
     }

@@ -11,12 +11,8 @@ fn name(name: &str) -> ServiceName {
 }
 
 fn service(service: &str, port: u16) -> Object {
-    let port = ServicePort {
-        name: "http".into(),
-        protocol: Protocol::Tcp,
-        port: Port::new(port).unwrap(),
-        node_port: None,
-    };
+    let port =
+        ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: Port::new(port).unwrap(), node_port: None };
     Object::Service(Service {
         cluster_ips: vec!["10.96.0.1".parse().unwrap()],
         ports: vec![port],
