@@ -1,7 +1,20 @@
-//! The agent's configuration: one YAML document, every value with a default; flags of the command line win over it.
+//! The agent's configuration: a file of up to two YAML documents, every value with a default; flags of the command line win
+//! over it.
+//!
+//! `SheaveConfiguration` holds sheave's own settings; `KubeProxyConfiguration` is taken as it stands in a cluster's kube-proxy
+//! ConfigMap (H8).
+mod document;
+mod fields;
+mod kube_proxy;
+
+pub use kube_proxy::KubeProxy;
+
 use crate::mounts;
+use document::{BadDocument, Document};
+use kube_proxy::{BadValue, Refused};
 use serde::Deserialize;
 use sheave_bpf::limits::Limits;
+use sheave_core::ProxyConfig;
 use std::path::{Path, PathBuf};
 
 /// Which connect() calls are translated at the socket; what is declined there is served at the device entrance.
@@ -36,7 +49,7 @@ pub enum DataplaneKind {
     Ebpf,
 }
 
-/// The document `kind: SheaveConfiguration`.
+/// The document `kind: SheaveConfiguration`, and what a `KubeProxyConfiguration` beside it says.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Config {
@@ -60,8 +73,14 @@ pub struct Config {
     pub cgroup: Option<PathBuf>,
     /// Which connect() calls are translated at the socket.
     pub socket_lb: SocketLb,
+    /// Whether external IPs of Services are served (A10).
+    #[serde(rename = "externalIPs")]
+    pub external_ips: bool,
     /// How large the maps may grow (I7).
     pub maps: MapsConfig,
+    /// The document `kind: KubeProxyConfiguration`.
+    #[serde(skip)]
+    pub kube_proxy: KubeProxy,
 }
 
 /// The limits of the maps: what does not fit is refused by name, the rest is served.
@@ -82,6 +101,7 @@ pub struct MapsConfig {
 
 const API_VERSION: &str = "sheave.dev/v1alpha1";
 const KIND: &str = "SheaveConfiguration";
+const DOCUMENT: &str = "sheave.dev/v1alpha1 SheaveConfiguration";
 
 impl Default for Config {
     fn default() -> Self {
@@ -96,7 +116,9 @@ impl Default for Config {
             bpffs: PathBuf::from("/sys/fs/bpf"),
             cgroup: None,
             socket_lb: SocketLb::default(),
+            external_ips: true,
             maps: MapsConfig::default(),
+            kube_proxy: KubeProxy::default(),
         }
     }
 }
@@ -127,13 +149,37 @@ pub enum ConfigError {
         /// Line, field and what was expected.
         reason: String,
     },
+    /// A value that its field cannot have.
+    #[error("configuration {path}:{line}: {field}: {reason}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The line in it.
+        line: u64,
+        /// The field.
+        field: &'static str,
+        /// The value and what is allowed.
+        reason: String,
+    },
     /// Another kind of document.
-    #[error("configuration {path}: found {found}, expected {API_VERSION} {KIND}")]
+    #[error("configuration {path}:{line}: found {found}, expected {DOCUMENT} or {}", kube_proxy::DOCUMENT)]
     Document {
         /// The file.
         path: PathBuf,
+        /// The line the document begins at.
+        line: u64,
         /// apiVersion and kind that stand there.
         found: String,
+    },
+    /// The same kind of document again.
+    #[error("configuration {path}:{line}: a second {what}; leave one of them")]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// The line the second one begins at.
+        line: u64,
+        /// apiVersion and kind.
+        what: String,
     },
     /// The node's name is neither configured nor to be had from the host.
     #[error("this node has no host name; set `nodeName` in the configuration or pass --node")]
@@ -144,33 +190,55 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads a configuration file. Unknown fields are refused, missing ones have their defaults.
+    /// Reads a configuration file. Missing fields have their defaults. Unknown fields of sheave's own document are refused;
+    /// those of kube-proxy's are named in [`KubeProxy::notes`], as kube-proxy itself warns and goes on.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = serde_saphyr::from_str(text)
-            .map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })?;
-        if config.api_version != API_VERSION || config.kind != KIND {
-            let found = format!("{} {}", config.api_version, config.kind);
-            return Err(ConfigError::Document { path: path.to_owned(), found });
+    /// Reads the text of a configuration file; `path` is for what is said of it.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let bad = |BadDocument(reason)| ConfigError::Parse { path: path.to_owned(), reason };
+        let (mut ours, mut kube_proxy) = (None, None);
+        for document in Document::of(text).map_err(bad)? {
+            let twice = match &*document.what {
+                DOCUMENT => ours.replace(document.read::<Self>().map_err(bad)?).is_some(),
+                kube_proxy::DOCUMENT => {
+                    let read = KubeProxy::read(&document).map_err(|refused| refusal(path, refused))?;
+                    kube_proxy.replace(read).is_some()
+                }
+                _ => return Err(unexpected(path, &document)),
+            };
+            if twice {
+                let (line, what) = (document.line, document.what);
+                return Err(ConfigError::Twice { path: path.to_owned(), line, what });
+            }
         }
-        Ok(config)
+        Ok(Self { kube_proxy: kube_proxy.unwrap_or_default(), ..ours.unwrap_or_default() })
+    }
+
+    /// What decides the meaning of a Service on this node.
+    #[must_use]
+    pub fn proxy(&self) -> ProxyConfig {
+        let KubeProxy { masquerade_all, detect_local, node_port_addresses, .. } = self.kube_proxy.clone();
+        ProxyConfig { masquerade_all, detect_local, node_port_addresses, external_ips: self.external_ips }
+    }
+
+    /// This node's name, if the configuration has one: `nodeName`, else kube-proxy's `hostnameOverride`.
+    #[must_use]
+    pub fn configured_node_name(&self) -> Option<&str> {
+        let own = Some(&*self.node_name).filter(|name| !name.is_empty());
+        own.or(self.kube_proxy.hostname_override.as_deref())
     }
 
     /// Fills in what only the running host knows: the node's name and the cgroup root.
     pub fn resolve(mut self) -> Result<Self, ConfigError> {
-        if self.node_name.is_empty() {
-            self.node_name = nix::unistd::gethostname()
-                .ok()
-                .and_then(|name| name.into_string().ok())
-                .filter(|name| !name.is_empty())
-                .ok_or(ConfigError::NodeName)?
-                .to_lowercase();
-        }
+        self.node_name = match self.configured_node_name() {
+            Some(name) => name.to_owned(),
+            None => host_name().ok_or(ConfigError::NodeName)?,
+        };
         if self.cgroup.is_none() && self.socket_lb != SocketLb::Off {
             self.cgroup = Some(mounts::cgroup2_root().ok_or(ConfigError::Cgroup)?);
         }
@@ -184,37 +252,149 @@ impl Config {
     }
 }
 
+fn host_name() -> Option<String> {
+    let name = nix::unistd::gethostname().ok()?.into_string().ok()?.to_lowercase();
+    (!name.is_empty()).then_some(name)
+}
+
+fn refusal(path: &Path, refused: Refused) -> ConfigError {
+    let path = path.to_owned();
+    match refused {
+        Refused::Document(BadDocument(reason)) => ConfigError::Parse { path, reason },
+        Refused::Value(BadValue { line, field, reason }) => ConfigError::Value { path, line, field, reason },
+    }
+}
+
+fn unexpected(path: &Path, document: &Document) -> ConfigError {
+    let found = match &*document.what {
+        "" => "a document without apiVersion and kind",
+        what => what,
+    };
+    ConfigError::Document { path: path.to_owned(), line: document.line, found: found.to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use sheave_bpf::limits::Knob;
+    use sheave_core::DetectLocal;
 
     #[test]
     fn the_settings_that_messages_name_are_those_of_the_configuration() {
-        let head = "apiVersion: sheave.dev/v1alpha1\nkind: SheaveConfiguration\n";
         for knob in Knob::ALL {
             let name = knob.to_string();
             let key = name.strip_prefix("maps.").unwrap();
-            let config = Config::parse(&format!("{head}maps: {{{key}: 7}}\n"), Path::new("config.yaml")).unwrap();
+            let config = parse(&format!("{HEAD}maps: {{{key}: 7}}\n")).unwrap();
             assert_ne!(config.maps, MapsConfig::default(), "{name}");
         }
     }
 
+    const HEAD: &str = "apiVersion: sheave.dev/v1alpha1\nkind: SheaveConfiguration\n";
+    const KUBE_PROXY: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("config.yaml")).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn a_configuration_is_read_with_defaults_and_refuses_what_it_does_not_know() {
-        let path = Path::new("config.yaml");
-        let head = "apiVersion: sheave.dev/v1alpha1\nkind: SheaveConfiguration\n";
-        let config = Config::parse(&format!("{head}socketLb: host\nmaps: {{servicesMax: 7}}\n"), path).unwrap();
+        let config = parse(&format!("{HEAD}socketLb: host\nmaps: {{servicesMax: 7}}\n")).unwrap();
         assert_eq!((config.socket_lb, config.maps.services_max), (SocketLb::Host, 7));
         assert_eq!(config.bpffs, Path::new("/sys/fs/bpf"));
         for (text, want) in [
-            (format!("{head}sokcetLb: off\n"), "sokcetLb"),
-            (format!("{head}socketLb: sometimes\n"), "sometimes"),
-            ("kind: KubeProxyConfiguration\n".to_owned(), "KubeProxyConfiguration"),
+            (format!("{HEAD}sokcetLb: off\n"), "sokcetLb"),
+            (format!("{HEAD}socketLb: sometimes\n"), "sometimes"),
+            (format!("{HEAD}---\n{HEAD}"), "config.yaml:3: a second sheave.dev/v1alpha1 SheaveConfiguration"),
+            (format!("{KUBE_PROXY}---\n{KUBE_PROXY}"), "config.yaml:3: a second kubeproxy.config.k8s.io/v1alpha1"),
+            (
+                format!("{HEAD}---\napiVersion: v1\nkind: ConfigMap\n"),
+                "config.yaml:3: found v1 ConfigMap, expected sheave",
+            ),
+            ("socketLb: off\n".to_owned(), "config.yaml:1: found a document without apiVersion and kind"),
+            ("[]".to_owned(), "config.yaml"),
             ("{".to_owned(), "config.yaml"),
         ] {
-            let error = Config::parse(&text, path).unwrap_err().to_string();
+            let error = parse(&text).unwrap_err();
             assert!(error.contains(want), "{error:?} should name {want:?}");
+        }
+    }
+
+    #[test]
+    fn documents_come_in_any_order_and_either_may_be_missing() {
+        let ours = format!("{HEAD}externalIPs: false\n");
+        let theirs = format!("{KUBE_PROXY}iptables: {{masqueradeAll: true}}\n");
+        for (text, want) in [
+            (String::new(), (true, false)),
+            ("# nothing\n---\n---\n".to_owned(), (true, false)),
+            (ours.clone(), (false, false)),
+            (theirs.clone(), (true, true)),
+            (format!("---\n{ours}---\n{theirs}"), (false, true)),
+            (format!("{theirs}--- # next\n{ours}"), (false, true)),
+        ] {
+            let proxy = parse(&text).unwrap().proxy();
+            assert_eq!((proxy.external_ips, proxy.masquerade_all), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_nodes_name_is_ours_then_kube_proxys_then_that_of_the_host() {
+        let theirs = format!("{KUBE_PROXY}hostnameOverride: ' Worker-1 '\n");
+        for (text, want) in [
+            (theirs.clone(), Some("worker-1")),
+            (format!("{theirs}---\n{HEAD}nodeName: worker-2\n"), Some("worker-2")),
+            (format!("{KUBE_PROXY}hostnameOverride: ''\n"), None),
+        ] {
+            assert_eq!(parse(&text).unwrap().configured_node_name(), want, "{text}");
+        }
+    }
+
+    /// What `kubeadm init` of 1.36 writes into the ConfigMap `kube-proxy`, as `config.conf`.
+    const KUBEADM: &str = include_str!("config/kubeadm.yaml");
+
+    #[test]
+    fn the_config_map_of_kubeadm_is_taken_as_it_is() {
+        let config = parse(KUBEADM).unwrap();
+        let cidr = "10.244.0.0/16".parse().unwrap();
+        assert_eq!(
+            config.proxy(),
+            ProxyConfig { detect_local: DetectLocal::ClusterCidr(vec![cidr]), ..ProxyConfig::default() }
+        );
+        let [no_effect, node_ports] = &config.kube_proxy.notes[..] else { panic!("{:?}", config.kube_proxy.notes) };
+        assert_eq!(
+            no_effect,
+            "these fields of KubeProxyConfiguration have no effect here: clientConnection.kubeconfig"
+        );
+        assert!(node_ports.starts_with("nodePortAddresses is not set"), "{node_ports}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(bytes: Vec<u8>, text: String) {
+            let _ = parse(&String::from_utf8_lossy(&bytes));
+            for head in [HEAD, KUBE_PROXY] {
+                let _ = parse(&format!("{head}{text}"));
+            }
+        }
+
+        #[test]
+        fn any_value_of_a_known_field_is_read_without_panic(
+            field in prop::sample::select(vec![
+                "clusterCIDR", "detectLocalMode", "detectLocal", "nodePortAddresses", "iptables", "nftables", "mode",
+                "hostnameOverride", "externalIPs", "maps", "conntrack", "{detectLocal: {bridgeInterface",
+            ]),
+            value in prop_oneof![
+                prop::sample::select(vec![
+                    "null", "''", "primary", "[primary]", "[10.0.0.0/8, ' ']", "{masqueradeAll: true}", "10.0.0.0/8,,",
+                    "{bridgeInterface: 7}", "BridgeInterface", "[[]]", "{}", "7", "*a", "&a [*a]", "!!binary x", "? x",
+                ]).prop_map(str::to_owned),
+                "[0-9a-f:./, ]{0,30}",
+                ".{0,20}",
+            ],
+        ) {
+            for head in [HEAD, KUBE_PROXY] {
+                let _ = parse(&format!("{head}{field}: {value}\n"));
+            }
         }
     }
 }
