@@ -40,17 +40,15 @@ fn name(service: u32) -> ServiceName {
 
 fn service(n: u32) -> Service {
     Service {
-        name: name(n),
         created_unix_s: 1_700_000_000 + i64::from(n),
         cluster_ips: vec![IpAddr::V4(Ipv4Addr::from_bits(VIPS + n))],
-        ports: vec![ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: port(80) }],
-        origin: None,
+        ports: vec![ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: port(80), node_port: None }],
+        ..Service::new(name(n))
     }
 }
 
 fn endpoint(addr: u32) -> Endpoint {
-    let addr = IpAddr::V4(Ipv4Addr::from_bits(addr));
-    Endpoint { addr, ready: true, serving: true, terminating: false, node: None }
+    Endpoint::ready(IpAddr::V4(Ipv4Addr::from_bits(addr)))
 }
 
 fn port(number: u16) -> Port {

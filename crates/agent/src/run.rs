@@ -10,7 +10,7 @@ use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
-use sheave_core::Realized as _;
+use sheave_core::{ProxyConfig, Realized as _};
 use sheave_kube_source::{KubeConfig, Source};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -136,7 +136,7 @@ impl Agent {
         info!(services = held, "read back what the kernel holds");
         let dataplane = BpfDataplane::new(image, limits, KernelMaps::open(&config.bpffs)?);
         let mut agent = Self {
-            syncer: Syncer::new(&config.node_name, dataplane),
+            syncer: Syncer::new(&config.node_name, ProxyConfig::default(), dataplane),
             programs,
             devices: Devices::new(),
             cgroup: config.cgroup.clone().filter(|_| config.socket_lb != SocketLb::Off),

@@ -3,9 +3,9 @@
 //! Retry is not a code path: what failed stays in `pending`, and the next [`Syncer::sync`] plans it anew from what the
 //! kernel really holds (I3).
 use sheave_core::plan::{plan, plan_all};
-use sheave_core::{Desired, Diagnostic, Event, Index, Touched};
+use sheave_core::{Desired, Diagnostic, Event, Index, ProxyConfig, ServiceName, Touched};
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Writes};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one sync did.
 #[derive(Debug, Default)]
@@ -32,16 +32,18 @@ pub struct Syncer<D> {
 struct Complaints {
     conflicts: Vec<Diagnostic>,
     refused: Vec<Diagnostic>,
+    /// What the dataplane leaves out, by Service.
+    lacking: BTreeMap<ServiceName, Vec<Diagnostic>>,
     /// Whether anything differs since it was last asked for.
     changed: bool,
 }
 
 impl<D: Dataplane> Syncer<D> {
     /// Nothing observed yet, for the node of that name. The dataplane may hold the work of a previous process.
-    pub fn new(node: &str, dataplane: D) -> Self {
+    pub fn new(node: &str, config: ProxyConfig, dataplane: D) -> Self {
         Self {
             index: Index::new(node),
-            desired: Desired::default(),
+            desired: Desired::new(config),
             dataplane,
             pending: Touched::default(),
             compared: false,
@@ -69,6 +71,10 @@ impl<D: Dataplane> Syncer<D> {
             return synced;
         }
         let changed = self.index.take_changed();
+        for name in &changed.services {
+            let lacking = self.index.service(name).map(|service| self.dataplane.lacks(service)).unwrap_or_default();
+            self.complaints.lacks(name, lacking);
+        }
         self.pending.merge(self.desired.update(&self.index, &changed));
         let refused = loop {
             let (refused, wrote) = self.round(&mut synced);
@@ -102,8 +108,9 @@ impl<D: Dataplane> Syncer<D> {
         if !std::mem::take(&mut self.complaints.changed) {
             return None;
         }
-        let Complaints { conflicts, refused, .. } = &self.complaints;
-        Some(self.index.diagnostics().chain(conflicts).chain(refused).cloned().collect())
+        let Complaints { conflicts, refused, lacking, .. } = &self.complaints;
+        let lacking = lacking.values().flatten();
+        Some(self.index.diagnostics().chain(conflicts).chain(refused).chain(lacking).cloned().collect())
     }
 
     /// The dataplane, to read what it holds.
@@ -113,6 +120,15 @@ impl<D: Dataplane> Syncer<D> {
 }
 
 impl Complaints {
+    /// What the dataplane leaves out of a Service now.
+    fn lacks(&mut self, name: &ServiceName, lacking: Vec<Diagnostic>) {
+        self.changed |= self.lacking.get(name).map_or(&[][..], Vec::as_slice) != lacking;
+        match lacking.is_empty() {
+            true => drop(self.lacking.remove(name)),
+            false => drop(self.lacking.insert(name.clone(), lacking)),
+        }
+    }
+
     fn update(&mut self, conflicts: Vec<Diagnostic>, refused: Vec<Diagnostic>) {
         self.changed |= conflicts != self.conflicts || refused != self.refused;
         (self.conflicts, self.refused) = (conflicts, refused);

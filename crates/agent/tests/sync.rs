@@ -6,18 +6,17 @@ use sheave_bpf::image::Image;
 use sheave_bpf::limits::Limits;
 use sheave_bpf::memory::MemoryMaps;
 use sheave_core::{
-    Diagnostic, Event, Kind, Object, ObjectName, ObjectRef, Port, Problem, Protocol, Realized as _, Service,
-    ServiceName, ServicePort,
+    Diagnostic, Event, Kind, Object, ObjectName, ObjectRef, Port, Problem, Protocol, ProxyConfig, Realized as _,
+    Service, ServiceName, ServicePort,
 };
 
 fn service(name: &str, vip: &str) -> Service {
-    let port = ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: Port::new(80).unwrap() };
+    let port =
+        ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: Port::new(80).unwrap(), node_port: None };
     Service {
-        name: ServiceName::new("shop", name),
-        created_unix_s: 0,
         cluster_ips: vec![vip.parse().unwrap()],
         ports: vec![port],
-        origin: None,
+        ..Service::new(ServiceName::new("shop", name))
     }
 }
 
@@ -28,7 +27,11 @@ fn applied(service: Service) -> Event {
 /// Room for so many Services.
 fn syncer(services_max: u32) -> Syncer<BpfDataplane<MemoryMaps>> {
     let limits = Limits { services_max, ..Limits::default() };
-    Syncer::new("node-a", BpfDataplane::new(Image::default(), limits, MemoryMaps::new(limits.frontends_max)))
+    Syncer::new(
+        "node-a",
+        ProxyConfig::default(),
+        BpfDataplane::new(Image::default(), limits, MemoryMaps::new(limits.frontends_max)),
+    )
 }
 
 fn listed(kind: Kind) -> Event {

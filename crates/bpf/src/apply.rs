@@ -1,12 +1,14 @@
 //! Carries plans out: lowers each step against the image, has it performed, commits what succeeded.
+use crate::carried;
 use crate::image::Image;
 use crate::limits::Limits;
 use crate::lower::lower;
 use crate::maps::{MapError, Maps};
 use crate::ops::MapOp;
-use sheave_core::{Change, Frontend, Plan, Realized, ServiceKey, Serving};
+use sheave_core::{Change, Diagnostic, Frontend, NodeRules, Plan, Realized, Service, ServiceKey, Serving};
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Subject, Writes};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The eBPF dataplane over the kernel's maps, or over maps in memory.
 #[derive(Debug)]
@@ -90,9 +92,21 @@ impl<M: Maps> Dataplane for BpfDataplane<M> {
         }
         applied
     }
+
+    fn lacks(&self, service: &Service) -> Vec<Diagnostic> {
+        carried::lacks(service)
+    }
 }
 
 impl<M> Realized for BpfDataplane<M> {
+    fn carried(&self, wanted: &Arc<Serving>) -> Arc<Serving> {
+        self.image.carried(wanted)
+    }
+
+    fn rules(&self) -> Option<Arc<NodeRules>> {
+        self.image.rules()
+    }
+
     fn serving(&self, key: &ServiceKey) -> Option<Serving> {
         self.image.serving(key)
     }

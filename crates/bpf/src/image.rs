@@ -4,12 +4,14 @@
 //! (I3). Whatever is derived, free ids and free blocks among it, follows from the contents alone: an image built from maps
 //! found at start serves the same under the same ids (I5).
 use crate::blocks::{self, Blocks};
+use crate::carried::carried;
 use crate::ids::IdPool;
 use crate::ops::{BackendEntry, MapOp};
 use sheave_abi::{BackendId, ServiceId, SetWord};
-use sheave_core::{Backend, Family, Frontend, Realized, ServiceKey, Serving, Table};
+use sheave_core::{Backend, Family, FlatSet, Frontend, FrontendKind, NodeRules, Realized, ServiceKey, Serving, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The contents of the maps.
 #[derive(Clone, Debug, Default)]
@@ -276,13 +278,22 @@ fn occupied(word: SetWord) -> std::ops::Range<u32> {
 }
 
 impl Realized for Image {
+    fn carried(&self, wanted: &Arc<Serving>) -> Arc<Serving> {
+        carried(wanted)
+    }
+
+    fn rules(&self) -> Option<Arc<NodeRules>> {
+        None
+    }
+
     fn serving(&self, key: &ServiceKey) -> Option<Serving> {
         let id = self.id(key)?;
         let service = self.service(id)?;
         let entry = |id: &BackendId| Some(self.backend(key.family, *id)?.backend);
-        let pick: BTreeSet<_> = self.slots(id).iter().filter_map(entry).collect();
-        let keep = service.members.iter().filter_map(entry).filter(|backend| !pick.contains(backend)).collect();
-        Some(Serving { frontends: service.frontends.iter().copied().collect(), pick, keep })
+        let cluster: FlatSet<_> = self.slots(id).iter().filter_map(entry).collect();
+        let keep = service.members.iter().filter_map(entry).filter(|backend| !cluster.contains(backend)).collect();
+        let frontends = service.frontends.iter().map(|frontend| (*frontend, FrontendKind::ClusterIp)).collect();
+        Some(Serving { frontends, cluster, keep, ..Serving::default() })
     }
 
     fn settled(&self, key: &ServiceKey) -> bool {

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod attach;
 mod blocks;
+mod carried;
 pub mod chunks;
 pub mod cleanup;
 pub mod contents;

@@ -9,7 +9,7 @@ use crate::ops::{BackendEntry, MapOp};
 use crate::refused::{Full, Refused};
 use crate::set;
 use sheave_abi::{BackendId, SERVICE_NAME_LEN, ServiceId, SetWord};
-use sheave_core::{Backend, Change, Family, Frontend, ServiceKey, Serving};
+use sheave_core::{Backend, Change, Family, FlatMap, Frontend, FrontendKind, ServiceKey, Serving};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -20,6 +20,8 @@ use std::num::NonZeroU32;
 /// When a map has no room, or when something that could not be changed before still uses what should go.
 pub fn lower(image: &Image, limits: &Limits, change: &Change) -> Result<Vec<MapOp>, Refused> {
     match change {
+        // The image says it holds none, so none are planned.
+        Change::Rules { .. } => Ok(Vec::new()),
         Change::Serve { key, serving } => serve(image, limits, key, serving),
         Change::ClaimVip { addr } => claim_vip(image, limits, *addr),
         Change::Release { frontend, key } => release(image, *frontend, key.as_ref()),
@@ -41,7 +43,7 @@ fn serve(image: &Image, limits: &Limits, key: &ServiceKey, serving: &Serving) ->
     };
     let mut ids = image.members(service);
     ops.extend(write_backends(image, limits, (key, service), serving, &mut ids)?);
-    let target: Vec<BackendId> = serving.pick.iter().filter_map(|backend| ids.get(backend).copied()).collect();
+    let target: Vec<BackendId> = serving.cluster.keys().filter_map(|backend| ids.get(backend).copied()).collect();
     ops.extend(set::change(image, limits, (key, service), &target)?);
     ops.extend(put_frontends(image, limits, (key, service), &serving.frontends)?);
     Ok(ops)
@@ -66,7 +68,7 @@ fn write_backends(
     ids: &mut BTreeMap<Backend, BackendId>,
 ) -> Result<Option<MapOp>, Refused> {
     let (family, max) = (key.family, limits.backends_max);
-    let wanted = serving.pick.union(&serving.keep);
+    let wanted = serving.members().copied();
     let (held, new): (Vec<Backend>, Vec<Backend>) = wanted.partition(|backend| ids.contains_key(backend));
     let unsure = held.into_iter().filter_map(|backend| Some((*ids.get(&backend)?, backend)));
     let mut entries: Vec<_> = unsure.filter(|(id, _)| !image.is_sure(family, *id)).collect();
@@ -86,9 +88,9 @@ fn put_frontends(
     image: &Image,
     limits: &Limits,
     (key, service): (&ServiceKey, ServiceId),
-    frontends: &BTreeSet<Frontend>,
+    frontends: &FlatMap<Frontend, FrontendKind>,
 ) -> Result<impl Iterator<Item = MapOp>, Refused> {
-    let missing: Vec<_> = frontends.iter().filter(|f| image.leads_to(f) != Some(service)).copied().collect();
+    let missing: Vec<_> = frontends.keys().filter(|f| image.leads_to(f) != Some(service)).copied().collect();
     let new = missing.iter().filter(|f| image.leads_to(f).is_none()).count();
     room_for_frontends(image, limits, key.family, new).map_err(|full| Refused::full(full, key, image))?;
     Ok(missing.into_iter().map(move |frontend| MapOp::PutFrontend { frontend, service }))

@@ -8,7 +8,7 @@ use sheave_bpf::lower::lower;
 use sheave_bpf::memory::{Fault, Found, MemoryMaps};
 use sheave_bpf::ops::BackendEntry;
 use sheave_core::plan::plan_all;
-use sheave_core::{Backend, Change, Desired, Frontend, Plan, Port, Realized, ServiceKey, Serving};
+use sheave_core::{Backend, Change, Desired, Frontend, FrontendKind, Plan, Port, Realized, ServiceKey, Serving};
 use sheave_dataplane::{Applied, Dataplane};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +28,12 @@ fn backends(numbers: &[u8]) -> BTreeSet<Backend> {
 }
 
 fn serve(name: &str, vip: u8, pick: &[u8], keep: &[u8]) -> Change {
-    let serving = Serving { frontends: [frontend(vip)].into(), pick: backends(pick), keep: backends(keep) };
+    let serving = Serving {
+        frontends: [(frontend(vip), FrontendKind::ClusterIp)].into_iter().collect(),
+        cluster: backends(pick).into_iter().collect(),
+        keep: backends(keep).into_iter().collect(),
+        ..Serving::default()
+    };
     Change::Serve { key: key(name), serving: Arc::new(serving) }
 }
 
@@ -99,7 +104,11 @@ fn an_entry_that_may_have_been_written_is_retired_when_it_is_not_wanted_after_al
     assert_eq!(apply(&mut dataplane, &[serve("web", 1, &[1, 2, 3], &[])], &[]).failed.len(), 1);
     let service = dataplane.image().id(&key("web")).unwrap();
     assert!(dataplane.maps().serves(service, backends(&[2]).pop_first().unwrap()), "it was written before the failure");
-    assert_eq!(dataplane.serving(&key("web")).unwrap().keep, backends(&[2, 3]), "so the next plan sees it");
+    assert_eq!(
+        dataplane.serving(&key("web")).unwrap().keep,
+        backends(&[2, 3]).into_iter().collect(),
+        "so the next plan sees it"
+    );
     assert!(apply(&mut dataplane, &[], &[retire("web", &[2, 3])]).pending.is_empty());
     assert!(!dataplane.maps().serves(service, backends(&[2]).pop_first().unwrap()), "L2");
 }

@@ -59,9 +59,9 @@ fn as_json(held: &[(ServiceKey, Serving)], strays: &[Stray]) -> Value {
             "service": key.port.to_string(),
             "protocol": key.port.protocol.to_string(),
             "family": key.family.to_string(),
-            "frontends": texts(&serving.frontends),
-            "backends": texts(&serving.pick),
-            "draining": texts(&serving.keep),
+            "frontends": texts(serving.frontends.keys()),
+            "backends": texts(serving.cluster.keys()),
+            "draining": texts(serving.keep.keys()),
         })
     };
     json!({ "services": held.iter().map(service).collect::<Vec<_>>(), "strays": texts(strays) })
@@ -72,12 +72,16 @@ fn as_text(held: &[(ServiceKey, Serving)], strays: &[Stray]) -> String {
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(["SERVICE", "FRONTENDS", "BACKENDS", "DRAINING"]);
     for (key, serving) in held {
-        let backends = match serving.pick.is_empty() {
+        let backends = match serving.cluster.is_empty() {
             true => "none: new connections are refused".to_owned(),
-            false => texts(&serving.pick).join("\n"),
+            false => texts(serving.cluster.keys()).join("\n"),
         };
-        let row =
-            [key.port.to_string(), texts(&serving.frontends).join("\n"), backends, texts(&serving.keep).join("\n")];
+        let row = [
+            key.port.to_string(),
+            texts(serving.frontends.keys()).join("\n"),
+            backends,
+            texts(serving.keep.keys()).join("\n"),
+        ];
         table.add_row(row);
     }
     for column in table.column_iter_mut() {

@@ -1,16 +1,18 @@
 //! A dataplane in memory, for tests and for measuring everything but the kernel. As strict as one: a step that a real one
-//! could not carry out is a bug of the plan, and panics.
+//! could not carry out is a bug of the plan, and panics. What it does to a packet: [`Fake::decide`].
 use crate::{Applied, ApplyError, Dataplane, Subject};
-use sheave_core::{Change, Frontend, Plan, Realized, ServiceKey, Serving};
+use sheave_core::{Backend, Change, Frontend, NodeRules, Plan, Realized, ServiceKey, Serving};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What a dataplane would hold.
 #[derive(Debug, Default)]
 pub struct Fake {
-    services: BTreeMap<ServiceKey, Serving>,
-    frontends: BTreeMap<Frontend, ServiceKey>,
-    vips: BTreeSet<IpAddr>,
+    pub(crate) services: BTreeMap<ServiceKey, Serving>,
+    pub(crate) frontends: BTreeMap<Frontend, ServiceKey>,
+    pub(crate) vips: BTreeSet<IpAddr>,
+    pub(crate) rules: Arc<NodeRules>,
     steps: u64,
     faults: BTreeSet<u64>,
 }
@@ -34,6 +36,10 @@ impl Fake {
             return Err(Fault(step));
         }
         match change {
+            Change::Rules { rules } => {
+                assert_ne!(self.rules, *rules, "the rules are these already");
+                self.rules = Arc::clone(rules);
+            }
             Change::Serve { key, serving } => self.serve(key, serving),
             Change::ClaimVip { addr } => assert!(self.vips.insert(*addr), "{addr} is claimed twice"),
             Change::Release { frontend, key } => {
@@ -54,11 +60,10 @@ impl Fake {
 
     fn serve(&mut self, key: &ServiceKey, wanted: &Serving) {
         let held = self.services.entry(key.clone()).or_default();
-        held.keep =
-            held.keep.union(&held.pick).chain(&wanted.keep).filter(|b| !wanted.pick.contains(b)).copied().collect();
-        held.pick.clone_from(&wanted.pick);
-        held.frontends.extend(&wanted.frontends);
-        for frontend in &wanted.frontends {
+        let kept = held.members().chain(wanted.keep.keys()).filter(|b| !picks(wanted, b)).copied().collect();
+        let frontends = wanted.frontends.iter().chain(held.frontends.iter()).map(|(f, kind)| (*f, *kind)).collect();
+        *held = Serving { keep: kept, frontends, ..wanted.clone() };
+        for frontend in wanted.frontends.keys() {
             let holder = self.frontends.insert(*frontend, key.clone());
             self.leave(frontend, holder.as_ref().filter(|holder| *holder != key));
         }
@@ -70,10 +75,10 @@ impl Fake {
         }
     }
 
-    fn retire(&mut self, key: &ServiceKey, backends: &BTreeSet<sheave_core::Backend>) {
+    fn retire(&mut self, key: &ServiceKey, backends: &BTreeSet<Backend>) {
         let held = self.services.get_mut(key).expect("a key whose backends are retired is held");
         for backend in backends {
-            assert!(!held.pick.contains(backend), "{backend} of {key} is retired while it is picked");
+            assert!(!picks(held, backend), "{backend} of {key} is retired while it is picked");
             assert!(held.keep.remove(backend), "{backend} of {key} is not held");
         }
     }
@@ -99,6 +104,11 @@ impl Fake {
     }
 }
 
+/// Whether new flows may go to a backend.
+fn picks(serving: &Serving, backend: &Backend) -> bool {
+    serving.cluster.contains(backend) || serving.local.contains(backend)
+}
+
 impl Dataplane for Fake {
     fn apply(&mut self, plan: &Plan) -> Applied {
         let mut applied = Applied::default();
@@ -112,6 +122,10 @@ impl Dataplane for Fake {
 }
 
 impl Realized for Fake {
+    fn rules(&self) -> Option<Arc<NodeRules>> {
+        Some(Arc::clone(&self.rules))
+    }
+
     fn serving(&self, key: &ServiceKey) -> Option<Serving> {
         self.services.get(key).cloned()
     }

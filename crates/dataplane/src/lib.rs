@@ -4,10 +4,12 @@
 //! in [`Applied::pending`]: planning that again is all there is to a retry.
 
 mod fake;
+mod outcome;
 
 pub use fake::{Fake, Fault};
+pub use outcome::Outcome;
 
-use sheave_core::{Diagnostic, Plan, Realized, ServiceKey, Touched};
+use sheave_core::{Diagnostic, Plan, Realized, Service, ServiceKey, Touched};
 use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
@@ -19,6 +21,12 @@ pub trait Dataplane: Realized {
     /// nothing is broken after a step that makes has *failed*: what was to go may still be needed (I1). A refusal (I7) does
     /// not hold the breaking steps back, which may free what is short, save those of the same Service.
     fn apply(&mut self, plan: &Plan) -> Applied;
+
+    /// What a Service asks for and this kind of dataplane leaves out of [`Realized::carried`], or does in another way.
+    fn lacks(&self, service: &Service) -> Vec<Diagnostic> {
+        let _ = service;
+        Vec::new()
+    }
 }
 
 /// What became of a [`Plan`].
@@ -67,19 +75,22 @@ pub enum Subject {
     Frontend(sheave_core::Frontend),
     /// An address of which every port is claimed (A2).
     Vip(IpAddr),
+    /// The rules of the node.
+    Rules,
 }
 
 impl Subject {
     /// Of a step.
     #[must_use]
     pub fn of(change: &sheave_core::Change) -> Self {
-        use sheave_core::Change::{ClaimVip, Forget, Release, ReleaseVip, Retire, Serve};
+        use sheave_core::Change::{ClaimVip, Forget, Release, ReleaseVip, Retire, Rules, Serve};
         match change {
             Serve { key, .. } | Retire { key, .. } | Forget { key } | Release { key: Some(key), .. } => {
                 Self::Service(key.clone())
             }
             Release { frontend, key: None } => Self::Frontend(*frontend),
             ClaimVip { addr } | ReleaseVip { addr } => Self::Vip(*addr),
+            Rules { .. } => Self::Rules,
         }
     }
 }
@@ -90,6 +101,7 @@ impl fmt::Display for Subject {
             Self::Service(key) => write!(f, "Service {key}"),
             Self::Frontend(frontend) => write!(f, "frontend {frontend}"),
             Self::Vip(addr) => write!(f, "address {addr}"),
+            Self::Rules => f.write_str("rules of the node"),
         }
     }
 }

@@ -39,14 +39,14 @@ impl Node {
 }
 
 fn service(name: &str, created_unix_s: i64, addr: &str) -> Event {
-    let port = ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: Port::new(80).unwrap() };
+    let port =
+        ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: Port::new(80).unwrap(), node_port: None };
     let name = ServiceName::new("shop", name);
     Event::Applied(Object::Service(Service {
-        name,
         created_unix_s,
         cluster_ips: vec![addr.parse().unwrap()],
         ports: vec![port],
-        origin: None,
+        ..Service::new(name)
     }))
 }
 
@@ -55,8 +55,7 @@ fn gone(name: &str) -> Event {
 }
 
 fn endpoints(service: &str, numbers: &[u8]) -> Event {
-    let endpoint =
-        |n: &u8| Endpoint { addr: [10, 244, 0, *n].into(), ready: true, serving: true, terminating: false, node: None };
+    let endpoint = |n: &u8| Endpoint::ready([10, 244, 0, *n].into());
     Event::Applied(Object::EndpointSlice(EndpointSlice {
         name: SliceName::new("shop", &format!("{service}-1")),
         service: ServiceName::new("shop", service),
@@ -69,8 +68,9 @@ fn endpoints(service: &str, numbers: &[u8]) -> Event {
 /// The steps, a word each.
 fn words(changes: &[Change]) -> Vec<String> {
     let word = |change: &Change| match change {
+        Change::Rules { .. } => "rules".to_owned(),
         Change::Serve { key, serving } => {
-            format!("serve {} {}/{}", key.port.service.name, serving.frontends.len(), serving.pick.len())
+            format!("serve {} {}/{}", key.port.service.name, serving.frontends.len(), serving.cluster.len())
         }
         Change::ClaimVip { addr } => format!("claim {addr}"),
         Change::Release { frontend, .. } => format!("release {frontend}"),

@@ -12,11 +12,12 @@ use sheave_bpf::image::Image;
 use sheave_bpf::limits::Limits;
 use sheave_bpf::memory::{Fault, Found, MemoryMaps};
 use sheave_core::plan::{plan, plan_all};
-use sheave_core::{Desired, Frontend, Index, Problem, Realized, ServiceKey, Touched};
+use sheave_core::{Desired, Frontend, Index, Problem, ProxyConfig, Realized, ServiceKey, Serving, Touched};
 use sheave_dataplane::{Applied, Dataplane};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use watched::{Allowed, Watched};
-use world::{Step, World, step};
+use world::{NODE, Step, World, step};
 
 /// Steps that are seen at once, and what befalls their being carried out.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ impl Agent {
     fn new(limits: Limits) -> Self {
         let maps = Watched::new(MemoryMaps::new(limits.frontends_max));
         Self {
-            index: Index::new("node"),
+            index: Index::new(NODE),
             desired: Desired::default(),
             pending: Touched::default(),
             dataplane: BpfDataplane::new(Image::default(), limits, maps),
@@ -76,6 +77,11 @@ impl Agent {
         let changed = self.index.take_changed();
         let touched = self.desired.update(&self.index, &changed);
         self.pending.merge(touched);
+    }
+
+    /// What the dataplane is to hold of a key.
+    fn carried(&self, key: &ServiceKey) -> Option<Serving> {
+        Some(Arc::unwrap_or_clone(self.dataplane.carried(self.desired.serving(key)?)))
     }
 
     /// Plans what is pending and carries it out, under watch.
@@ -119,10 +125,12 @@ impl Agent {
                 Found::Set { backends, .. } => allowed.sets.push(backends.into_iter().collect()),
                 _ => allowed.nowhere = true,
             }
-            allowed.nowhere |= desired.holder(&frontend).is_none();
-            let holders = desired.holder(&frontend).cloned().into_iter().chain(dataplane.holder(&frontend));
-            let wanted = holders.filter_map(|key| Some(desired.serving(&key)?.pick.clone()));
-            allowed.sets.extend(wanted);
+            let wanted = |key: &ServiceKey| Some(dataplane.carried(desired.serving(key)?));
+            let heir =
+                desired.holder(&frontend).filter(|key| wanted(key).is_some_and(|w| w.frontends.contains(&frontend)));
+            allowed.nowhere |= heir.is_none();
+            let holders = heir.cloned().into_iter().chain(dataplane.holder(&frontend));
+            allowed.sets.extend(holders.filter_map(|key| Some(wanted(&key)?.cluster.keys().copied().collect())));
             (frontend, allowed)
         });
         let allowed = allowed.collect();
@@ -146,7 +154,7 @@ impl Agent {
             };
             prop_assert_eq!(maps.name(service), Some(key));
             backends.sort_unstable();
-            prop_assert_eq!(backends, want.serving[key].pick.iter().copied().collect::<Vec<_>>(), "{}", frontend);
+            prop_assert_eq!(backends, want.serving[key].cluster.keys().copied().collect::<Vec<_>>(), "{}", frontend);
         }
         for (key, serving) in &want.serving {
             prop_assert_eq!(self.dataplane.serving(key), Some(serving.clone()), "{}", key);
@@ -163,29 +171,20 @@ impl Agent {
 
 /// Desired is what it would be had it been built from scratch, and what the oracle says.
 fn check_desired(agent: &Agent, world: &World) -> Result<Expected, TestCaseError> {
-    let mut index = Index::new("node");
+    let mut index = Index::new(NODE);
     world.lists().into_iter().for_each(|event| index.apply(event));
-    let mut rebuilt = Desired::default();
-    rebuilt.update(&index, &index.names());
+    let rebuilt = Desired::rebuild(ProxyConfig::default(), &index);
     prop_assert_eq!(&agent.desired, &rebuilt, "incremental = from scratch");
     let want = expected(world);
     let keys: Vec<_> = want.serving.keys().cloned().collect();
     prop_assert_eq!(agent.desired.keys(), keys);
     for (key, serving) in &want.serving {
-        prop_assert_eq!(agent.desired.serving(key).map(AsRef::as_ref), Some(serving), "{}", key);
+        prop_assert_eq!(agent.carried(key), Some(serving.clone()), "{}", key);
     }
-    let lost = want.serving.iter().filter(|(key, serving)| serving.frontends.len() < claims(world, key));
-    let losers: BTreeSet<_> = lost.map(|(key, _)| key.port.service.to_string()).collect();
     let conflicts = agent.desired.diagnostics().into_iter().filter(|d| d.problem == Problem::Conflict);
     let named: Vec<_> = conflicts.map(|d| d.object.name.to_string()).collect();
-    prop_assert_eq!(named, losers.into_iter().collect::<Vec<_>>(), "I8: each loser has one diagnostic");
+    prop_assert_eq!(named, want.losers.iter().cloned().collect::<Vec<_>>(), "I8: each loser has one diagnostic");
     Ok(want)
-}
-
-fn claims(world: &World, key: &ServiceKey) -> usize {
-    let service = world.services.values().find(|service| service.name == key.port.service);
-    let addrs = service.into_iter().flat_map(|service| &service.cluster_ips);
-    addrs.filter(|addr| sheave_core::Family::of(**addr) == key.family).count()
 }
 
 proptest! {
@@ -254,8 +253,9 @@ proptest! {
                 let mut held = agent.dataplane.serving(key).unwrap_or_default();
                 // A frontend stays with the loser while the winner has no room.
                 let heir_waits = |f: &Frontend| agent.desired.holder(f).is_some_and(|k| agent.pending.keys.contains(k));
-                held.frontends.retain(|f| agent.desired.holder(f) == Some(key) || !heir_waits(f));
-                prop_assert_eq!(Some(&held), agent.desired.serving(key).map(AsRef::as_ref), "{}", key);
+                let stays = |f: &Frontend| agent.desired.holder(f) == Some(key) || !heir_waits(f);
+                held.frontends = held.frontends.iter().filter(|(f, _)| stays(f)).map(|(f, kind)| (*f, *kind)).collect();
+                prop_assert_eq!(Some(held), agent.carried(key), "{}", key);
             }
         }
         let (image, maps) = (agent.dataplane.image().clone(), Watched::new(MemoryMaps::new(0)));

@@ -1,70 +1,109 @@
-//! What a world means, said a second time: from scratch, slowly, and without the code under test.
-use crate::world::World;
-use sheave_core::{Backend, Family, Frontend, ServiceKey, ServicePortName, Serving};
+//! What the eBPF programs should hold of a world, said a second time: from scratch, slowly, and without the code under test.
+use crate::world::{NODE, World};
+use sheave_core::{
+    Backend, Family, FlatSet, Frontend, FrontendKind, Port, Protocol, Service, ServiceKey, ServicePortName, Serving,
+    TrafficPolicy,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// What should be served.
+/// What should be held.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Expected {
     pub(crate) serving: BTreeMap<ServiceKey, Serving>,
     pub(crate) holders: BTreeMap<Frontend, ServiceKey>,
     pub(crate) vips: BTreeSet<IpAddr>,
+    /// Services that lost a frontend of any kind, held here or not.
+    pub(crate) losers: BTreeSet<String>,
 }
+
+/// A claim as X1 ranks it: kind, age, name.
+type Claim = (FrontendKind, i64, ServiceKey);
 
 pub(crate) fn expected(world: &World) -> Expected {
     let mut expected = Expected::default();
-    let mut services: Vec<_> = world.services.values().collect();
-    // X1: the older one claims first, then namespace/name.
-    services.sort_by_key(|service| (service.created_unix_s, service.name.clone()));
-    for service in services {
-        let mut ports = service.ports.clone();
-        ports.sort_by_key(|port| (port.name.clone(), port.protocol));
-        for addr in &service.cluster_ips {
-            expected.vips.insert(*addr);
-            for port in &ports {
-                let name =
-                    ServicePortName { service: service.name.clone(), port: port.name.clone(), protocol: port.protocol };
-                let key = ServiceKey { port: name, family: Family::of(*addr) };
-                let (pick, keep) = usable(world, &key);
-                let serving =
-                    expected.serving.entry(key.clone()).or_insert(Serving { pick, keep, ..Serving::default() });
-                let frontend = Frontend { addr: *addr, port: port.port, protocol: port.protocol };
-                if expected.holders.entry(frontend).or_insert_with(|| key.clone()) == &key {
-                    serving.frontends.insert(frontend);
-                }
-            }
+    let mut claims: BTreeMap<Frontend, BTreeSet<Claim>> = BTreeMap::new();
+    for service in world.services.values() {
+        expected.vips.extend(&service.cluster_ips);
+        for (frontend, kind, key) in asked(service) {
+            claims.entry(frontend).or_default().insert((kind, service.created_unix_s, key.clone()));
+            expected.serving.entry(key.clone()).or_insert_with(|| sets(world, &key, service.internal_policy));
+        }
+    }
+    for (frontend, claims) in claims {
+        let Some((kind, _, winner)) = claims.first().cloned() else { continue };
+        let lost = claims.into_iter().filter(|(_, _, key)| *key != winner);
+        expected.losers.extend(lost.map(|(_, _, key)| key.port.service.to_string()));
+        if kind == FrontendKind::ClusterIp {
+            let serving = expected.serving.get_mut(&winner).expect("a claim's key is served");
+            serving.frontends.insert(frontend, kind);
+            expected.holders.insert(frontend, winner);
         }
     }
     expected
 }
 
-/// E1, E3, W6, W9, L2.
-fn usable(world: &World, key: &ServiceKey) -> (BTreeSet<Backend>, BTreeSet<Backend>) {
-    let mut reports: BTreeMap<Backend, Vec<(bool, bool, bool)>> = BTreeMap::new();
+/// Every frontend a Service asks for: A1, A4, A7, A10.
+fn asked(service: &Service) -> Vec<(Frontend, FrontendKind, ServiceKey)> {
+    let mut asked = Vec::new();
+    let families: Vec<Family> = service.cluster_ips.iter().map(|addr| Family::of(*addr)).collect();
+    let mut ask = |addr: IpAddr, (name, protocol, port): (&str, Protocol, Port), kind| {
+        let family = Family::of(addr);
+        let port_name = ServicePortName { service: service.name.clone(), port: name.into(), protocol };
+        let key = ServiceKey { port: port_name, family };
+        if families.contains(&family) {
+            asked.push((Frontend { addr, port, protocol }, kind, key));
+        }
+    };
+    for port in &service.ports {
+        let at = (&*port.name, port.protocol, port.port);
+        service.cluster_ips.iter().for_each(|addr| ask(*addr, at, FrontendKind::ClusterIp));
+        service.load_balancer_ips.iter().for_each(|addr| ask(*addr, at, FrontendKind::LoadBalancer));
+        service.external_ips.iter().for_each(|addr| ask(*addr, at, FrontendKind::ExternalIp));
+        for (addr, number) in ["0.0.0.0", "::"].into_iter().zip(port.node_port.into_iter().cycle()) {
+            let addr = addr.parse().expect("an address");
+            ask(addr, (&*port.name, port.protocol, number), FrontendKind::NodePort);
+        }
+    }
+    asked
+}
+
+/// What is known of an endpoint: (ready, serving, terminating, on this node).
+type Report = (bool, bool, bool, bool);
+
+/// The set of a policy stands where the Cluster set has its place; everything else that serves is kept. E1, E2, E3, W6, W9, L2.
+fn sets(world: &World, key: &ServiceKey, policy: TrafficPolicy) -> Serving {
+    let mut reports: BTreeMap<Backend, Vec<Report>> = BTreeMap::new();
     for slice in world.slices.values().filter(|s| s.service == key.port.service && s.family == key.family) {
         for port in slice.ports.iter().filter(|p| p.name == key.port.port && p.protocol == key.port.protocol) {
             for e in &slice.endpoints {
                 let backend = Backend { addr: e.addr, port: port.port };
-                reports.entry(backend).or_default().push((e.ready, e.serving, e.terminating));
+                let local = e.node.as_deref() == Some(NODE);
+                reports.entry(backend).or_default().push((e.ready, e.serving, e.terminating, local));
             }
         }
     }
-    let (mut ready, mut draining, mut serving) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for (backend, mut entries) in reports {
-        if entries.iter().any(|(_, _, terminating)| !terminating) {
-            entries.retain(|(_, _, terminating)| !terminating);
-        }
-        if entries.iter().any(|(is_ready, _, _)| *is_ready) {
-            ready.insert(backend);
-        } else if entries.iter().any(|(_, is_serving, _)| *is_serving) {
-            serving.insert(backend);
-            if entries.iter().all(|(_, _, terminating)| *terminating) {
-                draining.insert(backend);
-            }
-        }
-    }
+    let best: BTreeMap<Backend, Report> = reports.into_iter().map(|(backend, all)| (backend, best(all))).collect();
+    let of = |wanted: &dyn Fn(Report) -> bool| -> BTreeSet<Backend> {
+        best.iter().filter(|(_, report)| wanted(**report)).map(|(backend, _)| *backend).collect()
+    };
+    let here = |local: bool| local || policy == TrafficPolicy::Cluster;
+    let ready = of(&|(ready, _, _, local)| ready && here(local));
+    let draining = of(&|(ready, serving, terminating, local)| !ready && serving && terminating && here(local));
     let pick = if ready.is_empty() { draining } else { ready };
-    let keep = serving.difference(&pick).copied().collect();
-    (pick, keep)
+    let serving = of(&|(ready, serving, _, _)| ready || serving);
+    Serving {
+        keep: serving.difference(&pick).copied().collect(),
+        cluster: FlatSet::from_iter(pick),
+        ..Serving::default()
+    }
+}
+
+/// W9: an entry that is not terminating stands for the address, then the one that is ready, then the one that serves.
+fn best(reports: Vec<Report>) -> Report {
+    let rank = |(ready, serving, terminating, local): &Report| {
+        let class = if *ready { 3 } else { u8::from(*serving) };
+        (!terminating, class, *local)
+    };
+    reports.into_iter().max_by_key(rank).expect("an endpoint has an entry")
 }

@@ -3,8 +3,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use sheave_core::{
-    Endpoint, EndpointSlice, Event, Family, Kind, Object, ObjectName, Port, Protocol, Service, ServiceName,
-    ServicePort, SliceName, SlicePort,
+    Affinity, Endpoint, EndpointSlice, Event, Family, Kind, Object, ObjectName, Port, Protocol, Service, ServiceName,
+    ServicePort, SliceName, SlicePort, TrafficPolicy,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(crate) const SERVICES: u8 = 4;
 pub(crate) const SLICES: u8 = 4;
 pub(crate) const ENDPOINTS: u8 = 12;
+/// The node whose dataplane is under test.
+pub(crate) const NODE: &str = "node";
 /// Name, protocol, port of the Service; the second and the fourth may clash when both are had.
 const PORTS: [(&str, Protocol, u16); 4] =
     [("a", Protocol::Tcp, 80), ("b", Protocol::Tcp, 81), ("a", Protocol::Udp, 80), ("c", Protocol::Tcp, 81)];
@@ -25,6 +27,7 @@ pub(crate) enum Step {
         v4: Option<u8>,
         v6: Option<u8>,
         ports: u8,
+        asks: Asks,
     },
     DeleteService(u8),
     PutSlice {
@@ -52,11 +55,39 @@ pub(crate) enum Step {
     },
 }
 
+/// What a Service asks for beside ClusterIPs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asks {
+    internal_local: bool,
+    external_local: bool,
+    node_ports: bool,
+    affinity: bool,
+    /// The last byte of an address that others may have as ClusterIP.
+    load_balancer_ip: Option<u8>,
+    external_ip: Option<u8>,
+}
+
+/// Half of the Services ask for nothing else.
+fn asks() -> impl Strategy<Value = Asks> {
+    let (address, bit) = (|| option::weighted(0.3, 0..4u8), prop::bool::ANY);
+    let asks = (bit, bit, bit, bit, address(), address()).prop_map(
+        |(internal_local, external_local, node_ports, affinity, load_balancer_ip, external_ip)| Asks {
+            internal_local,
+            external_local,
+            node_ports,
+            affinity,
+            load_balancer_ip,
+            external_ip,
+        },
+    );
+    prop_oneof![Just(Asks::default()), asks]
+}
+
 pub(crate) fn step() -> impl Strategy<Value = Step> {
     let endpoints = vec((0..ENDPOINTS, conditions()), 0..10);
     prop_oneof![
-        3 => (0..SERVICES, 0..3u8, option::weighted(0.8, 0..3u8), option::weighted(0.5, 0..2u8), 0..16u8)
-            .prop_map(|(service, created, v4, v6, ports)| Step::PutService { service, created, v4, v6, ports }),
+        3 => (0..SERVICES, 0..3u8, option::weighted(0.8, 0..3u8), option::weighted(0.5, 0..2u8), 0..16u8, asks())
+            .prop_map(|(service, created, v4, v6, ports, asks)| Step::PutService { service, created, v4, v6, ports, asks }),
         1 => (0..SERVICES).prop_map(Step::DeleteService),
         4 => (0..SLICES, 0..SERVICES, prop::bool::weighted(0.3), 0..16u8, 0..4u8, endpoints).prop_map(
             |(slice, service, v6, ports, targets, endpoints)| Step::PutSlice { slice, service, v6, ports, targets, endpoints }
@@ -69,9 +100,9 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Bits: ready, serving, terminating. Mostly a plain ready endpoint.
+/// Bits: ready, serving, terminating, on this node. Mostly a plain ready endpoint.
 fn conditions() -> impl Strategy<Value = u8> {
-    prop_oneof![3 => Just(0b011u8), 2 => 0..8u8]
+    prop_oneof![2 => Just(0b0011u8), 1 => Just(0b1011), 2 => 0..16u8]
 }
 
 /// What the API holds.
@@ -85,8 +116,8 @@ impl World {
     /// Lets a step happen; returns what a source reports of it.
     pub(crate) fn happen(&mut self, step: &Step) -> Vec<Event> {
         match step {
-            Step::PutService { service, created, v4, v6, ports } => {
-                let object = service_object(*service, *created, *v4, *v6, *ports);
+            Step::PutService { service, created, v4, v6, ports, asks } => {
+                let object = service_object(*service, *created, (*v4, *v6), *ports, *asks);
                 self.services.insert(*service, object.clone());
                 vec![Event::Applied(Object::Service(object))]
             }
@@ -165,18 +196,34 @@ fn port(number: u16) -> Port {
     Port::new(number).expect("ports of the world are not 0")
 }
 
-fn service_object(service: u8, created: u8, v4: Option<u8>, v6: Option<u8>, ports: u8) -> Service {
-    let v4 = v4.map(|n| IpAddr::V4(Ipv4Addr::new(10, 96, 0, n)));
+fn vip(n: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 96, 0, n))
+}
+
+fn policy(local: bool) -> TrafficPolicy {
+    if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster }
+}
+
+fn service_object(service: u8, created: u8, (v4, v6): (Option<u8>, Option<u8>), ports: u8, asks: Asks) -> Service {
     let v6 = v6.map(|n| IpAddr::V6(Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, n.into())));
     let had = PORTS.iter().enumerate().filter(|(n, _)| ports >> n & 1 == 1);
+    let port = |(_, (name, protocol, number)): (usize, &(&str, Protocol, u16))| ServicePort {
+        name: (*name).into(),
+        protocol: *protocol,
+        port: port(*number),
+        // Half of the Services share theirs.
+        node_port: asks.node_ports.then(|| port(30_000 + number + u16::from(service / 2))),
+    };
     Service {
-        name: service_name(service),
         created_unix_s: created.into(),
-        cluster_ips: v4.into_iter().chain(v6).collect(),
-        ports: had
-            .map(|(_, (name, protocol, n))| ServicePort { name: (*name).into(), protocol: *protocol, port: port(*n) })
-            .collect(),
-        origin: None,
+        cluster_ips: v4.map(vip).into_iter().chain(v6).collect(),
+        ports: had.map(port).collect(),
+        load_balancer_ips: asks.load_balancer_ip.map(vip).into_iter().collect(),
+        external_ips: asks.external_ip.map(vip).into_iter().collect(),
+        internal_policy: policy(asks.internal_local),
+        external_policy: policy(asks.external_local),
+        affinity: asks.affinity.then_some(Affinity { timeout_s: 10 }),
+        ..Service::new(service_name(service))
     }
 }
 
@@ -201,5 +248,11 @@ fn endpoint_object(family: Family, endpoint: u8, conditions: u8) -> Endpoint {
         Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd00, 0x244, 0, 0, 0, 0, 0, endpoint.into())),
     };
     let bit = |n: u8| conditions >> n & 1 == 1;
-    Endpoint { addr, ready: bit(0), serving: bit(1), terminating: bit(2), node: None }
+    Endpoint {
+        ready: bit(0),
+        serving: bit(1),
+        terminating: bit(2),
+        node: bit(3).then(|| NODE.into()),
+        ..Endpoint::ready(addr)
+    }
 }
