@@ -97,26 +97,25 @@ impl<'a> Field<'a> {
         self.value.as_str() == Some(text)
     }
 
+    /// Missing, or a text of white space alone.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.is_null() || self.value.as_str().is_some_and(|text| text.trim().is_empty())
+    }
+
     pub(crate) fn is_map(&self) -> bool {
         self.value.is_object()
     }
 
+    /// Itself; a finding when it is there and no map, so that its fields are not looked for in vain.
+    pub(crate) fn map(&self, findings: &mut Findings) -> &Self {
+        self.typed(self.value.as_object(), "a map", findings);
+        self
+    }
+
     /// The elements of a list; none of a missing one.
     pub(crate) fn list<'b>(&'b self, findings: &mut Findings) -> impl Iterator<Item = Field<'b>> {
-        self.typed(self.value.as_array(), "a list", findings);
-        self.elements()
-    }
-
-    /// The elements of a list; none of anything else, without a word.
-    pub(crate) fn elements<'b>(&'b self) -> impl Iterator<Item = Field<'b>> {
-        let elements = self.value.as_array().map_or(&[][..], Vec::as_slice);
+        let elements = self.typed(self.value.as_array(), "a list", findings).map_or(&[][..], Vec::as_slice);
         elements.iter().enumerate().map(|(index, value)| self.child(Some(value), Step::Index(index)))
-    }
-
-    /// The entries of a map; none of a missing one.
-    pub(crate) fn entries<'b>(&'b self, findings: &mut Findings) -> impl Iterator<Item = (&'b str, Field<'b>)> {
-        let map = self.typed(self.value.as_object(), "a map", findings);
-        map.into_iter().flatten().map(|(key, value)| (key.as_str(), self.child(Some(value), Step::Key(key))))
     }
 
     pub(crate) fn text(&self, findings: &mut Findings) -> Option<&'a str> {
@@ -125,6 +124,10 @@ impl<'a> Field<'a> {
 
     pub(crate) fn flag(&self, findings: &mut Findings) -> Option<bool> {
         self.typed(self.value.as_bool(), "true or false", findings)
+    }
+
+    pub(crate) fn number(&self, findings: &mut Findings) -> Option<i64> {
+        self.typed(self.value.as_i64(), "a whole number", findings)
     }
 
     /// A port number; `None` for a missing one and for 0, which mean none (W6).

@@ -14,7 +14,7 @@ mod said;
 mod watch;
 
 pub use config::{KubeConfig, Pace};
-pub use parse::{Nameless, Outcome, Parsed, object_ref};
+pub use parse::{Absent, Nameless, Outcome, Parsed, object_ref};
 
 use sheave_core::Event;
 use std::path::PathBuf;

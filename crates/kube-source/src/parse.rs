@@ -3,11 +3,13 @@
 //! Parse, don't validate: after this nobody looks at a document again. One field that cannot be used becomes a diagnostic and
 //! the rest of the object is served; a document of which nothing can be used is [`Outcome::Unreadable`], and what is held
 //! of the object stays in force.
+mod absent;
 mod cidr;
 mod node;
 mod service;
 mod slice;
 
+pub use absent::Absent;
 pub(crate) use service::SERVICE_PROXY_NAME;
 pub(crate) use slice::HEADLESS;
 
@@ -32,8 +34,8 @@ pub struct Parsed {
 pub enum Outcome {
     /// The object, as far as it can be used.
     Object(Object),
-    /// Not for us (W1, W2, W4, W5): the same as if it did not exist.
-    Absent,
+    /// Not for us: the same as if it did not exist.
+    Absent(Absent),
     /// Nothing of it can be used; the last good version stays.
     Unreadable,
 }

@@ -43,16 +43,11 @@ impl Manifests {
 
     /// Name, addresses and pod networks of each node.
     pub(crate) fn nodes(&self) -> Vec<(String, Vec<IpAddr>, Vec<IpNet>)> {
-        let texts = |list: &Value| -> Vec<String> {
-            list.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
-        };
         let of_kind = self.documents.iter().filter(|document| document["kind"] == "Node");
         of_kind
             .filter_map(|document| {
                 let Object::Node(node) = object(Kind::Node, document)? else { return None };
-                let cidrs = texts(&document["spec"]["podCIDRs"]);
-                let cidrs = cidrs.iter().filter_map(|cidr| cidr.parse().ok()).collect();
-                Some((node.name.to_string(), node.addresses, cidrs))
+                Some((node.name.to_string(), node.addresses, node.pod_cidrs))
             })
             .collect()
     }
@@ -82,7 +77,7 @@ pub(crate) fn slice(document: &Value) -> Option<EndpointSlice> {
 fn object(kind: Kind, document: &Value) -> Option<Object> {
     match sheave_kube_source::parse::parse(kind, document).ok()?.outcome {
         Outcome::Object(object) => Some(object),
-        Outcome::Absent | Outcome::Unreadable => None,
+        Outcome::Absent(_) | Outcome::Unreadable => None,
     }
 }
 

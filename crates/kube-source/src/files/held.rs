@@ -72,7 +72,7 @@ impl Held {
                     objects.entry(kind).or_default().push(with_origin(object, path, located.line));
                 }
                 Outcome::Unreadable => kept.entry(kind).or_default().push(located.parsed.name.clone()),
-                Outcome::Absent => {}
+                Outcome::Absent(_) => {}
             }
         }
         let listed = |kind| Event::Listed {

@@ -12,7 +12,7 @@ pub(super) const KEEP: Keep<'static> =
 
 pub(super) fn parse(root: &Field<'_>, name: &Arc<str>, findings: &mut Findings) -> Outcome {
     let spec = root.get("spec");
-    let cidrs = spec.get("cidrs");
+    let cidrs = spec.map(findings).get("cidrs");
     let fields: Vec<_> = cidrs.list(findings).collect();
     let cidrs = fields.iter().filter_map(|field| cidr(field, findings)).collect();
     Outcome::Object(Object::ServiceCidr(ServiceCidr { name: name.clone(), cidrs }))

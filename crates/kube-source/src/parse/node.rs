@@ -1,14 +1,19 @@
-//! Nodes: labels and addresses.
+//! Nodes: zone, addresses and pod networks (A5, E7, R5, W14).
 use super::{METADATA, Outcome};
-use crate::address::parse_unicast;
+use crate::address::{parse_cidr, parse_unicast};
 use crate::field::{Field, Findings};
 use crate::prune::Keep;
+use ipnet::IpNet;
 use sheave_core::{Node, Object};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// The zone a node is in; the only label that means something here. Node hints name nodes by their name.
+const ZONE: &str = "topology.kubernetes.io/zone";
+
 pub(super) const KEEP: Keep<'static> = Keep::Fields(&[
     ("metadata", METADATA),
+    ("spec", Keep::Fields(&[("podCIDR", Keep::All), ("podCIDRs", Keep::All)])),
     (
         "status",
         Keep::Fields(&[("addresses", Keep::Each(&Keep::Fields(&[("type", Keep::All), ("address", Keep::All)])))]),
@@ -16,24 +21,48 @@ pub(super) const KEEP: Keep<'static> = Keep::Fields(&[
 ]);
 
 pub(super) fn parse(root: &Field<'_>, name: &Arc<str>, findings: &mut Findings) -> Outcome {
-    let (metadata, status) = (root.get("metadata"), root.get("status"));
+    let (metadata, spec, status) = (root.get("metadata"), root.get("spec"), root.get("status"));
     let labels = metadata.get("labels");
-    let fields: Vec<_> = labels.entries(findings).collect();
-    let labels = fields.iter().filter_map(|(key, value)| Some(((*key).into(), value.text(findings)?.into()))).collect();
-    let addresses = status.get("addresses");
-    let fields: Vec<_> = addresses.list(findings).collect();
-    let addresses = fields.iter().filter_map(|field| address(field, findings)).collect();
-    Outcome::Object(Object::Node(Node { name: name.clone(), labels, addresses }))
+    let zone = labels.map(findings).key(ZONE).text(findings).filter(|zone| !zone.is_empty()).map(Arc::from);
+    let addresses = addresses(&status.map(findings).get("addresses"), findings);
+    let pod_cidrs = pod_cidrs(spec.map(findings), findings);
+    Outcome::Object(Object::Node(Node { name: name.clone(), zone, addresses, pod_cidrs }))
+}
+
+/// InternalIPs, then ExternalIPs, each in the API's order: the first of a family is its primary one, as in kube-proxy
+/// (GetNodeHostIPs).
+fn addresses(field: &Field<'_>, findings: &mut Findings) -> Vec<IpAddr> {
+    let fields: Vec<_> = field.list(findings).collect();
+    let mut addresses: Vec<_> = fields.iter().filter_map(|field| address(field, findings)).collect();
+    addresses.sort_by_key(|(kind, _)| *kind);
+    addresses.into_iter().map(|(_, addr)| addr).collect()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum AddressKind {
+    Internal,
+    External,
 }
 
 /// Host names are no addresses of the node.
-fn address(field: &Field<'_>, findings: &mut Findings) -> Option<IpAddr> {
-    let (kind, address) = (field.get("type"), field.get("address"));
-    let text = match kind.text(findings)? {
-        "InternalIP" | "ExternalIP" => address.text(findings)?,
+fn address(field: &Field<'_>, findings: &mut Findings) -> Option<(AddressKind, IpAddr)> {
+    let (kind, address) = (field.map(findings).get("type"), field.get("address"));
+    let kind = match kind.text(findings)? {
+        "InternalIP" => AddressKind::Internal,
+        "ExternalIP" => AddressKind::External,
         _ => return None,
     };
-    parse_unicast(text).map_err(|error| findings.invalid(&address, error)).ok()
+    let addr = parse_unicast(address.text(findings)?).map_err(|error| findings.invalid(&address, error)).ok()?;
+    Some((kind, addr))
+}
+
+/// `podCIDRs`, or the older `podCIDR` where there is no list; the API server keeps the two alike.
+fn pod_cidrs(spec: &Field<'_>, findings: &mut Findings) -> Vec<IpNet> {
+    let (first, all) = (spec.get("podCIDR"), spec.get("podCIDRs"));
+    let listed: Vec<_> = all.list(findings).collect();
+    let fields = if listed.is_empty() { vec![first] } else { listed };
+    let mut cidr = |field: &Field<'_>| parse_cidr(field.text(findings)?).map_err(|e| findings.invalid(field, e)).ok();
+    fields.iter().filter(|field| !field.is_blank()).filter_map(&mut cidr).collect()
 }
 
 #[cfg(test)]
@@ -43,25 +72,86 @@ mod tests {
     use serde_json::json;
     use sheave_core::Kind;
 
-    #[test]
-    fn a_node_has_its_ip_addresses_in_the_apis_order_and_its_labels() {
-        let doc = json!({
-            "metadata": {"name": "node-a", "labels": {"topology.kubernetes.io/zone": "z1", "bad": 1}},
-            "status": {"addresses": [
-                {"type": "Hostname", "address": "node-a"},
-                {"type": "InternalIP", "address": "192.0.2.010"},
-                {"type": "ExternalIP", "address": "2001:db8::10"},
-                {"type": "InternalIP", "address": "nowhere"},
-            ]},
-        });
-        let parsed = parse(Kind::Node, &doc).unwrap();
+    fn node(doc: &serde_json::Value) -> (Node, Vec<String>) {
+        let parsed = parse(Kind::Node, doc).unwrap();
         let Outcome::Object(Object::Node(node)) = parsed.outcome else { panic!("a Node") };
-        assert_eq!(node.addresses, ["192.0.2.10".parse::<IpAddr>().unwrap(), "2001:db8::10".parse().unwrap()]);
-        assert_eq!(
-            node.labels.iter().map(|(k, v)| (&**k, &**v)).collect::<Vec<_>>(),
-            [("topology.kubernetes.io/zone", "z1")]
-        );
-        let fields: Vec<_> = parsed.diagnostics.iter().map(|d| d.field.as_str()).collect();
-        assert_eq!(fields, [r#"metadata.labels["bad"]"#, "status.addresses[3].address"]);
+        (node, parsed.diagnostics.into_iter().map(|d| format!("{}: {}", d.field, d.message)).collect())
+    }
+
+    #[test]
+    fn a5_internal_addresses_come_before_external_ones_and_names_are_none() {
+        let address = |kind: &str, address: &str| json!({"type": kind, "address": address});
+        for (name, addresses, want) in [
+            (
+                "external last",
+                json!([address("ExternalIP", "198.51.100.1"), address("InternalIP", "192.0.2.1")]),
+                ["192.0.2.1", "198.51.100.1"].as_slice(),
+            ),
+            (
+                "else the API's order",
+                json!([address("InternalIP", "192.0.2.2"), address("InternalIP", "192.0.2.1")]),
+                &["192.0.2.2", "192.0.2.1"],
+            ),
+            (
+                "both families",
+                json!([address("ExternalIP", "2001:db8::1"), address("InternalIP", "192.0.2.010")]),
+                &["192.0.2.10", "2001:db8::1"],
+            ),
+            ("names", json!([address("Hostname", "192.0.2.1"), address("InternalDNS", "a.example")]), &[]),
+            ("none", json!(null), &[]),
+        ] {
+            let (node, said) = node(&json!({"metadata": {"name": "node-a"}, "status": {"addresses": addresses}}));
+            assert_eq!(node.addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>(), want, "case: {name}");
+            assert_eq!(said, [""; 0], "case: {name}");
+        }
+    }
+
+    #[test]
+    fn e7_w14_the_zone_is_a_label_and_an_empty_one_is_none() {
+        for (labels, want) in [
+            (json!({ZONE: "z1", "kubernetes.io/hostname": "a"}), Some("z1")),
+            (json!({ZONE: ""}), None),
+            (json!({"kubernetes.io/hostname": "a"}), None),
+            (json!(null), None),
+        ] {
+            let (node, said) = node(&json!({"metadata": {"name": "node-a", "labels": labels}}));
+            assert_eq!((node.zone.as_deref(), said.len()), (want, 0), "{labels}");
+        }
+    }
+
+    #[test]
+    fn r5_pod_networks_are_the_list_and_without_one_the_single_field() {
+        for (spec, want) in [
+            (
+                json!({"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24", "fd00:1::/64"]}),
+                ["10.244.1.0/24", "fd00:1::/64"].as_slice(),
+            ),
+            (json!({"podCIDR": "10.244.01.0/24"}), &["10.244.1.0/24"]),
+            (json!({"podCIDR": "", "podCIDRs": []}), &[]),
+            (json!({}), &[]),
+        ] {
+            let (node, said) = node(&json!({"metadata": {"name": "node-a"}, "spec": spec}));
+            assert_eq!(node.pod_cidrs.iter().map(IpNet::to_string).collect::<Vec<_>>(), want, "{spec}");
+            assert_eq!(said, [""; 0], "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_bad_field_is_one_finding_and_the_rest_counts() {
+        let (node, said) = node(&json!({
+            "metadata": {"name": "node-a", "labels": {ZONE: 1}},
+            "spec": {"podCIDRs": ["10.244.1.0", "10.244.2.0/24"]},
+            "status": {"addresses": [
+                "192.0.2.9", {"type": "InternalIP", "address": "nowhere"}, {"type": "InternalIP", "address": "192.0.2.1"},
+            ]},
+        }));
+        let want = [
+            format!("metadata.labels[{ZONE:?}]: 1 is not a text"),
+            "status.addresses[0]: \"192.0.2.9\" is not a map".to_owned(),
+            "status.addresses[1].address: \"nowhere\" is not an IP address".to_owned(),
+            "spec.podCIDRs[0]: \"10.244.1.0\" is not a CIDR; write ADDRESS/PREFIX, such as 10.96.0.0/16".to_owned(),
+        ];
+        assert_eq!(said, want);
+        assert_eq!((node.zone, node.addresses.len(), node.pod_cidrs.len()), (None, 1, 1));
     }
 }

@@ -1,10 +1,10 @@
-//! EndpointSlices (W2, W4–W9).
+//! EndpointSlices (W2, W4–W9, E7).
 use super::service::name_and_protocol;
-use super::{LABEL_MAX, METADATA, Outcome, is_name};
+use super::{Absent, LABEL_MAX, METADATA, Outcome, is_name};
 use crate::address::parse_endpoint;
 use crate::field::{Field, Findings};
 use crate::prune::Keep;
-use sheave_core::{Endpoint, EndpointSlice, Family, Object, Problem, ServiceName, SliceName, SlicePort};
+use sheave_core::{Endpoint, EndpointSlice, Family, Hints, Object, Problem, ServiceName, SliceName, SlicePort};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,32 +18,38 @@ pub(super) const KEEP: Keep<'static> = Keep::Fields(&[
     ("metadata", METADATA),
     ("addressType", Keep::All),
     ("ports", Keep::Each(&Keep::Fields(&[("name", Keep::All), ("protocol", Keep::All), ("port", Keep::All)]))),
-    (
-        "endpoints",
-        Keep::Each(&Keep::Fields(&[("addresses", Keep::All), ("conditions", Keep::All), ("nodeName", Keep::All)])),
-    ),
+    ("endpoints", Keep::Each(&ENDPOINT)),
 ]);
+
+const ENDPOINT: Keep<'static> = Keep::Fields(&[
+    ("addresses", Keep::All),
+    ("conditions", Keep::All),
+    ("nodeName", Keep::All),
+    ("hints", Keep::Fields(&[("forNodes", HINTED), ("forZones", HINTED)])),
+]);
+
+const HINTED: Keep<'static> = Keep::Each(&Keep::Fields(&[("name", Keep::All)]));
 
 pub(super) fn parse(root: &Field<'_>, name: &SliceName, findings: &mut Findings) -> Outcome {
     let metadata = root.get("metadata");
     let labels = metadata.get("labels");
-    let service = labels.key(SERVICE_NAME);
+    let service = labels.map(findings).key(SERVICE_NAME);
     let service = match service.text(findings) {
         Some(text) if is_name(text, LABEL_MAX) => ServiceName { namespace: name.namespace.clone(), name: text.into() },
-        None | Some("") => return Outcome::Absent,
+        None | Some("") => return Outcome::Absent(Absent::NoService),
         Some(_) => {
             findings.invalid(&service, format!("{} is no Service name", service.shown()));
-            return Outcome::Absent;
+            return Outcome::Absent(Absent::NoService);
         }
     };
     if !labels.key(HEADLESS).is_null() {
-        return Outcome::Absent;
+        return Outcome::Absent(Absent::HeadlessSlice);
     }
     let address_type = root.get("addressType");
     let family = match [("IPv4", Family::V4), ("IPv6", Family::V6)].iter().find(|(name, _)| address_type.is_text(name))
     {
         Some((_, family)) => *family,
-        None if address_type.is_text("FQDN") => return Outcome::Absent,
+        None if address_type.is_text("FQDN") => return Outcome::Absent(Absent::FqdnSlice),
         None => {
             let message = "neither IPv4 nor IPv6; what was served of this slice before stays";
             findings.add(&address_type, Problem::Unreadable, message);
@@ -70,29 +76,41 @@ fn ports(field: &Field<'_>, findings: &mut Findings) -> Vec<SlicePort> {
 }
 
 fn endpoints(field: &Field<'_>, family: Family, findings: &mut Findings) -> Vec<Endpoint> {
-    let mut nodes = BTreeSet::new();
+    let mut repeated = Repeated::default();
     let fields: Vec<_> = field.list(findings).collect();
-    fields.iter().filter_map(|field| endpoint(field, family, &mut nodes, findings)).collect()
+    fields.iter().filter_map(|field| endpoint(field, family, &mut repeated, findings)).collect()
 }
 
-fn endpoint(
-    field: &Field<'_>,
-    family: Family,
-    nodes: &mut BTreeSet<Arc<str>>,
-    findings: &mut Findings,
-) -> Option<Endpoint> {
-    let addr = first_address(&field.get("addresses"), family, findings)?;
+fn endpoint(field: &Field<'_>, family: Family, repeated: &mut Repeated, findings: &mut Findings) -> Option<Endpoint> {
+    let addr = first_address(&field.map(findings).get("addresses"), family, findings)?;
     let conditions = field.get("conditions");
+    conditions.map(findings);
     let mut condition = |name| conditions.get(name).flag(findings);
     let (ready, serving, terminating) = (condition("ready"), condition("serving"), condition("terminating"));
-    let node = field.get("nodeName").text(findings).filter(|node| !node.is_empty()).map(|node| shared(node, nodes));
+    let node = field.get("nodeName").text(findings).filter(|node| !node.is_empty());
     Some(Endpoint {
         addr,
         ready: ready.unwrap_or(true),
         serving: serving.unwrap_or(true),
         terminating: terminating.unwrap_or(false),
-        node,
+        node: node.map(|node| repeated.node(node)),
+        hints: hints(&field.get("hints"), findings).map(|hints| repeated.hints(hints)),
     })
+}
+
+/// E7: hints that name nobody are none.
+fn hints(field: &Field<'_>, findings: &mut Findings) -> Option<Hints> {
+    if field.map(findings).is_null() {
+        return None;
+    }
+    let (nodes, zones) = (hinted(&field.get("forNodes"), findings), hinted(&field.get("forZones"), findings));
+    (!nodes.is_empty() || !zones.is_empty()).then_some(Hints { nodes, zones })
+}
+
+fn hinted(field: &Field<'_>, findings: &mut Findings) -> Vec<Arc<str>> {
+    let fields: Vec<_> = field.list(findings).collect();
+    let mut name = |field: &Field<'_>| field.map(findings).get("name").text(findings).map(Arc::from);
+    fields.iter().filter_map(&mut name).filter(|name: &Arc<str>| !name.is_empty()).collect()
 }
 
 /// W8: only the first address counts. An endpoint without one is skipped.
@@ -106,14 +124,29 @@ fn first_address(field: &Field<'_>, family: Family, findings: &mut Findings) -> 
     None
 }
 
-/// One copy of a node's name per slice: endpoints far outnumber nodes.
-fn shared(node: &str, nodes: &mut BTreeSet<Arc<str>>) -> Arc<str> {
-    if let Some(node) = nodes.get(node) {
-        return node.clone();
+/// What the endpoints of a slice have in common, once per slice: endpoints far outnumber nodes and zones.
+#[derive(Default)]
+struct Repeated {
+    nodes: BTreeSet<Arc<str>>,
+    hints: BTreeSet<Arc<Hints>>,
+}
+
+impl Repeated {
+    fn node(&mut self, node: &str) -> Arc<str> {
+        self.nodes.get(node).cloned().unwrap_or_else(|| {
+            let node: Arc<str> = node.into();
+            self.nodes.insert(node.clone());
+            node
+        })
     }
-    let node: Arc<str> = node.into();
-    nodes.insert(node.clone());
-    node
+
+    fn hints(&mut self, hints: Hints) -> Arc<Hints> {
+        self.hints.get(&hints).cloned().unwrap_or_else(|| {
+            let hints = Arc::new(hints);
+            self.hints.insert(hints.clone());
+            hints
+        })
+    }
 }
 
 #[cfg(test)]
@@ -147,18 +180,21 @@ mod tests {
 
     #[test]
     fn which_slices_count() {
-        for (name, pointer, value, counts) in [
-            ("W5 labelled", "/metadata/labels", json!({SERVICE_NAME: "web"}), true),
-            ("W5 without label", "/metadata/labels", json!({}), false),
-            ("W5 empty label", "/metadata/labels", json!({SERVICE_NAME: ""}), false),
-            ("W2 headless", "/metadata/labels", json!({SERVICE_NAME: "web", HEADLESS: ""}), false),
-            ("W2 other label", "/metadata/labels", json!({SERVICE_NAME: "web", "x": ""}), true),
-            ("W4 IPv4", "/addressType", json!("IPv4"), true),
-            ("W4 FQDN", "/addressType", json!("FQDN"), false),
+        let labels = "/metadata/labels";
+        for (name, pointer, value, absent) in [
+            ("W5 labelled", labels, json!({SERVICE_NAME: "web"}), None),
+            ("W5 without label", labels, json!({}), Some(Absent::NoService)),
+            ("W5 empty label", labels, json!({SERVICE_NAME: ""}), Some(Absent::NoService)),
+            ("W2 headless", labels, json!({SERVICE_NAME: "web", HEADLESS: ""}), Some(Absent::HeadlessSlice)),
+            ("W2 other label", labels, json!({SERVICE_NAME: "web", "x": ""}), None),
+            ("W4 IPv4", "/addressType", json!("IPv4"), None),
+            ("W4 FQDN", "/addressType", json!("FQDN"), Some(Absent::FqdnSlice)),
         ] {
             let parsed = parsed(pointer, value);
-            assert_eq!(parsed.outcome != Outcome::Absent, counts, "case: {name}");
+            let got = if let Outcome::Absent(absent) = parsed.outcome { Some(absent) } else { None };
+            assert_eq!(got, absent, "case: {name}");
             assert_eq!(parsed.diagnostics, [], "case: {name}");
+            assert!(absent.is_none_or(|absent| name.starts_with(absent.rule())), "case: {name}");
         }
     }
 
@@ -224,6 +260,25 @@ mod tests {
                 2,
                 "endpoints[0].conditions.ready: \"yes\" is not true or false",
             ),
+            (
+                "/endpoints",
+                json!([{"addresses": ["10.244.1.1"], "conditions": true}, good]),
+                2,
+                "endpoints[0].conditions: true is not a map",
+            ),
+            (
+                "/endpoints",
+                json!([{"addresses": ["10.244.1.1"], "hints": {"forZones": [{"name": 1}, "z1"], "forNodes": []}}, good]),
+                2,
+                "endpoints[0].hints.forZones[0].name: 1 is not a text / endpoints[0].hints.forZones[1]: \"z1\" is not a map",
+            ),
+            (
+                "/endpoints",
+                json!([{"addresses": ["10.244.1.1"], "hints": "z1"}, good]),
+                2,
+                "endpoints[0].hints: \"z1\" is not a map",
+            ),
+            ("/endpoints", json!(["10.244.1.1", good]), 1, "endpoints[0]: \"10.244.1.1\" is not a map"),
             ("/ports", json!([{"port": "http"}]), 1, "ports[0].port: \"http\" is not a port number"),
             (
                 "/ports",
@@ -234,9 +289,40 @@ mod tests {
         ] {
             let parsed = parsed(pointer, value);
             let found: Vec<_> = parsed.diagnostics.iter().map(|d| format!("{}: {}", d.field, d.message)).collect();
-            assert_eq!(found, [message]);
+            assert_eq!(found.join(" / "), message);
             assert_eq!(object(&parsed).endpoints.len(), endpoints, "{message}");
         }
+    }
+
+    #[test]
+    fn e7_hints_name_nodes_and_zones_and_hints_that_name_nobody_are_none() {
+        let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect::<Vec<Arc<str>>>();
+        for (hints, want) in [
+            (json!({"forZones": [{"name": "z1"}, {"name": "z2"}]}), Some((names(&[]), names(&["z1", "z2"])))),
+            (json!({"forNodes": [{"name": "n1"}]}), Some((names(&["n1"]), names(&[])))),
+            (
+                json!({"forNodes": [{"name": "n1"}], "forZones": [{"name": "z1"}]}),
+                Some((names(&["n1"]), names(&["z1"]))),
+            ),
+            (json!({"forZones": [], "forNodes": null}), None),
+            (json!({"forZones": [{"name": ""}, {}]}), None),
+            (json!({}), None),
+            (json!(null), None),
+        ] {
+            let parsed = parsed("/endpoints/0", json!({"addresses": ["10.0.0.1"], "hints": hints}));
+            let got = object(&parsed).endpoints[0].hints.as_deref().cloned();
+            assert_eq!(got.map(|hints| (hints.nodes, hints.zones)), want, "{hints}");
+            assert_eq!(parsed.diagnostics, [], "{hints}");
+        }
+    }
+
+    #[test]
+    fn what_endpoints_of_a_slice_repeat_is_held_once() {
+        let endpoint = json!({"addresses": ["10.0.0.1"], "nodeName": "n1", "hints": {"forZones": [{"name": "z1"}]}});
+        let parsed = parsed("/endpoints", json!([endpoint, endpoint]));
+        let [first, second] = &object(&parsed).endpoints[..] else { panic!("two endpoints") };
+        assert!(Arc::ptr_eq(first.node.as_ref().unwrap(), second.node.as_ref().unwrap()));
+        assert!(Arc::ptr_eq(first.hints.as_ref().unwrap(), second.hints.as_ref().unwrap()));
     }
 
     #[test]

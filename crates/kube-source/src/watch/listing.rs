@@ -12,7 +12,7 @@ use tracing::warn;
 #[derive(Debug)]
 pub(super) enum Line {
     Put {
-        parsed: Parsed,
+        parsed: Box<Parsed>,
         version: String,
     },
     Gone {
@@ -59,7 +59,7 @@ impl Listing {
             match parsed.outcome {
                 Outcome::Object(object) => objects.push(object),
                 Outcome::Unreadable => kept.push(name),
-                Outcome::Absent => {}
+                Outcome::Absent(_) => {}
             }
             diagnostics.extend(parsed.diagnostics);
         }
@@ -74,7 +74,7 @@ pub(super) fn put(parsed: Parsed, said: &mut Said) -> impl Iterator<Item = Event
     let object = object_ref(&parsed.name);
     let event = match parsed.outcome {
         Outcome::Object(object) => Some(Event::Applied(object)),
-        Outcome::Absent => Some(Event::Deleted(parsed.name)),
+        Outcome::Absent(_) => Some(Event::Deleted(parsed.name)),
         Outcome::Unreadable => None,
     };
     event.into_iter().chain(said.say(object, parsed.diagnostics))
@@ -93,7 +93,7 @@ pub(super) fn line(kind: Kind, line: &[u8]) -> Result<Line, Interruption> {
     let version = text(&object["metadata"]["resourceVersion"]);
     match document["type"].as_str().unwrap_or_default() {
         "ADDED" | "MODIFIED" => Ok(match parse(kind, object) {
-            Ok(parsed) => Line::Put { parsed, version },
+            Ok(parsed) => Line::Put { parsed: Box::new(parsed), version },
             Err(error) => nameless(&error, version),
         }),
         "DELETED" => Ok(match parse(kind, object) {

@@ -116,7 +116,7 @@ impl Reflector {
             for line in batch {
                 match listing::line(self.kind, &line)? {
                     line if complete.is_some() => live.push(line),
-                    Line::Put { parsed, .. } => listing.put(parsed),
+                    Line::Put { parsed, .. } => listing.put(*parsed),
                     Line::Gone { name, .. } => listing.remove(&name),
                     Line::Bookmark { version, initial_events_end: true } => complete = Some(version),
                     Line::Bookmark { .. } | Line::Nameless { .. } => {}
@@ -175,7 +175,7 @@ impl Reflector {
         for line in lines {
             let version = match line {
                 Line::Put { parsed, version } => {
-                    events.extend(listing::put(parsed, &mut self.said));
+                    events.extend(listing::put(*parsed, &mut self.said));
                     version
                 }
                 Line::Gone { name, version } => {

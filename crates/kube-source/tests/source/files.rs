@@ -38,7 +38,8 @@ async fn files_are_read_again_however_they_are_changed() {
     assert_eq!(follower.names(), ["Service shop/a"]);
     fs::write(
         path.join("b.json"),
-        r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b", "namespace": "shop"}, "spec": {}}"#,
+        r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b", "namespace": "shop"},
+            "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 80}]}}"#,
     )
     .unwrap();
     follower.until("a new file", |f| f.holds("Service shop/b")).await;

@@ -95,6 +95,7 @@ impl Follower {
                 self.objects.retain(|name, _| name.kind() != kind || kept.contains(name));
                 self.objects.extend(objects.into_iter().map(|object| (object.name(), object)));
             }
+            Event::LocalAddresses(_) => panic!("no source of objects knows the node's devices"),
             Event::Diagnosed { object, diagnostics } if diagnostics.is_empty() => drop(self.said.remove(&object)),
             Event::Diagnosed { object, diagnostics } => drop(self.said.insert(object, diagnostics)),
         }

@@ -24,8 +24,8 @@ fn services() -> Vec<Row> {
         ("W1 label", service(json!({proxy: "x"}), at("10.96.0.1")), None),
         ("W1 empty label", service(json!({proxy: ""}), at("10.96.0.1")), None),
         ("W2 headless", service(none.clone(), at("None")), None),
-        ("W2 no address", service(none.clone(), at("")), Some("")),
-        ("W3 ExternalName", service(none.clone(), json!({"type": "ExternalName", "clusterIP": "10.96.0.1"})), Some("")),
+        ("W2 no address", service(none.clone(), at("")), None),
+        ("W3 ExternalName", service(none.clone(), json!({"type": "ExternalName", "clusterIP": "10.96.0.1"})), None),
         ("W11 sloppy VIP", service(none, at("172.30.0.041")), Some("172.30.0.41")),
     ]
 }
