@@ -173,9 +173,10 @@ impl<'a> Question<'a> {
         Some(Frontend { addr: self.packet.destination, port: Port::new(port)?, protocol })
     }
 
-    /// The frontend at exactly the destination (A1, A7, A10); it beats a NodePort (X1).
+    /// The frontend at exactly the destination (A1, A7, A10); it beats a NodePort (X1). Nobody has the wildcard address,
+    /// which stands for NodePorts here.
     fn exact(&self) -> Option<Held<'a>> {
-        self.held_at(self.dialled()?)
+        self.dialled().filter(|dialled| !dialled.is_node_port()).and_then(|dialled| self.held_at(dialled))
     }
 
     /// The NodePort, at an address that accepts them (A4, A5). Loopback is the node's own business (A6).
