@@ -2,6 +2,10 @@
 use crate::parse::{Parsed, parse};
 use serde_json::Value;
 use sheave_core::Kind;
+use std::io::{self, Read};
+
+/// A larger file is a mistake (I7): 100,000 Services with their slices are about 150 MB of YAML.
+const BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// What a file says.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -28,16 +32,31 @@ pub(crate) struct ManifestError {
     pub(crate) message: String,
 }
 
+/// Reads to the end: the text of a manifest.
+pub(crate) fn text_of(reader: impl Read) -> io::Result<String> {
+    text_within(BYTES_MAX, reader)
+}
+
+fn text_within(bytes_max: u64, reader: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let length = reader.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if length as u64 > bytes_max {
+        let message = format!("it has more than the {bytes_max} bytes that a manifest may have; split it");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
 /// Reads YAML or JSON: several documents, and lists of objects. Kinds that we do not read are left out.
 pub(crate) fn read(text: &str) -> Manifest {
     let mut manifest = Manifest::default();
     for (first_line, document) in documents(text) {
-        let document = yaml(document);
-        manifest.documents += usize::from(document != Ok(Value::Null));
-        match document {
-            Ok(document) => take(&document, first_line, &mut manifest),
-            Err((line, message)) => manifest.errors.push(ManifestError { line: first_line + line - 1, message }),
-        }
+        let (values, error) = values(document);
+        manifest.documents +=
+            values.iter().filter(|(_, value)| !value.is_null()).count() + usize::from(error.is_some());
+        values.iter().for_each(|(line, value)| take(value, first_line + line - 1, &mut manifest));
+        let located = |(line, message)| ManifestError { line: first_line + line - 1, message };
+        manifest.errors.extend(error.map(located));
     }
     manifest
 }
@@ -60,13 +79,43 @@ fn documents(text: &str) -> impl Iterator<Item = (u64, &str)> {
     starts.into_iter().zip(ends).map(|((line, start), end)| (line, &text[start..end]))
 }
 
-/// YAML, of which JSON is a part; JSON has the faster reader.
-fn yaml(document: &str) -> Result<Value, (u64, String)> {
-    if document.trim_start().starts_with('{')
-        && let Ok(value) = serde_json::from_str(document)
-    {
-        return Ok(value);
+/// A line within a document, from 1, and what begins or is wrong there.
+type At<T> = (u64, T);
+
+/// The values of a document, and what ended the reading.
+fn values(document: &str) -> (Vec<At<Value>>, Option<At<String>>) {
+    let (values, error) = if document.trim_start().starts_with('{') { json(document) } else { (Vec::new(), None) };
+    if !values.is_empty() && error.is_none() {
+        return (values, None);
     }
+    // YAML's flow style begins as JSON does.
+    match yaml(document) {
+        Ok(value) => (vec![(1, value)], None),
+        Err(_) if !values.is_empty() => (values, error),
+        Err(error) => (Vec::new(), Some(error)),
+    }
+}
+
+/// JSON, which has a faster reader than YAML, of which it is a part. One value may follow the other, as
+/// `kubectl get -o json --watch` and `jq` print them.
+fn json(document: &str) -> (Vec<At<Value>>, Option<At<String>>) {
+    let (mut values, mut line, mut counted) = (Vec::new(), 1, 0);
+    let mut stream = serde_json::Deserializer::from_str(document).into_iter();
+    loop {
+        let rest = &document[stream.byte_offset()..];
+        let begin = document.len() - rest.trim_start().len();
+        line += document[counted..begin].bytes().filter(|byte| *byte == b'\n').count() as u64;
+        counted = begin;
+        match stream.next() {
+            Some(Ok(value)) => values.push((line, value)),
+            Some(Err(error)) => return (values, Some((error.line() as u64, error.to_string()))),
+            None => return (values, None),
+        }
+    }
+}
+
+/// YAML.
+fn yaml(document: &str) -> Result<Value, At<String>> {
     // The size of a file is bounded where it is read; aliases, which could blow it up, keep the library's bounds.
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -160,6 +209,17 @@ mod tests {
                 format!("apiVersion: v1\nkind: List\nitems:\n- {service}\n- {service}\n"),
                 vec!["Service default/a at 1".to_owned(); 2],
             ),
+            (
+                "one JSON value after the other",
+                format!("\n{service}\n\n{service} {service}\n"),
+                [2, 4, 4].map(|line| format!("Service default/a at {line}")).to_vec(),
+            ),
+            (
+                "flow style with a comment",
+                "{apiVersion: v1, kind: Node, metadata: {name: node-a}} # not JSON\n".to_owned(),
+                node(1),
+            ),
+            ("JSON with a comment", format!("{service} # not JSON\n"), vec!["Service default/a at 1".to_owned()]),
             ("NodeList", "apiVersion: v1\nkind: NodeList\nitems: [{metadata: {name: node-a}}]\n".to_owned(), node(1)),
         ] {
             assert_eq!(read_as(&text), (want, vec![]), "case: {name}");
@@ -183,6 +243,23 @@ mod tests {
             assert!(errors[0].0 >= line && errors[0].0 <= line + 3, "case: {name}: {errors:?}");
             assert!(errors[0].1.contains(part), "case: {name}: {errors:?}");
         }
+    }
+
+    #[test]
+    fn json_that_is_cut_off_keeps_what_stands_before_the_cut() {
+        let service = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {}}"#;
+        let (objects, errors) = read_as(&format!("{service}\n{service}\n{}", &service[..40]));
+        assert_eq!(objects, ["Service default/a at 1", "Service default/a at 2"]);
+        assert_eq!(errors.len(), 1);
+        assert_eq!(errors[0].0, 3, "{errors:?}");
+    }
+
+    #[test]
+    fn i7_a_text_that_is_too_long_or_no_text_is_refused() {
+        let read = |bytes: &[u8]| text_within(4, bytes).map_err(|error| error.to_string());
+        assert_eq!(read(b"abcd"), Ok("abcd".to_owned()));
+        assert_eq!(read(b"abcde"), Err("it has more than the 4 bytes that a manifest may have; split it".to_owned()));
+        assert_eq!(read(b"a\xff"), Err("invalid utf-8 sequence of 1 bytes from index 1".to_owned()));
     }
 
     proptest! {
