@@ -10,7 +10,7 @@ use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
-use sheave_core::{ProxyConfig, Realized as _};
+use sheave_core::Realized as _;
 use sheave_kube_source::{KubeConfig, Source};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,6 +62,7 @@ pub enum RunError {
 /// # Errors
 /// Only while starting: afterwards whatever fails is logged and tried again.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    config.kube_proxy.notes.iter().for_each(|note| warn!(note, "configuration"));
     let mut agent = Agent::start(&config)?;
     let (sender, mut events) = mpsc::channel(BACKLOG);
     let source = sheave_kube_source::spawn(source(&config), &config.node_name, sender);
@@ -136,7 +137,7 @@ impl Agent {
         info!(services = held, "read back what the kernel holds");
         let dataplane = BpfDataplane::new(image, limits, KernelMaps::open(&config.bpffs)?);
         let mut agent = Self {
-            syncer: Syncer::new(&config.node_name, ProxyConfig::default(), dataplane),
+            syncer: Syncer::new(&config.node_name, config.proxy(), dataplane),
             programs,
             devices: Devices::new(),
             cgroup: config.cgroup.clone().filter(|_| config.socket_lb != SocketLb::Off),

@@ -1,0 +1,315 @@
+//! The question: which packet is meant.
+use super::Observed;
+use sheave_core::decide::Transport;
+use sheave_core::{Family, Packet, Port, Protocol, Service, ServiceName, ServicePort};
+use sheave_kube_source::address::{BadAddress, parse_ip, parse_unicast};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The first packet of a flow, as a user asks for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Question {
+    /// Its source.
+    pub from: IpAddr,
+    /// Where it goes.
+    pub to: Target,
+    /// The device it comes in by; `None` where it is not known, and for what the node sends.
+    pub interface: Option<Arc<str>>,
+}
+
+/// Where a packet goes, by address or by name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// What a client dials.
+    Address {
+        /// Destination address.
+        addr: IpAddr,
+        /// What is above IP.
+        transport: Transport,
+    },
+    /// The ClusterIP of a Service, of the source's family.
+    Service {
+        /// The Service.
+        service: ServiceName,
+        /// Its port; `None` = its only one.
+        port: Option<PortRef>,
+        /// The protocol, where a number does not tell.
+        protocol: Option<Protocol>,
+    },
+}
+
+/// A port of a Service, as a user names it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PortRef {
+    /// By the number that clients dial.
+    Number(Port),
+    /// By its name.
+    Name(Arc<str>),
+}
+
+/// No packet follows from the question.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadQuestion {
+    /// The text is neither an address nor a Service.
+    #[error("{0:?} is no destination; write {FORMS}")]
+    Form(String),
+    /// The text begins like an address.
+    #[error("in {text:?}: {error}")]
+    Address {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        error: BadAddress,
+    },
+    /// An address without a port.
+    #[error("{addr} has no port; write {} for TCP, or {addr}/icmp for a ping", SocketAddr::new(*.addr, 80))]
+    NoPort {
+        /// The address.
+        addr: IpAddr,
+    },
+    /// A port that is no port.
+    #[error("{port:?} in {text:?} is no port; ports are 1 to 65535")]
+    Port {
+        /// The text.
+        text: String,
+        /// What stands in the port's place.
+        port: String,
+    },
+    /// Source and destination of different families.
+    #[error("{from} is {}, and {to} is {}: no packet has both", Family::of(*from), Family::of(*to))]
+    Families {
+        /// Source address.
+        from: IpAddr,
+        /// Destination address.
+        to: IpAddr,
+    },
+    /// A Service without an address of the source's family.
+    #[error("{service} has no {family} ClusterIP; ask with an {other} source, its ClusterIP is {has}")]
+    Family {
+        /// The Service.
+        service: ServiceName,
+        /// The family of the source.
+        family: Family,
+        /// The other one.
+        other: Family,
+        /// An address that it has.
+        has: IpAddr,
+    },
+    /// A Service with several ports, or none of that name.
+    #[error("{service} has {}; {}", listed(.ports), match .asked {
+        Some(asked) => format!("none is called {asked:?}"),
+        None => format!("say which, as in {service}:{}", .ports.first().map_or("80", |port| port.split(' ').next().unwrap_or("80"))),
+    })]
+    WhichPort {
+        /// The Service.
+        service: ServiceName,
+        /// The name that was asked for.
+        asked: Option<Arc<str>>,
+        /// Its ports.
+        ports: Vec<String>,
+    },
+}
+
+const FORMS: &str = "IP:PORT[/tcp|udp|sctp], [IPV6]:PORT, IP/icmp or NAMESPACE/NAME[:PORT]";
+
+fn listed(ports: &[String]) -> String {
+    match ports {
+        [] => "no ports".to_owned(),
+        [only] => format!("the port {only}"),
+        several => format!("the ports {}", several.join(", ")),
+    }
+}
+
+/// What a question comes to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    /// A packet.
+    Packet {
+        packet: Packet,
+        /// The Service that was named, if one was.
+        service: Option<ServiceName>,
+        /// What was taken for it.
+        taken: Option<String>,
+    },
+    /// A Service that has no address, or that does not exist.
+    Undialled { service: ServiceName, exists: bool },
+}
+
+impl Question {
+    /// Finds the packet that is meant.
+    pub(super) fn resolve(&self, observed: &Observed<'_>) -> Result<Asked, BadQuestion> {
+        match &self.to {
+            Target::Address { addr, transport } => {
+                if Family::of(*addr) != Family::of(self.from) {
+                    return Err(BadQuestion::Families { from: self.from, to: *addr });
+                }
+                let packet = self.packet(*addr, *transport);
+                Ok(Asked::Packet { packet, service: None, taken: None })
+            }
+            Target::Service { service, port, protocol } => match observed.index.service(service) {
+                Some(found) if !found.cluster_ips.is_empty() => self.resolve_service(found, port.as_ref(), *protocol),
+                found => {
+                    let exists = found.is_some() || observed.absent(service).is_some();
+                    Ok(Asked::Undialled { service: service.clone(), exists })
+                }
+            },
+        }
+    }
+
+    fn resolve_service(
+        &self,
+        service: &Service,
+        port: Option<&PortRef>,
+        protocol: Option<Protocol>,
+    ) -> Result<Asked, BadQuestion> {
+        let family = Family::of(self.from);
+        let (transport, which) = transport(service, port, protocol)?;
+        let Some(addr) = service.cluster_ips.iter().copied().find(|addr| Family::of(*addr) == family) else {
+            let has = service.cluster_ips[0];
+            let (service, other) = (service.name.clone(), Family::of(has));
+            return Err(BadQuestion::Family { service, family, other, has });
+        };
+        let taken = format!("{}: its {family} ClusterIP {addr}{which}", service.name);
+        let packet = self.packet(addr, transport);
+        Ok(Asked::Packet { packet, service: Some(service.name.clone()), taken: Some(taken) })
+    }
+
+    fn packet(&self, destination: IpAddr, transport: Transport) -> Packet {
+        Packet { source: self.from, destination, transport, interface: self.interface.clone() }
+    }
+}
+
+/// The port that is meant, and how to say so. A number that no port has is dialled all the same: the answer tells what
+/// comes of it (A2).
+fn transport(
+    service: &Service,
+    port: Option<&PortRef>,
+    protocol: Option<Protocol>,
+) -> Result<(Transport, String), BadQuestion> {
+    let of_protocol = |found: &&ServicePort| protocol.is_none_or(|protocol| found.protocol == protocol);
+    let ports = || service.ports.iter().filter(of_protocol);
+    let found = match port {
+        None if ports().count() == 1 => ports().next(),
+        None => None,
+        Some(PortRef::Name(name)) => ports().find(|port| port.name == *name),
+        // DNS has 53/tcp and 53/udp: without a protocol it is TCP that is meant.
+        Some(PortRef::Number(number)) => ports().filter(|port| port.port == *number).min_by_key(|port| port.protocol),
+    };
+    if let Some(ServicePort { name, port, protocol, .. }) = found {
+        let called = if name.is_empty() { String::new() } else { format!(", its port {name:?}") };
+        return Ok((Transport::Port(*protocol, port.get()), format!("{called}, {port}/{protocol}")));
+    }
+    if let Some(PortRef::Number(number)) = port {
+        let protocol = protocol.unwrap_or(Protocol::Tcp);
+        return Ok((Transport::Port(protocol, number.get()), format!(", {number}/{protocol}")));
+    }
+    let asked = port.map(|port| port.to_string().into());
+    let ports = service.ports.iter().map(described).collect();
+    Err(BadQuestion::WhichPort { service: service.name.clone(), asked, ports })
+}
+
+fn described(port: &ServicePort) -> String {
+    let ServicePort { name, port, protocol, .. } = port;
+    if name.is_empty() { format!("{port}/{protocol}") } else { format!("{name} ({port}/{protocol})") }
+}
+
+impl fmt::Display for PortRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = BadQuestion;
+
+    fn from_str(text: &str) -> Result<Self, BadQuestion> {
+        let (head, suffix) = text.rsplit_once('/').map_or((text, None), |(head, suffix)| (head, Some(suffix)));
+        if !looks_like_an_address(head) {
+            return service(text).ok_or_else(|| BadQuestion::Form(text.to_owned()));
+        }
+        let (addr, port) = split_port(head, text)?;
+        let transport = match (port, suffix.map(str::to_ascii_lowercase).as_deref()) {
+            (None, Some("icmp")) => Transport::Echo,
+            (Some(_), Some("icmp")) => return Err(BadQuestion::Form(text.to_owned())),
+            (None, _) => return Err(BadQuestion::NoPort { addr }),
+            (Some(port), None) => Transport::Port(Protocol::Tcp, port.get()),
+            (Some(port), Some(protocol)) => {
+                let protocol = protocol.parse().map_err(|_| BadQuestion::Form(text.to_owned()))?;
+                Transport::Port(protocol, port.get())
+            }
+        };
+        Ok(Self::Address { addr, transport })
+    }
+}
+
+/// A namespace has neither dots nor colons, so what has one before the slash is an address.
+fn looks_like_an_address(head: &str) -> bool {
+    let before_slash = head.split('/').next().unwrap_or_default();
+    before_slash.contains(['.', ':'])
+}
+
+/// `IP`, `IPV4:PORT`, `[IPV6]` or `[IPV6]:PORT`.
+fn split_port(head: &str, text: &str) -> Result<(IpAddr, Option<Port>), BadQuestion> {
+    let (addr, port) = match head.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((addr, "")) => (addr, None),
+        Some((addr, rest)) => (addr, Some(rest.strip_prefix(':').ok_or_else(|| BadQuestion::Form(text.to_owned()))?)),
+        // More than one colon and no brackets: an IPv6 address.
+        None => {
+            head.split_once(':').filter(|(_, port)| !port.contains(':')).map_or((head, None), |(a, p)| (a, Some(p)))
+        }
+    };
+    let addr = address(addr).map_err(|error| BadQuestion::Address { text: text.to_owned(), error })?;
+    let bad_port = |port: &str| BadQuestion::Port { text: text.to_owned(), port: port.to_owned() };
+    let port = port.map(|port| number(port).ok_or_else(|| bad_port(port))).transpose()?;
+    Ok((addr, port))
+}
+
+/// An address a packet may carry. Loopback is the node's own business, but a node may dial itself (A6).
+pub(super) fn address(text: &str) -> Result<IpAddr, BadAddress> {
+    let addr = parse_ip(text)?;
+    if addr.is_loopback() { Ok(addr) } else { parse_unicast(text) }
+}
+
+fn number(text: &str) -> Option<Port> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok().and_then(Port::new))?
+}
+
+/// `NAMESPACE/NAME[:PORT][/PROTOCOL]`
+fn service(text: &str) -> Option<Target> {
+    let (namespace, rest) = text.split_once('/')?;
+    let (rest, protocol) = match rest.split_once('/') {
+        None => (rest, None),
+        Some((rest, protocol)) => (rest, Some(protocol.parse().ok()?)),
+    };
+    let (name, port) = rest.split_once(':').map_or((rest, None), |(name, port)| (name, Some(port)));
+    let usable =
+        |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let port = match port {
+        None => None,
+        Some(port) => Some(number(port).map(PortRef::Number).or_else(|| {
+            let name = Some(port).filter(usable).filter(|name| name.bytes().any(|byte| byte.is_ascii_alphabetic()))?;
+            Some(PortRef::Name(name.into()))
+        })?),
+    };
+    [namespace, name].iter().all(usable).then(|| {
+        let service = ServiceName::new(namespace, name);
+        Target::Service { service, port, protocol }
+    })
+}
+
+impl Question {
+    /// Reads a source and a destination.
+    ///
+    /// # Errors
+    /// [`BadQuestion`] names what cannot be read.
+    pub fn parse(from: &str, to: &str, interface: Option<&str>) -> Result<Self, BadQuestion> {
+        let bad = |error| BadQuestion::Address { text: from.to_owned(), error };
+        let from = address(from).map_err(bad)?;
+        Ok(Self { from, to: to.parse()?, interface: interface.map(Into::into) })
+    }
+}
