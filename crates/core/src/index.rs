@@ -173,10 +173,11 @@ impl Index {
         reported.chain(&self.local_addresses).copied()
     }
 
-    /// The node's primary address of a family (A5).
+    /// The node's primary address of a family, as the Node object reports it (A5).
     #[must_use]
     pub fn primary_address(&self, family: Family) -> Option<IpAddr> {
-        self.own_addresses().find(|addr| Family::of(*addr) == family)
+        let reported = self.node.iter().flat_map(|node| &node.addresses);
+        reported.copied().find(|addr| Family::of(*addr) == family)
     }
 
     /// The ServiceCIDR objects, by name.
