@@ -1,7 +1,10 @@
 //! From the text of a manifest file to objects of the kinds we read.
 use crate::parse::{Parsed, parse};
 use serde_json::Value;
+use serde_saphyr::localizer::Localizer;
+use serde_saphyr::{Location, UserMessageFormatter};
 use sheave_core::Kind;
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 /// A larger file is a mistake (I7): 100,000 Services with their slices are about 150 MB of YAML.
@@ -108,10 +111,17 @@ fn json(document: &str) -> (Vec<At<Value>>, Option<At<String>>) {
         counted = begin;
         match stream.next() {
             Some(Ok(value)) => values.push((line, value)),
-            Some(Err(error)) => return (values, Some((error.line() as u64, error.to_string()))),
+            Some(Err(error)) => return (values, Some(json_error(&error))),
             None => return (values, None),
         }
     }
+}
+
+fn json_error(error: &serde_json::Error) -> At<String> {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let text = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+    (line as u64, format!("{text} (column {column})"))
 }
 
 /// YAML.
@@ -126,8 +136,22 @@ fn yaml(document: &str) -> Result<Value, At<String>> {
     };
     serde_saphyr::from_str_with_options(document, options).map_err(|error| {
         let line = error.location().map_or(1, |location| location.line());
-        (line.max(1), error.without_snippet().to_string())
+        let formatter = UserMessageFormatter.with_localizer(&ColumnOnly);
+        (line.max(1), error.without_snippet().render_with_formatter(&formatter))
     })
+}
+
+/// The reader counts lines from the beginning of the document, which is not what a user sees in an editor; the line is said
+/// apart.
+struct ColumnOnly;
+
+impl Localizer for ColumnOnly {
+    fn attach_location<'a>(&self, base: Cow<'a, str>, location: Location) -> Cow<'a, str> {
+        match location {
+            Location::UNKNOWN => base,
+            location => format!("{base} (column {})", location.column()).into(),
+        }
+    }
 }
 
 fn take(document: &Value, line: u64, manifest: &mut Manifest) {
@@ -229,9 +253,14 @@ mod tests {
     #[test]
     fn a_bad_document_is_named_by_its_line_and_does_not_hide_the_others() {
         for (name, bad, line, part) in [
-            ("not YAML", "spec: [1,\n", 4, ""),
-            ("a tab", "a:\n\tb: 1\n", 5, ""),
-            ("the same key twice", "apiVersion: v1\nkind: Node\nkind: Node\n", 6, "kind"),
+            ("not YAML", "spec: [1,\n", 4, "unclosed bracket '[' (column 7)"),
+            ("a tab", "a:\n\tb: 1\n", 5, "(column 2)"),
+            (
+                "the same key twice",
+                "apiVersion: v1\nkind: Node\nkind: Node\n",
+                6,
+                "`kind` is not allowed here (column 1)",
+            ),
             ("not an object", "hello\n", 4, "apiVersion or kind is missing"),
             ("no kind", "apiVersion: v1\n", 4, "apiVersion or kind is missing"),
             ("no name", "apiVersion: v1\nkind: Service\nspec: {}\n", 4, "Service without a usable metadata.name"),
@@ -242,6 +271,7 @@ mod tests {
             assert_eq!(errors.len(), 1, "case: {name}: {errors:?}");
             assert!(errors[0].0 >= line && errors[0].0 <= line + 3, "case: {name}: {errors:?}");
             assert!(errors[0].1.contains(part), "case: {name}: {errors:?}");
+            assert!(!errors[0].1.contains(" line "), "a line of the document is none of the file: {errors:?}");
         }
     }
 
@@ -250,8 +280,7 @@ mod tests {
         let service = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {}}"#;
         let (objects, errors) = read_as(&format!("{service}\n{service}\n{}", &service[..40]));
         assert_eq!(objects, ["Service default/a at 1", "Service default/a at 2"]);
-        assert_eq!(errors.len(), 1);
-        assert_eq!(errors[0].0, 3, "{errors:?}");
+        assert_eq!(errors, [(3, "EOF while parsing a value (column 40)".to_owned())]);
     }
 
     #[test]
