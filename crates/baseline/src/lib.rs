@@ -1,7 +1,7 @@
 //! The peers' rule layouts, to compare with: iptables and nftables as kube-proxy writes them, and nftables as one map.
 //!
 //! A baseline turns a [`Ruleset`] into the text that a tool brings into the kernel. It makes text and nothing else, and
-//! remembers what it wrote, so that it can write what changed; [`exec`] runs the tools.
+//! remembers what it wrote, so that it can write what changed; [`exec`] runs the tools, [`Layout`] names all baselines.
 //!
 //! | baseline | what it is |
 //! |---|---|
@@ -16,6 +16,7 @@
 pub mod exec;
 mod hash;
 mod iptables;
+mod layout;
 mod nft;
 mod nftables;
 mod node;
@@ -26,6 +27,7 @@ mod tool;
 mod traffic;
 
 pub use iptables::{Iptables, Restore};
+pub use layout::Layout;
 pub use nftables::Nftables;
 pub use node::Node;
 pub use ruleset::{Policy, Ruleset, ServicePort};

@@ -21,6 +21,10 @@
 //! Above 1,000 endpoints rules lose their comments, and chains that fell out of use stay until a sync at least `syncPeriod`
 //! (30 s) after the last clean-up: [`sweep`](crate::Baseline::sweep). The kernel is not asked with `iptables-save` then.
 //!
+//! `iptables-nft-restore` 1.8.9 keeps chains in a sorted list that it walks for each new one, so a cold start costs it the
+//! square of the endpoints: 1.0 s of CPU at 5,500 chains, 4.6 s at 11,000, 42 s at 22,000 (kernel 6.18). Sorting the text
+//! would spare it some of that; kube-proxy writes Services in no order.
+//!
 //! Left out, to the peer's advantage: checking the jumps at a full sync (some 28 runs of `iptables`), and the rules for
 //! nfacct counters.
 

@@ -21,6 +21,11 @@
 //! | elements | 1 | 2 S |
 //!
 //! and one rule more where a ServiceCIDR is known. The elements of a choice stand in its rule and are not counted.
+//!
+//! Each choice is an anonymous map, and for each of those in a transaction the kernel walks the whole transaction
+//! (`__nft_set_trans_bind`). So a cold start costs the square of the Services: with 10 endpoints each, 0.5 s in the kernel at
+//! 1,000 Services and 83 s at 10,000 (kernel 6.18, nft 1.0.6). kube-proxy writes all of them in one transaction, and so does
+//! this.
 
 mod chains;
 mod elements;

@@ -29,7 +29,8 @@ pub(crate) fn network(text: &str) -> IpNet {
 
 pub(crate) fn node(family: Family) -> Node {
     let bits = if family == Family::V4 { 11 } else { 32 };
-    Node::new(addr(family, NODES, 1), network(&format!("{}/{bits}", addr(family, PODS, 0))))
+    let [pods, services] = [PODS, SERVICES].map(|net| network(&format!("{}/{bits}", addr(family, net, 0))));
+    Node { service_cidrs: vec![services], ..Node::new(addr(family, NODES, 1), pods) }
 }
 
 pub(crate) fn backend(family: Family, last: u32) -> Backend {
