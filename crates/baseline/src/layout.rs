@@ -2,7 +2,7 @@
 use crate::Baseline;
 use crate::iptables::{Iptables, Restore};
 use crate::nftables::Nftables;
-use crate::node::Node;
+use crate::node::NodeConfig;
 use crate::single_map::SingleMap;
 use crate::tool::{Tool, Variant};
 use sheave_core::Family;
@@ -41,7 +41,7 @@ impl Layout {
 
     /// A fresh baseline for this node.
     #[must_use]
-    pub fn baseline(self, node: Node) -> Box<dyn Baseline + Send> {
+    pub fn baseline(self, node: NodeConfig) -> Box<dyn Baseline + Send> {
         match self {
             Self::Iptables(variant, restore) => Box::new(Iptables::new(variant, restore, node)),
             Self::Nftables => Box::new(Nftables::new(node)),

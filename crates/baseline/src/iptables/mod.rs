@@ -35,7 +35,7 @@ mod names;
 mod tables;
 
 use crate::Baseline;
-use crate::node::Node;
+use crate::node::NodeConfig;
 use crate::ruleset::Ruleset;
 use crate::script::{Read, Script, push};
 use crate::tool::{Tool, Variant};
@@ -61,7 +61,7 @@ pub enum Restore {
 pub struct Iptables {
     variant: Variant,
     restore: Restore,
-    node: Node,
+    node: NodeConfig,
     held: Ruleset,
     /// In the kernel, and nothing leads to them.
     stale: BTreeSet<Chain>,
@@ -77,7 +77,7 @@ enum Written<'a> {
 impl Iptables {
     /// With nothing written yet.
     #[must_use]
-    pub fn new(variant: Variant, restore: Restore, node: Node) -> Self {
+    pub fn new(variant: Variant, restore: Restore, node: NodeConfig) -> Self {
         let held = Ruleset::new(sheave_core::Family::of(node.addr));
         Self { variant, restore, node, held, stale: BTreeSet::new() }
     }

@@ -1,6 +1,6 @@
 //! How many rules a layout has, against kube-proxy's own numbers.
 use crate::fixture::{OUTSIDE, addr, many, node, port, service};
-use sheave_baseline::{Baseline, Counts, Iptables, Nftables, Restore, Ruleset, ServicePort, SingleMap, Variant};
+use sheave_baseline::{Baseline, Counts, Iptables, Nftables, Restore, Ruleset, ServedPort, SingleMap, Variant};
 use sheave_core::Family;
 
 fn iptables(rules: &Ruleset) -> Counts {
@@ -41,7 +41,7 @@ fn at_10_000_services_with_10_endpoints_iptables_has_320_010_nat_rules() {
 fn load_balancers_have_their_rules_in_iptables() {
     let mut rules = Ruleset::new(Family::V4);
     for number in 0..10 {
-        rules.insert(ServicePort {
+        rules.insert(ServedPort {
             node_port: Some(port(30_000 + number)),
             external_ips: vec![addr(Family::V4, OUTSIDE, 1)],
             load_balancer_ips: vec![addr(Family::V4, OUTSIDE, 1)],
