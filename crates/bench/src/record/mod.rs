@@ -6,7 +6,7 @@
 //! so a lookup cannot carry the samples of a sync, and every unit follows from the type:
 //!
 //! ```
-//! use sheave_bench::record::{Backends, Dataplane, Point, Shape, SyncOperation, SyncRound};
+//! use sheave_bench::record::{Backends, Dataplane, Phase, Point, Shape, SyncOperation, SyncRound};
 //! use std::time::Duration;
 //!
 //! let shape = Shape::new(10_000, Backends::Each(10));
@@ -16,7 +16,8 @@
 //!
 //! // What could not be measured is a point too, and says why.
 //! let work = point.work();
-//! let late = Point::cut_off(work, Dataplane::IptablesLegacy, shape, Duration::from_secs(60), "the time for one point");
+//! let limit = Duration::from_secs(60);
+//! let late = Point::cut_off(work, Dataplane::IptablesLegacy, shape, Phase::Operation, limit, "the limit for one point");
 //! let absent = Point::unavailable(work, Dataplane::Nftables, shape, "there is no nft", "apt-get install nftables");
 //! # let _ = (late, absent);
 //! ```
@@ -35,7 +36,7 @@ mod work;
 
 pub use dataplane::Dataplane;
 pub use environment::{Environment, Load};
-pub use point::{Outcome, Point};
+pub use point::{Outcome, Phase, Point};
 pub use read::{BYTES_MAX, RUN_FILE, RunError, parse, read_all};
 pub use samples::{ConnectRound, LookupRound, Quantity, QuantityError, Samples, Series, SyncRound, Unit};
 pub use scenario::{Backends, Grid, Percent, PercentError, Scenario, Shape};

@@ -15,16 +15,30 @@ pub struct Point {
     samples: Samples,
 }
 
+/// A part of a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Bringing the cluster to its size, before anything is measured. Says nothing about the cost.
+    Setup,
+    /// A single operation of `sync`: its cost is at least the time that it had run.
+    Operation,
+    /// A round of many decisions or connections. Says nothing about the cost of one.
+    Round,
+}
+
 /// How a measurement ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "kebab-case")]
 pub enum Outcome {
     /// Every round was made.
     Measured,
-    /// One round took longer than a point may take.
+    /// It took longer than a point may take, and no round was complete.
     CutOff {
         /// How long it had run, in seconds.
         after_s: f64,
+        /// What it was doing.
+        during: Phase,
         /// What set the limit.
         reason: String,
     },
@@ -65,9 +79,18 @@ impl Point {
         Self { work, dataplane, shape, outcome: Outcome::Measured, samples }
     }
 
-    /// One round took longer than a point may take.
-    pub fn cut_off(work: Work, dataplane: Dataplane, shape: Shape, after: Duration, reason: impl Into<String>) -> Self {
-        Self::without(work, dataplane, shape, Outcome::CutOff { after_s: after.as_secs_f64(), reason: reason.into() })
+    /// It took longer than a point may take: what it was doing, and for how long. Rounds that were complete by then make a
+    /// measured point instead.
+    pub fn cut_off(
+        work: Work,
+        dataplane: Dataplane,
+        shape: Shape,
+        during: Phase,
+        after: Duration,
+        reason: impl Into<String>,
+    ) -> Self {
+        let outcome = Outcome::CutOff { after_s: after.as_secs_f64(), during, reason: reason.into() };
+        Self::without(work, dataplane, shape, outcome)
     }
 
     /// This machine cannot do it; the remedy is what the reader can do about that.

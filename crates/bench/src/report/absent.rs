@@ -1,7 +1,7 @@
 //! What has no figure: cut off, unavailable, failed.
 use super::comparison::Machine;
 use super::figure;
-use crate::record::{Dataplane, Outcome, Point, Work};
+use crate::record::{Dataplane, Outcome, Phase, Point, Work};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A dataplane that has no figures for one reason.
@@ -35,9 +35,13 @@ pub(crate) fn absent(machine: &Machine) -> Vec<Absent> {
 fn reason(point: &Point) -> Option<(String, String)> {
     match point.outcome() {
         Outcome::Measured => None,
-        Outcome::CutOff { after_s, reason } => {
-            let limit = figure::limit(*after_s);
-            Some((format!("cut off after {limit}: {reason}"), String::new()))
+        Outcome::CutOff { after_s, during, reason } => {
+            let during = match during {
+                Phase::Setup => "while it was set up",
+                Phase::Operation => "in the operation",
+                Phase::Round => "in a round",
+            };
+            Some((format!("cut off {during}, after {}: {reason}", figure::limit(*after_s)), String::new()))
         }
         Outcome::Unavailable { reason, remedy } => Some((format!("not available: {reason}"), remedy.clone())),
         Outcome::Failed { error } => Some((format!("failed: {error}"), String::new())),

@@ -1,7 +1,7 @@
 //! Runs side by side: the points of one machine by what they measure, and the panels that show them.
 use super::measure::Measure;
 use crate::growth::{Growth, TooFew};
-use crate::record::{Backends, Dataplane, Environment, Outcome, Percent, Point, Run, Scenario, Shape, Work};
+use crate::record::{Backends, Dataplane, Environment, Outcome, Percent, Phase, Point, Run, Scenario, Shape, Work};
 use crate::stats::{Ratio, Summary};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,9 +54,10 @@ pub(crate) enum Spot {
         /// To sheave at the same size.
         ratio: Option<Ratio>,
     },
-    CutOff {
-        after_s: f64,
-    },
+    /// Cut off in the operation itself: it costs at least that much.
+    AtLeast { after_s: f64 },
+    /// Cut off before or around it.
+    CutOff { after_s: f64 },
     /// Measured, but not by this measure; or not measured at all.
     Nothing,
 }
@@ -179,12 +180,16 @@ impl Machine {
         if let Some((summary, ratio)) = self.figures.get(&(key, measure)) {
             return Spot::Measured { summary: *summary, ratio: *ratio };
         }
-        match self.points.get(&key).map(Point::outcome) {
-            // How long it ran says something about time only.
-            Some(Outcome::CutOff { after_s, .. }) if measure == Measure::of(key.0)[0] && measure.is_time() => {
-                Spot::CutOff { after_s: *after_s }
-            }
-            _ => Spot::Nothing,
+        let Some(Outcome::CutOff { after_s, during, .. }) = self.points.get(&key).map(Point::outcome) else {
+            return Spot::Nothing;
+        };
+        // How long it ran bounds the wall time of a single operation, and nothing else.
+        if measure == Measure::Wall && *during == Phase::Operation {
+            Spot::AtLeast { after_s: *after_s }
+        } else if measure == Measure::of(key.0)[0] {
+            Spot::CutOff { after_s: *after_s }
+        } else {
+            Spot::Nothing
         }
     }
 }

@@ -8,7 +8,7 @@ pub(crate) fn value(value: f64, unit: Unit) -> String {
     let rounded = significant(value);
     let (divisor, name) = scale(rounded, unit);
     let number = rounded / divisor;
-    let is_count = matches!(unit, Unit::Count | Unit::PerSecond) && divisor == 1.0;
+    let is_count = unit == Unit::Count && divisor == 1.0;
     let digits = match number {
         _ if is_count && value.fract() == 0.0 => return join(&grouped(value), name),
         number if number >= 100.0 || number == 0.0 => 0,

@@ -260,8 +260,7 @@ fn reading() -> Markup {
     html! {
         h2 { "How to read this" }
         p {
-            "A line is the median, its band the quartiles. A cross is a point that took longer than a point may take: its cost is at \
-             least that much. Growth is the exponent " em { "e" } " in cost ~ N^" em { "e" } ", fitted over all sizes, with its 95 % \
+            "A line is the median, its band the quartiles. A cross is an operation that was cut off: its cost is at least that much. Growth is the exponent " em { "e" } " in cost ~ N^" em { "e" } ", fitted over all sizes, with its 95 % \
              interval; 0 does not grow, 1 grows as the cluster does. A constant part of the cost hides growth at small sizes, so \
              the next column says what ten times the size costs by the two largest sizes alone. Ratios are of medians, with 95 % \
              intervals from resampled rounds, paired where dataplanes were measured in turns."

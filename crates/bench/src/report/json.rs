@@ -56,6 +56,7 @@ struct FigureOut {
 #[serde(tag = "result", rename_all = "kebab-case")]
 enum SpotOut {
     Measured { summary: Summary, ratio_to_reference: Option<Ratio> },
+    AtLeast { after_s: f64 },
     CutOff { after_s: f64 },
 }
 
@@ -105,6 +106,7 @@ fn line_out(panel: &Panel, line: &Line) -> LineOut {
     let figure = |(size, spot): (&u32, &Spot)| {
         let spot = match spot {
             Spot::Measured { summary, ratio } => SpotOut::Measured { summary: *summary, ratio_to_reference: *ratio },
+            Spot::AtLeast { after_s } => SpotOut::AtLeast { after_s: *after_s },
             Spot::CutOff { after_s } => SpotOut::CutOff { after_s: *after_s },
             Spot::Nothing => return None,
         };

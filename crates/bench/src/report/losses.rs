@@ -175,7 +175,7 @@ impl Lost {
     fn of(measure: Measure, size: u32, peer: &Spot, own: &Spot) -> Option<Self> {
         let Spot::Measured { summary, ratio } = peer else { return None };
         match own {
-            Spot::CutOff { after_s } => {
+            Spot::AtLeast { after_s } | Spot::CutOff { after_s } => {
                 Some(Self { size, peer: summary.median, own: Own::CutOff(*after_s), sure: true })
             }
             Spot::Nothing => None,

@@ -112,11 +112,6 @@ impl Measure {
         self != Self::Rate
     }
 
-    /// Whether it is a time.
-    pub(crate) fn is_time(self) -> bool {
-        self.unit() == Unit::Nanoseconds
-    }
-
     /// The values behind the figure that is shown; `None` when they were not measured.
     pub(crate) fn summary(self, samples: &Samples) -> Option<Summary> {
         match self {

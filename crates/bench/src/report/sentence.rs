@@ -76,8 +76,11 @@ fn fastest(panel: &Panel, variants: &[Dataplane], size: u32) -> Option<Fastest> 
         return Some(Fastest { dataplane, text: figure::value(median, panel.measure.unit()) });
     }
     spots().find_map(|(line, spot)| {
-        let Spot::CutOff { after_s } = spot else { return None };
-        let text = format!("more than {}", figure::limit(*after_s));
+        let text = match spot {
+            Spot::AtLeast { after_s } => format!("more than {}", figure::limit(*after_s)),
+            Spot::CutOff { after_s } => format!("cut off after {}", figure::limit(*after_s)),
+            Spot::Measured { .. } | Spot::Nothing => return None,
+        };
         Some(Fastest { dataplane: line.dataplane, text })
     })
 }

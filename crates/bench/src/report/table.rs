@@ -84,7 +84,8 @@ fn cell(spot: &Spot, unit: Unit) -> Cell {
     let bare = |figure: String| Cell { figure, spread: String::new() };
     match spot {
         Spot::Nothing => bare("–".to_owned()),
-        Spot::CutOff { after_s } => bare(format!("> {}", figure::limit(*after_s))),
+        Spot::CutOff { .. } => bare("cut off".to_owned()),
+        Spot::AtLeast { after_s } => bare(format!("> {}", figure::limit(*after_s))),
         Spot::Measured { summary, .. } => {
             let [figure, lower, upper] =
                 [summary.median, summary.lower, summary.upper].map(|value| figure::value(value, unit));
@@ -96,9 +97,11 @@ fn cell(spot: &Spot, unit: Unit) -> Cell {
 
 /// `20.1–22.4 µs`: the unit once, when it is the same.
 fn range(lower: &str, upper: &str) -> String {
-    let unit = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_owned());
-    match lower.split_once(' ') {
-        Some((number, own)) if unit(upper).as_deref() == Some(own) => format!("{number}–{upper}"),
-        _ => format!("{lower}–{upper}"),
-    }
+    let parts = |text: &str| {
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != ',' && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        (number.to_owned(), unit.to_owned())
+    };
+    let ((number, unit), (_, other)) = (parts(lower), parts(upper));
+    if unit == other { format!("{number}–{upper}") } else { format!("{lower}–{upper}") }
 }

@@ -50,13 +50,13 @@ fn write_machine(text: &mut String, machine: &Machine) -> std::fmt::Result {
     }
     for absent in left_out {
         let remedy = if absent.remedy.is_empty() { String::new() } else { format!(" ({})", absent.remedy) };
-        write_wrapped(text, &format!("{} {}{remedy}: {}", absent.dataplane, absent.what, absent.points))?;
+        write_item(text, &format!("{} {}{remedy}: {}", absent.dataplane, absent.what, absent.points))?;
     }
     writeln!(text)?;
     let losses = Losses::of(machine);
     write_wrapped(text, &losses.summary())?;
     for loss in &losses.found {
-        write_wrapped(text, &loss.line())?;
+        write_item(text, &loss.line())?;
     }
     if let Some(sentence) = sentence(machine) {
         writeln!(text)?;
@@ -86,8 +86,8 @@ fn row(axis: &Axis, line: &Line, hidden: usize, glyphs: &[char]) -> String {
     for (spot, glyph) in line.spots[hidden..].iter().zip(glyphs) {
         match spot {
             Spot::Measured { summary, .. } if summary.median > 0.0 => row[axis.column(summary.median)] = *glyph,
-            Spot::CutOff { after_s } => row[axis.column(after_s * 1e9)] = '>',
-            Spot::Measured { .. } | Spot::Nothing => {}
+            Spot::AtLeast { after_s } => row[axis.column(after_s * 1e9)] = '>',
+            Spot::Measured { .. } | Spot::CutOff { .. } | Spot::Nothing => {}
         }
     }
     row.into_iter().collect::<String>().trim_end().to_owned()
@@ -104,8 +104,8 @@ impl Axis {
         let values = || {
             panel.lines.iter().flat_map(|line| &line.spots).filter_map(|spot| match spot {
                 Spot::Measured { summary, .. } if summary.median > 0.0 => Some(summary.median),
-                Spot::CutOff { after_s } => Some(after_s * 1e9),
-                Spot::Measured { .. } | Spot::Nothing => None,
+                Spot::AtLeast { after_s } => Some(after_s * 1e9),
+                Spot::Measured { .. } | Spot::CutOff { .. } | Spot::Nothing => None,
             })
         };
         let low = values().min_by(f64::total_cmp)?;
@@ -153,7 +153,8 @@ fn write_table(text: &mut String, panel: &Panel) -> std::fmt::Result {
         for spot in &line.spots[first..] {
             let figure = match spot {
                 Spot::Measured { summary, .. } => figure::value(summary.median, panel.measure.unit()),
-                Spot::CutOff { after_s } => format!(">{}", figure::limit(*after_s)),
+                Spot::CutOff { .. } => "cut off".to_owned(),
+                Spot::AtLeast { after_s } => format!(">{}", figure::limit(*after_s)),
                 Spot::Nothing => "–".to_owned(),
             };
             write!(text, "{figure:>CELL$}")?;
@@ -167,14 +168,25 @@ fn write_table(text: &mut String, panel: &Panel) -> std::fmt::Result {
     Ok(())
 }
 
-/// Breaks lines between words; what goes on is indented.
+/// A paragraph.
 fn write_wrapped(text: &mut String, words: &str) -> std::fmt::Result {
+    write_broken(text, "", "", words)
+}
+
+/// One of several things, each told from the next by its indentation.
+fn write_item(text: &mut String, words: &str) -> std::fmt::Result {
+    write_broken(text, "- ", "  ", words)
+}
+
+/// Breaks lines between words.
+fn write_broken(text: &mut String, first: &str, indent: &str, words: &str) -> std::fmt::Result {
+    write!(text, "{first}")?;
     let mut used = 0;
     for word in words.split_whitespace() {
         let long = word.chars().count();
-        if used > 0 && used + 1 + long > WIDTH {
-            write!(text, "\n  ")?;
-            used = 2;
+        if used > 0 && used + 1 + long > WIDTH - indent.len() {
+            write!(text, "\n{indent}")?;
+            used = 0;
         } else if used > 0 {
             write!(text, " ")?;
             used += 1;

@@ -12,7 +12,7 @@ fn read(bytes: &[u8]) -> Result<Run, RunError> {
 }
 
 fn written() -> Vec<u8> {
-    serde_json::to_vec(&fixture::run()).unwrap()
+    serde_json::to_vec(&fixture::run()).expect("a run is JSON")
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn what_is_no_run_is_refused_with_its_field_and_a_next_step() {
         ),
         (
             "/points/4/outcome".to_owned(),
-            json!({"result": "cut-off", "after_s": 0.0, "reason": ""}),
+            json!({"result": "cut-off", "after_s": 0.0, "during": "setup", "reason": ""}),
             "points[4].outcome.after_s",
         ),
     ] {

@@ -2,7 +2,7 @@
 use jiff::Timestamp;
 use sheave_bench::record::{
     Backends, ConnectOperation, ConnectRound, Dataplane, Environment, Grid, Load, LookupOperation, LookupRound,
-    Percent, Point, Run, Scenario, Shape, SyncOperation, SyncRound, Work,
+    Percent, Phase, Point, Run, Scenario, Shape, SyncOperation, SyncRound, Work,
 };
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const SERVICES: [u32; 4] = [10, 100, 1000, 10_000];
 
 pub(crate) fn environment() -> Environment {
     Environment {
-        date: "2026-01-02T03:04:05Z".parse::<Timestamp>().unwrap(),
+        date: "2026-01-02T03:04:05Z".parse::<Timestamp>().expect("a date"),
         sheave: "0.1.0".into(),
         kernel: "6.18.5 #1 SMP".into(),
         arch: "x86_64".into(),
@@ -82,7 +82,8 @@ pub(crate) fn run() -> Run {
         } else {
             let work = Work::Sync(change);
             let limit = Duration::from_secs(10);
-            Point::cut_off(work, Dataplane::IptablesLegacy, shape(services), limit, "the limit for one point")
+            let during = Phase::Operation;
+            Point::cut_off(work, Dataplane::IptablesLegacy, shape(services), during, limit, "the limit for one point")
         });
         let hit = LookupRound { latency_ns: 70.5, instructions: None };
         run.points.push(Point::lookup(LookupOperation::HitRandom, Dataplane::SheaveEbpf, shape(services), &[hit; 3]));

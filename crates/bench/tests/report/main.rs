@@ -1,8 +1,9 @@
 //! Reports of a small run, byte for byte. `UPDATE_EXPECT=1 cargo test -p sheave-bench` writes what they are now.
+mod colours;
 mod fixture;
 
 use expect_test::expect_file;
-use sheave_bench::record::{Dataplane, Point, Run, SyncOperation, SyncRound};
+use sheave_bench::record::{ConnectOperation, Dataplane, Phase, Point, Run, SyncOperation, SyncRound, Work};
 use sheave_bench::report::{Report, report};
 use std::time::Duration;
 
@@ -89,6 +90,29 @@ fn the_sentence_names_the_fastest_of_each_family_and_what_was_cut_off() {
     run.points.push(Point::sync(SyncOperation::EndpointChanged, partial, fixture::shape(10_000), &[round]));
     let sentence = Report::of(&[run]).sentences().remove(0);
     assert!(sentence.contains("costs 7.00 ms (iptables-legacy-partial), "), "{sentence}");
+}
+
+#[test]
+fn a_time_limit_bounds_the_cost_of_a_single_operation_and_of_nothing_else() {
+    let limit = Duration::from_secs(10);
+    let (change, connect) =
+        (Work::Sync(SyncOperation::EndpointChanged), Work::Connect(ConnectOperation::LatencyRandom));
+    for (work, during, want) in [
+        (change, Phase::Operation, "| > 10 s |"),
+        (change, Phase::Setup, "| cut off |"),
+        (connect, Phase::Round, "| cut off |"),
+        (connect, Phase::Setup, "| cut off |"),
+    ] {
+        let mut run = fixture::run();
+        let peer = Dataplane::NftSingleMap;
+        run.points.push(Point::cut_off(work, peer, fixture::shape(1000), during, limit, "the limit"));
+        let report = Report::of(&[run]);
+        let text = report.markdown();
+        let row = text.lines().find(|line| line.starts_with("| nft-single-map")).expect("a row");
+        assert!(row.contains(want), "{work}, {during:?}: {row}");
+        let crosses = report.charts().iter().filter(|(_, chart)| chart.contains("nft-single-map, 1,000")).count();
+        assert_eq!(crosses, usize::from(during == Phase::Operation), "{work}, {during:?}");
+    }
 }
 
 #[test]

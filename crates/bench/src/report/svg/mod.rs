@@ -78,8 +78,8 @@ impl Frame {
         let (low, high) = (f64::from(*panel.sizes.first()?), f64::from(*panel.sizes.last()?));
         let costs = panel.lines.iter().flat_map(|line| &line.spots).flat_map(|spot| match spot {
             Spot::Measured { summary, .. } => vec![summary.lower, summary.median, summary.upper],
-            Spot::CutOff { after_s } => vec![after_s * 1e9],
-            Spot::Nothing => Vec::new(),
+            Spot::AtLeast { after_s } => vec![after_s * 1e9],
+            Spot::CutOff { .. } | Spot::Nothing => Vec::new(),
         });
         Some(Self {
             format,
@@ -128,7 +128,7 @@ fn grid(frame: &Frame, panel: &Panel) -> Markup {
 /// A spot that can be drawn on a logarithmic axis.
 enum Mark<'a> {
     Figure { x: f64, y: f64, size: u32, summary: &'a Summary },
-    CutOff { x: f64, y: f64, size: u32, after_s: f64 },
+    AtLeast { x: f64, y: f64, size: u32, after_s: f64 },
 }
 
 fn marks<'a>(frame: &Frame, panel: &Panel, line: &'a Line) -> Vec<Mark<'a>> {
@@ -138,10 +138,10 @@ fn marks<'a>(frame: &Frame, panel: &Panel, line: &'a Line) -> Vec<Mark<'a>> {
             Spot::Measured { summary, .. } if summary.median > 0.0 => {
                 Some(Mark::Figure { x, y: frame.y.at(summary.median), size: *size, summary })
             }
-            Spot::CutOff { after_s } => {
-                Some(Mark::CutOff { x, y: frame.y.at(after_s * 1e9), size: *size, after_s: *after_s })
+            Spot::AtLeast { after_s } => {
+                Some(Mark::AtLeast { x, y: frame.y.at(after_s * 1e9), size: *size, after_s: *after_s })
             }
-            Spot::Measured { .. } | Spot::Nothing => None,
+            Spot::Measured { .. } | Spot::CutOff { .. } | Spot::Nothing => None,
         }
     };
     panel.sizes.iter().zip(&line.spots).filter_map(mark).collect()
@@ -173,14 +173,14 @@ impl Mark<'_> {
 
     fn place(&self) -> (f64, f64) {
         match self {
-            Self::Figure { x, y, .. } | Self::CutOff { x, y, .. } => (*x, *y),
+            Self::Figure { x, y, .. } | Self::AtLeast { x, y, .. } => (*x, *y),
         }
     }
 }
 
 /// From the last figure to where it was cut off: the cost is at least that much, so the line goes on in dots.
 fn cut_off(marks: &[Mark]) -> Markup {
-    let first = marks.iter().position(|mark| matches!(mark, Mark::CutOff { .. }));
+    let first = marks.iter().position(|mark| matches!(mark, Mark::AtLeast { .. }));
     let path = first.map(|first| points(marks[first.saturating_sub(1)..].iter().map(Mark::place)));
     html! { @if let Some(path) = path { path class="beyond" d=(path) {} } }
 }
@@ -205,7 +205,7 @@ fn spot(frame: &Frame, dataplane: Dataplane, mark: &Mark) -> Markup {
                 }
             }
         }
-        Mark::CutOff { x, y, size, after_s } => html! {
+        Mark::AtLeast { x, y, size, after_s } => html! {
             g {
                 title {
                     (dataplane.name()) ", " (figure::size(*size)) " " (axis) ": cut off after "
