@@ -1,7 +1,7 @@
 //! The peers' rule layouts, to compare with: iptables and nftables as kube-proxy writes them, and nftables as one map.
 //!
 //! A baseline turns a [`Ruleset`] into the text that a tool brings into the kernel. It makes text and nothing else, and
-//! remembers what it wrote, so that it can write what changed; [`exec`] runs the tools.
+//! remembers what it wrote, so that it can write what changed; [`exec`] runs the tools, [`Layout`] names all baselines.
 //!
 //! | baseline | what it is |
 //! |---|---|
@@ -13,9 +13,11 @@
 //! `pkg/proxy/iptables/proxier.go` and `pkg/proxy/nftables/proxier.go`), and for 1.36 in the pull requests that changed how
 //! nftables mode reads (kubernetes/kubernetes#137501). Each module cites the functions it follows.
 
+mod desired;
 pub mod exec;
 mod hash;
 mod iptables;
+mod layout;
 mod nft;
 mod nftables;
 mod node;
@@ -26,9 +28,10 @@ mod tool;
 mod traffic;
 
 pub use iptables::{Iptables, Restore};
+pub use layout::Layout;
 pub use nftables::Nftables;
-pub use node::Node;
-pub use ruleset::{Policy, Ruleset, ServicePort};
+pub use node::NodeConfig;
+pub use ruleset::{Ruleset, ServedPort};
 pub use script::{Counts, Read, Script};
 pub use single_map::SingleMap;
 pub use tool::{Found, Missing, Tool, Variant};
@@ -42,7 +45,7 @@ pub trait Baseline {
     fn cold(&mut self, rules: &Ruleset) -> Script;
 
     /// The sync after a change: `rules` is what holds now, `changed` names the Services that differ from what was synced last
-    /// (see [`Ruleset::changed_since`]). Services that are not named are taken to be as they were.
+    /// (see [`Ruleset::update`] and [`Ruleset::changed_since`]). Services that are not named are taken to be as they were.
     fn change(&mut self, rules: &Ruleset, changed: &BTreeSet<ServiceName>) -> Script;
 
     /// What a proxy defers to a sync some time after the change: chains without use, which cost memory and no time. `None`

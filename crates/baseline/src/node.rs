@@ -7,7 +7,7 @@ pub(crate) const MASQUERADE_MARK: &str = "0x00004000";
 
 /// Configuration of a proxy for one family on one node; everything else has kube-proxy's default.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Node {
+pub struct NodeConfig {
     /// The node's primary address.
     pub addr: IpAddr,
     /// The pods' network (`clusterCIDR`), by which a local pod is known. Without it nothing is masqueraded on its way to a
@@ -17,7 +17,7 @@ pub struct Node {
     pub service_cidrs: Vec<IpNet>,
 }
 
-impl Node {
+impl NodeConfig {
     /// A node that knows its pods' network and no ServiceCIDR.
     #[must_use]
     pub fn new(addr: IpAddr, pods: IpNet) -> Self {

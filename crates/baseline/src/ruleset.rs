@@ -1,24 +1,13 @@
 //! What a baseline is asked to serve: the Service ports of one family, as one node sees them.
 use ipnet::IpNet;
-use sheave_core::{Backend, Family, Port, ServiceName, ServicePortName};
+use sheave_core::{Affinity, Backend, Family, Port, ServiceName, ServicePortName, TrafficPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Which endpoints a kind of traffic may go to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Policy {
-    /// Any usable endpoint.
-    #[default]
-    Cluster,
-    /// Only those of this node.
-    Local,
-}
 
 /// One family of one Service port, with what selection left of its endpoints on this node.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ServicePort {
+pub struct ServedPort {
     /// Its name; the protocol is part of it.
     pub name: ServicePortName,
     /// What its clients dial inside the cluster.
@@ -34,11 +23,11 @@ pub struct ServicePort {
     /// Sources that may use the load balancer's addresses; empty for all.
     pub source_ranges: Vec<IpNet>,
     /// internalTrafficPolicy.
-    pub internal: Policy,
+    pub internal: TrafficPolicy,
     /// externalTrafficPolicy.
-    pub external: Policy,
+    pub external: TrafficPolicy,
     /// How long a client stays with its endpoint; `None` without session affinity.
-    pub affinity: Option<Duration>,
+    pub affinity: Option<Affinity>,
     /// Where the node answers the load balancer's health checks.
     pub health_check_node_port: Option<Port>,
     /// What the policy Cluster may pick, in order of address and port.
@@ -47,7 +36,7 @@ pub struct ServicePort {
     pub local: Arc<[Backend]>,
 }
 
-impl ServicePort {
+impl ServedPort {
     /// A ClusterIP port with nothing else to it: the policy Cluster, no affinity. The backends are put in order.
     #[must_use]
     pub fn cluster_ip(
@@ -65,8 +54,8 @@ impl ServicePort {
             load_balancer_ips: Vec::new(),
             external_ips: Vec::new(),
             source_ranges: Vec::new(),
-            internal: Policy::Cluster,
-            external: Policy::Cluster,
+            internal: TrafficPolicy::Cluster,
+            external: TrafficPolicy::Cluster,
             affinity: None,
             health_check_node_port: None,
             cluster: backends.into_iter().collect(),
@@ -79,7 +68,7 @@ impl ServicePort {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ruleset {
     family: Family,
-    ports: BTreeMap<ServiceName, Vec<Arc<ServicePort>>>,
+    ports: BTreeMap<ServiceName, Vec<Arc<ServedPort>>>,
 }
 
 impl Ruleset {
@@ -99,12 +88,21 @@ impl Ruleset {
     ///
     /// # Panics
     /// With a ClusterIP of the other family.
-    pub fn insert(&mut self, port: ServicePort) {
+    pub fn insert(&mut self, port: ServedPort) {
         assert_eq!(Family::of(port.cluster_ip), self.family, "{}: a ClusterIP of the other family", port.name);
         let ports = self.ports.entry(port.name.service.clone()).or_default();
         match ports.binary_search_by(|held| held.name.cmp(&port.name)) {
             Ok(at) => ports[at] = Arc::new(port),
             Err(at) => ports.insert(at, Arc::new(port)),
+        }
+    }
+
+    /// Takes a Service port out.
+    pub fn remove_port(&mut self, name: &ServicePortName) {
+        let Some(ports) = self.ports.get_mut(&name.service) else { return };
+        ports.retain(|port| port.name != *name);
+        if ports.is_empty() {
+            self.ports.remove(&name.service);
         }
     }
 
@@ -115,12 +113,12 @@ impl Ruleset {
 
     /// The ports of a Service, by name; none for a Service that is not in it.
     #[must_use]
-    pub fn service(&self, name: &ServiceName) -> &[Arc<ServicePort>] {
+    pub fn service(&self, name: &ServiceName) -> &[Arc<ServedPort>] {
         self.ports.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// All ports, by name.
-    pub fn ports(&self) -> impl Iterator<Item = &ServicePort> {
+    pub fn ports(&self) -> impl Iterator<Item = &ServedPort> {
         self.ports.values().flatten().map(|port| &**port)
     }
 
@@ -150,10 +148,10 @@ mod tests {
     use super::*;
     use sheave_core::Protocol;
 
-    fn port(service: &str, port: &str, cluster_ip: &str) -> ServicePort {
+    fn port(service: &str, port: &str, cluster_ip: &str) -> ServedPort {
         let service = ServiceName::new("shop", service);
         let name = ServicePortName { service, port: port.into(), protocol: Protocol::Tcp };
-        ServicePort::cluster_ip(name, cluster_ip.parse().unwrap(), Port::new(80).unwrap(), [])
+        ServedPort::cluster_ip(name, cluster_ip.parse().unwrap(), Port::new(80).unwrap(), [])
     }
 
     #[test]

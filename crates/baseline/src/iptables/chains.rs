@@ -3,13 +3,13 @@ use super::frontends::To;
 use super::names::{self, Chain, Chains, uses_firewall};
 use super::tables::{Table, Tables};
 use super::{push, rule};
-use crate::node::Node;
-use crate::ruleset::{Policy, ServicePort};
-use sheave_core::Backend;
+use crate::node::NodeConfig;
+use crate::ruleset::ServedPort;
+use sheave_core::{Backend, TrafficPolicy};
 use std::fmt;
 
 /// Writes all of a Service port's chains; without comments at its endpoints if the cluster is `large`.
-pub(super) fn write(tables: &mut Tables, port: &ServicePort, node: &Node, large: bool) {
+pub(super) fn write(tables: &mut Tables, port: &ServedPort, node: &NodeConfig, large: bool) {
     let chains = Chains::of(port);
     let endpoints = Endpoints { port, chains: names::endpoints(port), large };
     internal(tables, port, node, &chains);
@@ -27,17 +27,17 @@ pub(super) fn write(tables: &mut Tables, port: &ServicePort, node: &Node, large:
 }
 
 /// What is not from a pod and dials the ClusterIP is masqueraded, because the endpoint may run on another node.
-fn internal(tables: &mut Tables, port: &ServicePort, node: &Node, chains: &Chains) {
+fn internal(tables: &mut Tables, port: &ServedPort, node: &NodeConfig, chains: &Chains) {
     let Some(pods) = node.pods.filter(|_| port.has_internal_endpoints()) else { return };
     let (name, to) = (&port.name, To(port.name.protocol, port.cluster_ip, port.port));
     let chain = match port.internal {
-        Policy::Cluster => chains.cluster,
-        Policy::Local => chains.local,
+        TrafficPolicy::Cluster => chains.cluster,
+        TrafficPolicy::Local => chains.local,
     };
     rule!(&mut tables.nat, chain, "-m comment --comment \"{name} cluster IP\" {to} ! -s {pods} -j KUBE-MARK-MASQ");
 }
 
-fn external(tables: &mut Tables, port: &ServicePort, node: &Node, chains: &Chains) {
+fn external(tables: &mut Tables, port: &ServedPort, node: &NodeConfig, chains: &Chains) {
     if !port.uses_external() {
         return;
     }
@@ -45,7 +45,7 @@ fn external(tables: &mut Tables, port: &ServicePort, node: &Node, chains: &Chain
     tables.chain(Table::Nat, chain);
     let nat = &mut tables.nat;
     let next = match port.external {
-        Policy::Cluster => {
+        TrafficPolicy::Cluster => {
             rule!(
                 nat,
                 chain,
@@ -53,7 +53,7 @@ fn external(tables: &mut Tables, port: &ServicePort, node: &Node, chains: &Chain
             );
             chains.cluster
         }
-        Policy::Local => {
+        TrafficPolicy::Local => {
             let to = chains.cluster;
             if let Some(pods) = node.pods {
                 rule!(
@@ -82,7 +82,7 @@ fn external(tables: &mut Tables, port: &ServicePort, node: &Node, chains: &Chain
 }
 
 /// Lets sources through; what reaches the end was not translated, and KUBE-PROXY-FIREWALL drops it.
-fn firewall(tables: &mut Tables, port: &ServicePort, node: &Node, chains: &Chains) {
+fn firewall(tables: &mut Tables, port: &ServedPort, node: &NodeConfig, chains: &Chains) {
     if !uses_firewall(port) {
         return;
     }
@@ -102,7 +102,7 @@ fn firewall(tables: &mut Tables, port: &ServicePort, node: &Node, chains: &Chain
 
 /// Writes the rules about endpoints.
 struct Endpoints<'a> {
-    port: &'a ServicePort,
+    port: &'a ServedPort,
     /// In order.
     chains: Vec<(Backend, Chain)>,
     large: bool,
@@ -125,7 +125,7 @@ impl Endpoints<'_> {
         let nat = &mut tables.nat;
         let name = &self.port.name;
         let with_names = || endpoints.iter().map(|endpoint| (endpoint, self.chain(endpoint)));
-        if let Some(timeout) = self.port.affinity {
+        if let Some(affinity) = self.port.affinity {
             for (endpoint, to) in with_names() {
                 let comment = format_args!("\"{name} -> {endpoint}\"");
                 rule!(
@@ -133,7 +133,7 @@ impl Endpoints<'_> {
                     chain,
                     "{}-m recent --name {to} --rcheck --seconds {} --reap -j {to}",
                     Comment(!self.large, comment),
-                    timeout.as_secs()
+                    affinity.timeout_s
                 );
             }
         }

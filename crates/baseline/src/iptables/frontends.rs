@@ -3,9 +3,9 @@
 use super::names::{Chains, uses_firewall};
 use super::tables::Tables;
 use super::{push, rule};
-use crate::ruleset::{Policy, ServicePort};
+use crate::ruleset::ServedPort;
 use crate::script::Lines;
-use sheave_core::{Port, Protocol};
+use sheave_core::{Port, Protocol, TrafficPolicy};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -26,7 +26,7 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn of(port: &ServicePort) -> Self {
+    fn of(port: &ServedPort) -> Self {
         if port.has_endpoints() {
             Self { target: "DROP", reason: "has no local endpoints" }
         } else {
@@ -36,7 +36,7 @@ impl Refusal {
 }
 
 /// Writes all of a Service port's.
-pub(super) fn write(tables: &mut Tables, port: &ServicePort) {
+pub(super) fn write(tables: &mut Tables, port: &ServedPort) {
     let chains = Chains::of(port);
     cluster_ip(tables, port, &chains);
     external_ips(tables, port, &chains);
@@ -52,12 +52,12 @@ pub(super) fn write(tables: &mut Tables, port: &ServicePort) {
     }
 }
 
-fn cluster_ip(tables: &mut Tables, port: &ServicePort, chains: &Chains) {
+fn cluster_ip(tables: &mut Tables, port: &ServedPort, chains: &Chains) {
     let (name, to) = (&port.name, To(port.name.protocol, port.cluster_ip, port.port));
     if port.has_internal_endpoints() {
         let chain = match port.internal {
-            Policy::Cluster => chains.cluster,
-            Policy::Local => chains.local,
+            TrafficPolicy::Cluster => chains.cluster,
+            TrafficPolicy::Local => chains.local,
         };
         rule!(&mut tables.nat, "KUBE-SERVICES", "-m comment --comment \"{name} cluster IP\" {to} -j {chain}");
     } else {
@@ -65,7 +65,7 @@ fn cluster_ip(tables: &mut Tables, port: &ServicePort, chains: &Chains) {
     }
 }
 
-fn external_ips(tables: &mut Tables, port: &ServicePort, chains: &Chains) {
+fn external_ips(tables: &mut Tables, port: &ServedPort, chains: &Chains) {
     for addr in &port.external_ips {
         let (name, to) = (&port.name, To(port.name.protocol, *addr, port.port));
         if port.has_endpoints() {
@@ -76,7 +76,7 @@ fn external_ips(tables: &mut Tables, port: &ServicePort, chains: &Chains) {
     }
 }
 
-fn load_balancer_ips(tables: &mut Tables, port: &ServicePort, chains: &Chains) {
+fn load_balancer_ips(tables: &mut Tables, port: &ServedPort, chains: &Chains) {
     let restricted = uses_firewall(port);
     let chain = if restricted { chains.firewall } else { chains.external };
     for addr in &port.load_balancer_ips {
@@ -96,7 +96,7 @@ fn load_balancer_ips(tables: &mut Tables, port: &ServicePort, chains: &Chains) {
     }
 }
 
-fn node_port(tables: &mut Tables, port: &ServicePort, chains: &Chains) {
+fn node_port(tables: &mut Tables, port: &ServedPort, chains: &Chains) {
     let Some(number) = port.node_port else { return };
     let (name, protocol, chain) = (&port.name, port.name.protocol, chains.external);
     if port.has_endpoints() {
@@ -110,13 +110,13 @@ fn node_port(tables: &mut Tables, port: &ServicePort, chains: &Chains) {
     refuse_external(tables, port, matches);
 }
 
-fn refuse_external(tables: &mut Tables, port: &ServicePort, matches: fmt::Arguments<'_>) {
+fn refuse_external(tables: &mut Tables, port: &ServedPort, matches: fmt::Arguments<'_>) {
     if !port.has_external_endpoints() {
         refuse(&mut tables.filter, "KUBE-EXTERNAL-SERVICES", port, matches);
     }
 }
 
-fn refuse(filter: &mut Lines, chain: &str, port: &ServicePort, matches: fmt::Arguments<'_>) {
+fn refuse(filter: &mut Lines, chain: &str, port: &ServedPort, matches: fmt::Arguments<'_>) {
     let (name, Refusal { target, reason }) = (&port.name, Refusal::of(port));
     rule!(filter, chain, "-m comment --comment \"{name} {reason}\" {matches} -j {target}");
 }

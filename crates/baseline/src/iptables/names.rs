@@ -1,6 +1,6 @@
 //! Names of chains (kubernetes/kubernetes, `pkg/proxy/iptables/proxier.go`, `portProtoHash`, `servicePortEndpointChainName`).
 use crate::hash::Hash;
-use crate::ruleset::ServicePort;
+use crate::ruleset::ServedPort;
 use sheave_core::Backend;
 use std::fmt;
 
@@ -47,7 +47,7 @@ pub(super) struct Chains {
 }
 
 impl Chains {
-    pub(super) fn of(port: &ServicePort) -> Self {
+    pub(super) fn of(port: &ServedPort) -> Self {
         let hash = Hash::of(&[&port.name.to_string(), &port.name.protocol.to_string()]);
         let chain = |kind| Chain { kind, hash };
         Self {
@@ -60,7 +60,7 @@ impl Chains {
 }
 
 /// Every endpoint that can be reached, with the chain that translates to it; in order.
-pub(super) fn endpoints(port: &ServicePort) -> Vec<(Backend, Chain)> {
+pub(super) fn endpoints(port: &ServedPort) -> Vec<(Backend, Chain)> {
     let prefix = format!("{}{}", port.name, port.name.protocol);
     let reachable = port.reachable();
     let named = reachable.iter().map(|endpoint| {
@@ -71,7 +71,7 @@ pub(super) fn endpoints(port: &ServicePort) -> Vec<(Backend, Chain)> {
 }
 
 /// The chains a Service port has.
-pub(super) fn of(port: &ServicePort) -> Vec<Chain> {
+pub(super) fn of(port: &ServedPort) -> Vec<Chain> {
     let Chains { cluster, local, firewall, external } = Chains::of(port);
     let own = [
         (port.uses_cluster(), cluster),
@@ -84,7 +84,7 @@ pub(super) fn of(port: &ServicePort) -> Vec<Chain> {
 }
 
 /// Whether the load balancer's addresses are behind a chain that asks for the source.
-pub(super) fn uses_firewall(port: &ServicePort) -> bool {
+pub(super) fn uses_firewall(port: &ServedPort) -> bool {
     port.has_endpoints() && port.restricts_sources()
 }
 
@@ -99,7 +99,7 @@ mod tests {
         let name =
             ServicePortName { service: ServiceName::new("ns1", "svc1"), port: "p80".into(), protocol: Protocol::Tcp };
         let backend = Backend { addr: "10.180.0.1".parse().unwrap(), port: Port::new(80).unwrap() };
-        let port = ServicePort::cluster_ip(name, "172.30.0.41".parse().unwrap(), backend.port, [backend]);
+        let port = ServedPort::cluster_ip(name, "172.30.0.41".parse().unwrap(), backend.port, [backend]);
         let names: Vec<_> = of(&port).iter().map(ToString::to_string).collect();
         assert_eq!(names, ["KUBE-SVC-XPGD46QRK7WJZT7O", "KUBE-SEP-SXIVWICOYRO3J4NJ"]);
     }

@@ -2,26 +2,26 @@
 use super::MARK_FOR_MASQUERADE;
 use super::names::Names;
 use crate::nft::{Transaction, rule, words};
-use crate::node::Node;
-use crate::ruleset::{Policy, ServicePort};
-use sheave_core::{Backend, Family};
+use crate::node::NodeConfig;
+use crate::ruleset::ServedPort;
+use sheave_core::{Backend, Family, TrafficPolicy};
 use std::fmt::Write as _;
 
 /// Makes or empties all of a Service port's chains.
-pub(super) fn make(transaction: &mut Transaction, port: &ServicePort, names: &Names) {
+pub(super) fn make(transaction: &mut Transaction, port: &ServedPort, names: &Names) {
     names.chains(port).for_each(|chain| transaction.chain(chain, ""));
 }
 
 /// Fills them.
-pub(super) fn write(transaction: &mut Transaction, port: &ServicePort, names: &Names, node: &Node) {
+pub(super) fn write(transaction: &mut Transaction, port: &ServedPort, names: &Names, node: &NodeConfig) {
     let ip = words(Family::of(node.addr)).ip;
     internal(transaction, port, names, node, ip);
     external(transaction, port, names, node, ip);
     firewall(transaction, port, names, node, ip);
-    if let Some(timeout) = port.affinity {
+    if let Some(affinity) = port.affinity {
         let addr = words(Family::of(node.addr)).addr;
         for set in names.affinity_sets(port) {
-            let timeout = timeout.as_secs();
+            let timeout = affinity.timeout_s;
             transaction.set("set", set, format_args!("type {addr} ; flags dynamic,timeout ; timeout {timeout}s"));
         }
     }
@@ -35,27 +35,27 @@ pub(super) fn write(transaction: &mut Transaction, port: &ServicePort, names: &N
 }
 
 /// What is not from a pod and dials the ClusterIP is masqueraded, because the endpoint may run on another node.
-fn internal(transaction: &mut Transaction, port: &ServicePort, names: &Names, node: &Node, ip: &str) {
+fn internal(transaction: &mut Transaction, port: &ServedPort, names: &Names, node: &NodeConfig, ip: &str) {
     let Some(pods) = node.pods.filter(|_| port.has_internal_endpoints()) else { return };
     let chain = match port.internal {
-        Policy::Cluster => &names.cluster,
-        Policy::Local => &names.local,
+        TrafficPolicy::Cluster => &names.cluster,
+        TrafficPolicy::Local => &names.local,
     };
     let addr = port.cluster_ip;
     rule!(transaction, chain, "{ip} daddr {addr} {ip} saddr != {pods} jump {MARK_FOR_MASQUERADE}");
 }
 
-fn external(transaction: &mut Transaction, port: &ServicePort, names: &Names, node: &Node, ip: &str) {
+fn external(transaction: &mut Transaction, port: &ServedPort, names: &Names, node: &NodeConfig, ip: &str) {
     if !port.uses_external() {
         return;
     }
     let (chain, cluster) = (&names.external, &names.cluster);
     let next = match port.external {
-        Policy::Cluster => {
+        TrafficPolicy::Cluster => {
             rule!(transaction, chain, "jump {MARK_FOR_MASQUERADE}");
             cluster
         }
-        Policy::Local => {
+        TrafficPolicy::Local => {
             if let Some(pods) = node.pods {
                 rule!(transaction, chain, "{ip} saddr {pods} goto {cluster} comment \"short-circuit pod traffic\"");
             }
@@ -70,7 +70,7 @@ fn external(transaction: &mut Transaction, port: &ServicePort, names: &Names, no
     }
 }
 
-fn firewall(transaction: &mut Transaction, port: &ServicePort, names: &Names, node: &Node, ip: &str) {
+fn firewall(transaction: &mut Transaction, port: &ServedPort, names: &Names, node: &NodeConfig, ip: &str) {
     if !port.restricts_sources() {
         return;
     }
@@ -84,7 +84,7 @@ fn firewall(transaction: &mut Transaction, port: &ServicePort, names: &Names, no
 /// One rule that draws an endpoint; before it one for each that takes who was there lately.
 fn choose(
     transaction: &mut Transaction,
-    port: &ServicePort,
+    port: &ServedPort,
     names: &Names,
     chain: &str,
     endpoints: &[Backend],
@@ -103,7 +103,7 @@ fn choose(
 }
 
 /// Masquerades what comes from the endpoint itself, remembers the client, and translates.
-fn translate(transaction: &mut Transaction, port: &ServicePort, names: &Names, ip: &str) {
+fn translate(transaction: &mut Transaction, port: &ServedPort, names: &Names, ip: &str) {
     let protocol = port.name.protocol;
     for endpoint in &names.endpoints {
         let chain = &endpoint.chain;

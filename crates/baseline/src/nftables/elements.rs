@@ -1,7 +1,8 @@
 //! Elements of the maps by which traffic finds its Service.
 use super::names::Names;
 use crate::nft::{Elements, Value};
-use crate::ruleset::{Policy, ServicePort};
+use crate::ruleset::ServedPort;
+use sheave_core::TrafficPolicy;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -30,12 +31,12 @@ impl fmt::Display for Map {
 }
 
 /// The elements that a Service port has.
-pub(super) fn of(port: &ServicePort, names: &Names) -> Elements<Map> {
+pub(super) fn of(port: &ServedPort, names: &Names) -> Elements<Map> {
     let mut elements = Collected { port, elements: Elements::default() };
     elements.elements.put(Map::ClusterIps, port.cluster_ip.to_string(), Value::default());
     let internal = match port.internal {
-        Policy::Cluster => &names.cluster,
-        Policy::Local => &names.local,
+        TrafficPolicy::Cluster => &names.cluster,
+        TrafficPolicy::Local => &names.local,
     };
     if port.has_internal_endpoints() {
         elements.goto(Map::ServiceIps, key(port, port.cluster_ip), internal);
@@ -55,12 +56,12 @@ pub(super) fn of(port: &ServicePort, names: &Names) -> Elements<Map> {
     elements.elements
 }
 
-fn key(port: &ServicePort, addr: IpAddr) -> String {
+fn key(port: &ServedPort, addr: IpAddr) -> String {
     format!("{addr} . {} . {}", port.name.protocol, port.port)
 }
 
 struct Collected<'a> {
-    port: &'a ServicePort,
+    port: &'a ServedPort,
     elements: Elements<Map>,
 }
 

@@ -1,7 +1,7 @@
 //! Names of chains and sets (kubernetes/kubernetes, `pkg/proxy/nftables/proxier.go`, `servicePortChainNameBase`,
 //! `servicePortEndpointChainNameBase`, `hashAndTruncate`).
 use crate::hash::Hash;
-use crate::ruleset::ServicePort;
+use crate::ruleset::ServedPort;
 use sheave_core::Backend;
 use std::net::IpAddr;
 
@@ -33,7 +33,7 @@ pub(super) struct EndpointNames {
 }
 
 impl Names {
-    pub(super) fn of(port: &ServicePort) -> Self {
+    pub(super) fn of(port: &ServedPort) -> Self {
         let name = &port.name;
         let plain = format!("{}/{}/{}", name.service, name.protocol, name.port);
         let base = hashed(&plain);
@@ -54,7 +54,7 @@ impl Names {
     }
 
     /// The chains that are there, in the order in which they are made.
-    pub(super) fn chains(&self, port: &ServicePort) -> impl Iterator<Item = &str> {
+    pub(super) fn chains(&self, port: &ServedPort) -> impl Iterator<Item = &str> {
         let own = [
             (port.uses_cluster(), &self.cluster),
             (port.uses_local(), &self.local),
@@ -66,7 +66,7 @@ impl Names {
     }
 
     /// The sets of clients that are there.
-    pub(super) fn affinity_sets(&self, port: &ServicePort) -> impl Iterator<Item = &str> {
+    pub(super) fn affinity_sets(&self, port: &ServedPort) -> impl Iterator<Item = &str> {
         self.endpoints.iter().filter(|_| port.affinity.is_some()).map(|names| names.affinity.as_str())
     }
 }
@@ -101,7 +101,7 @@ mod tests {
         let name =
             ServicePortName { service: ServiceName::new("ns1", service), port: "p80".into(), protocol: Protocol::Tcp };
         let backend = Backend { addr: backend.parse().unwrap(), port: Port::new(80).unwrap() };
-        Names::of(&ServicePort::cluster_ip(name, cluster_ip.parse().unwrap(), backend.port, [backend]))
+        Names::of(&ServedPort::cluster_ip(name, cluster_ip.parse().unwrap(), backend.port, [backend]))
     }
 
     /// Names that kube-proxy gives, from the comments of the functions named above.

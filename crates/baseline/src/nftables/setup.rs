@@ -1,7 +1,7 @@
 //! What is there whatever the Services (kubernetes/kubernetes, `pkg/proxy/nftables/proxier.go`, `setupNFTables`).
 use super::elements::Map;
 use crate::nft::{Transaction, Words, rule, words};
-use crate::node::{MASQUERADE_MARK, Node};
+use crate::node::{MASQUERADE_MARK, NodeConfig};
 use ipnet::IpNet;
 use sheave_core::Family;
 
@@ -54,7 +54,7 @@ const TOP: [&str; 7] = [
 ];
 
 /// Writes all of it.
-pub(super) fn write(transaction: &mut Transaction, node: &Node) {
+pub(super) fn write(transaction: &mut Transaction, node: &NodeConfig) {
     let words = words(Family::of(node.addr));
     transaction.table("rules for kube-proxy");
     BASE.iter().for_each(|(chain, _)| transaction.delete_chain_if_any(chain));
@@ -79,7 +79,7 @@ fn masquerading(transaction: &mut Transaction) {
     rule!(transaction, MASQUERADING, "masquerade fully-random");
 }
 
-fn cluster_ips(transaction: &mut Transaction, node: &Node, words: &Words) {
+fn cluster_ips(transaction: &mut Transaction, node: &NodeConfig, words: &Words) {
     let (set, Words { ip, addr, .. }) = (Map::ClusterIps, words);
     transaction.set("set", set, format_args!("type {addr} ; comment \"Active ClusterIPs\""));
     rule!(
@@ -99,7 +99,7 @@ fn cluster_ips(transaction: &mut Transaction, node: &Node, words: &Words) {
 }
 
 /// nftables mode accepts NodePort traffic at the node's primary address unless told otherwise.
-fn node_port_ips(transaction: &mut Transaction, node: &Node, words: &Words) {
+fn node_port_ips(transaction: &mut Transaction, node: &NodeConfig, words: &Words) {
     let comment = "IPs that accept NodePort traffic";
     transaction.set("set", NODE_PORT_IPS, format_args!("type {} ; comment \"{comment}\"", words.addr));
     transaction.element(NODE_PORT_IPS, node.addr);

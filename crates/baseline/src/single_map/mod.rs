@@ -22,13 +22,13 @@ mod slots;
 
 use crate::Baseline;
 use crate::nft::{Elements, Transaction};
-use crate::node::Node;
-use crate::ruleset::{Policy, Ruleset, ServicePort};
+use crate::node::NodeConfig;
+use crate::ruleset::{Ruleset, ServedPort};
 use crate::script::Script;
 use crate::tool::Tool;
 use hairpins::Hairpins;
 use ports::{Group, Map};
-use sheave_core::{Backend, Family, ServiceName, ServicePortName};
+use sheave_core::{Backend, Family, ServiceName, ServicePortName, TrafficPolicy};
 use slots::Slots;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -38,7 +38,7 @@ const TABLE: &str = "single-map";
 /// One map for all backends.
 #[derive(Clone, Debug)]
 pub struct SingleMap {
-    node: Node,
+    node: NodeConfig,
     held: Ruleset,
     /// Of every port that has a backend.
     slots: HashMap<ServicePortName, Slots>,
@@ -50,15 +50,16 @@ pub struct SingleMap {
 impl SingleMap {
     /// With nothing written yet.
     #[must_use]
-    pub fn new(node: Node) -> Self {
+    pub fn new(node: NodeConfig) -> Self {
         let held = Ruleset::new(Family::of(node.addr));
         Self { node, held, slots: HashMap::new(), groups: BTreeSet::new(), hairpins: Hairpins::default() }
     }
 
     /// Whether the port is served here as kube-proxy would serve it.
     #[must_use]
-    pub fn carries(port: &ServicePort) -> bool {
-        let cluster = port.internal == Policy::Cluster && (port.external == Policy::Cluster || !port.uses_external());
+    pub fn carries(port: &ServedPort) -> bool {
+        let cluster = port.internal == TrafficPolicy::Cluster
+            && (port.external == TrafficPolicy::Cluster || !port.uses_external());
         cluster && port.affinity.is_none() && !port.restricts_sources()
     }
 
@@ -66,17 +67,17 @@ impl SingleMap {
         Transaction::new(self.held.family(), TABLE)
     }
 
-    fn slots(&self, port: &ServicePort) -> &[Backend] {
+    fn slots(&self, port: &ServedPort) -> &[Backend] {
         self.slots.get(&port.name).map_or(&[], Slots::backends)
     }
 
     /// What the port has in the kernel, by the slots as they are.
-    fn elements(&self, port: &ServicePort) -> Elements<Map> {
+    fn elements(&self, port: &ServedPort) -> Elements<Map> {
         ports::elements(port, &self.node, self.slots(port))
     }
 
     /// Brings slots up to date with what is held; makes the chains that are wanting.
-    fn seat(&mut self, transaction: &mut Transaction, port: &ServicePort) {
+    fn seat(&mut self, transaction: &mut Transaction, port: &ServedPort) {
         if port.cluster.is_empty() {
             self.slots.remove(&port.name);
             return;
@@ -134,7 +135,7 @@ impl SingleMap {
     }
 }
 
-fn addrs(port: &ServicePort) -> impl Iterator<Item = IpAddr> + '_ {
+fn addrs(port: &ServedPort) -> impl Iterator<Item = IpAddr> + '_ {
     port.cluster.iter().map(|backend| backend.addr)
 }
 

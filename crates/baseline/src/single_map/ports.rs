@@ -1,7 +1,7 @@
 //! What one Service port has: frontends, slots, and chains for the size of its set.
 use crate::nft::{Elements, Transaction, Value, rule, words};
-use crate::node::{MASQUERADE_MARK, Node};
-use crate::ruleset::ServicePort;
+use crate::node::{MASQUERADE_MARK, NodeConfig};
+use crate::ruleset::ServedPort;
 use sheave_core::{Backend, Family, Port};
 use std::fmt;
 use std::net::IpAddr;
@@ -50,7 +50,7 @@ impl fmt::Display for Group {
 
 impl Group {
     /// Those a port needs whose set is not empty.
-    pub(super) fn of(port: &ServicePort) -> impl Iterator<Item = Self> {
+    pub(super) fn of(port: &ServedPort) -> impl Iterator<Item = Self> {
         let scopes = [(true, Scope::Internal), (port.externally_accessible(), Scope::External)];
         let size = port.cluster.len();
         scopes.into_iter().filter_map(move |(used, scope)| used.then_some(Self { scope, size }))
@@ -58,7 +58,7 @@ impl Group {
 }
 
 /// Makes a group's chain.
-pub(super) fn chain(transaction: &mut Transaction, node: &Node, group: Group) {
+pub(super) fn chain(transaction: &mut Transaction, node: &NodeConfig, group: Group) {
     let ip = words(Family::of(node.addr)).ip;
     transaction.chain(group, "");
     match (group.scope, node.pods) {
@@ -77,7 +77,7 @@ pub(super) fn chain(transaction: &mut Transaction, node: &Node, group: Group) {
 }
 
 /// The elements a port has with its backends in these slots.
-pub(super) fn elements(port: &ServicePort, node: &Node, slots: &[Backend]) -> Elements<Map> {
+pub(super) fn elements(port: &ServedPort, node: &NodeConfig, slots: &[Backend]) -> Elements<Map> {
     let mut elements = Elements::default();
     for (addr, number, scope) in frontends(port, node) {
         let key = format!("{addr} . {} . {number}", port.name.protocol);
@@ -94,7 +94,7 @@ pub(super) fn elements(port: &ServicePort, node: &Node, slots: &[Backend]) -> El
     elements
 }
 
-fn frontends<'a>(port: &'a ServicePort, node: &'a Node) -> impl Iterator<Item = (IpAddr, Port, Scope)> + 'a {
+fn frontends<'a>(port: &'a ServedPort, node: &'a NodeConfig) -> impl Iterator<Item = (IpAddr, Port, Scope)> + 'a {
     let external = port.external_ips.iter().chain(&port.load_balancer_ips);
     let external = external.map(|addr| (*addr, port.port, Scope::External));
     let node_port = port.node_port.map(|number| (node.addr, number, Scope::External));

@@ -1,13 +1,13 @@
 //! What is there whatever the Services.
 use crate::nft::{Transaction, Words, rule, words};
-use crate::node::{MASQUERADE_MARK, Node};
+use crate::node::{MASQUERADE_MARK, NodeConfig};
 use sheave_core::Family;
 
 /// The set of pairs of one address.
 pub(super) const HAIRPINS: &str = "hairpins";
 
 /// Writes all of it.
-pub(super) fn write(transaction: &mut Transaction, node: &Node) {
+pub(super) fn write(transaction: &mut Transaction, node: &NodeConfig) {
     let Words { ip, addr, .. } = words(Family::of(node.addr));
     transaction.table("one map for all Services");
     let key = format!("{ip} daddr . meta l4proto . th dport");

@@ -1,6 +1,6 @@
 //! How many rules a layout has, against kube-proxy's own numbers.
 use crate::fixture::{OUTSIDE, addr, many, node, port, service};
-use sheave_baseline::{Baseline, Counts, Iptables, Nftables, Restore, Ruleset, ServicePort, SingleMap, Variant};
+use sheave_baseline::{Baseline, Counts, Iptables, Nftables, Restore, Ruleset, ServedPort, SingleMap, Variant};
 use sheave_core::Family;
 
 fn iptables(rules: &Ruleset) -> Counts {
@@ -41,7 +41,7 @@ fn at_10_000_services_with_10_endpoints_iptables_has_320_010_nat_rules() {
 fn load_balancers_have_their_rules_in_iptables() {
     let mut rules = Ruleset::new(Family::V4);
     for number in 0..10 {
-        rules.insert(ServicePort {
+        rules.insert(ServedPort {
             node_port: Some(port(30_000 + number)),
             external_ips: vec![addr(Family::V4, OUTSIDE, 1)],
             load_balancer_ips: vec![addr(Family::V4, OUTSIDE, 1)],
@@ -60,8 +60,9 @@ fn nftables_has_as_many_chains_rules_and_elements_as_its_formula_says() {
     for (services, endpoints) in [(0, 0), (1, 1), (10, 10), (10_000, 10)] {
         let counts = Nftables::new(node(Family::V4)).cold(&many(services, endpoints, false)).counts;
         let (s, e) = (services as usize, endpoints as usize);
+        // One of the rules is for the ServiceCIDR.
         let found = (counts.chains, counts.rules, counts.sets, counts.elements);
-        assert_eq!(found, (16 + s * (1 + e), 22 + s * (2 + 2 * e), 7, 1 + 2 * s), "{s} Services with {e} endpoints");
+        assert_eq!(found, (16 + s * (1 + e), 23 + s * (2 + 2 * e), 7, 1 + 2 * s), "{s} Services with {e} endpoints");
     }
 }
 

@@ -1,9 +1,8 @@
 //! Services to lay out.
 use ipnet::IpNet;
-use sheave_baseline::{Node, Policy, Ruleset, ServicePort};
-use sheave_core::{Backend, Family, Port, Protocol, ServiceName, ServicePortName};
+use sheave_baseline::{NodeConfig, Ruleset, ServedPort};
+use sheave_core::{Affinity, Backend, Family, Port, Protocol, ServiceName, ServicePortName, TrafficPolicy};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 pub(crate) fn port(number: u16) -> Port {
     Port::new(number).expect("a port is not 0")
@@ -27,9 +26,10 @@ pub(crate) fn network(text: &str) -> IpNet {
     text.parse().expect("a network")
 }
 
-pub(crate) fn node(family: Family) -> Node {
+pub(crate) fn node(family: Family) -> NodeConfig {
     let bits = if family == Family::V4 { 11 } else { 32 };
-    Node::new(addr(family, NODES, 1), network(&format!("{}/{bits}", addr(family, PODS, 0))))
+    let [pods, services] = [PODS, SERVICES].map(|net| network(&format!("{}/{bits}", addr(family, net, 0))));
+    NodeConfig { service_cidrs: vec![services], ..NodeConfig::new(addr(family, NODES, 1), pods) }
 }
 
 pub(crate) fn backend(family: Family, last: u32) -> Backend {
@@ -41,35 +41,35 @@ pub(crate) fn backends(family: Family, last: impl IntoIterator<Item = u32>) -> i
 }
 
 /// `shop/NAME:http`, with a ClusterIP and these backends.
-pub(crate) fn service(family: Family, name: &str, cluster_ip: u32, last: impl IntoIterator<Item = u32>) -> ServicePort {
+pub(crate) fn service(family: Family, name: &str, cluster_ip: u32, last: impl IntoIterator<Item = u32>) -> ServedPort {
     let service = ServiceName::new("shop", name);
     let name = ServicePortName { service, port: "http".into(), protocol: Protocol::Tcp };
-    ServicePort::cluster_ip(name, addr(family, SERVICES, cluster_ip), port(80), backends(family, last))
+    ServedPort::cluster_ip(name, addr(family, SERVICES, cluster_ip), port(80), backends(family, last))
 }
 
 /// One Service of each kind.
 pub(crate) fn of_each_kind(family: Family) -> Ruleset {
     let mut rules = Ruleset::new(family);
     rules.insert(service(family, "web", 1, [1, 2, 3]));
-    rules.insert(ServicePort {
+    rules.insert(ServedPort {
         node_port: Some(port(30_080)),
         load_balancer_ips: vec![addr(family, OUTSIDE, 1)],
         source_ranges: vec![match family {
             Family::V4 => network("10.176.0.0/16"),
             Family::V6 => network("fd00:b0::/32"),
         }],
-        external: Policy::Local,
+        external: TrafficPolicy::Local,
         health_check_node_port: Some(port(30_081)),
         local: backends(family, [4]).collect(),
         ..service(family, "api", 2, [4, 5])
     });
-    rules.insert(ServicePort {
+    rules.insert(ServedPort {
         external_ips: vec![addr(family, OUTSIDE, 2)],
-        affinity: Some(Duration::from_secs(10_800)),
+        affinity: Some(Affinity { timeout_s: 10_800 }),
         ..service(family, "cart", 3, [6, 7])
     });
-    rules.insert(ServicePort { node_port: Some(port(30_090)), ..service(family, "idle", 4, []) });
-    rules.insert(ServicePort { internal: Policy::Local, ..service(family, "cache", 5, [8]) });
+    rules.insert(ServedPort { node_port: Some(port(30_090)), ..service(family, "idle", 4, []) });
+    rules.insert(ServedPort { internal: TrafficPolicy::Local, ..service(family, "cache", 5, [8]) });
     rules
 }
 
@@ -77,9 +77,9 @@ pub(crate) fn of_each_kind(family: Family) -> Ruleset {
 pub(crate) fn changed(family: Family) -> Ruleset {
     let mut rules = of_each_kind(family);
     rules.insert(service(family, "web", 1, [1, 2, 9]));
-    rules.insert(ServicePort {
+    rules.insert(ServedPort {
         external_ips: vec![addr(family, OUTSIDE, 2)],
-        affinity: Some(Duration::from_secs(10_800)),
+        affinity: Some(Affinity { timeout_s: 10_800 }),
         ..service(family, "cart", 3, [6, 7, 10])
     });
     rules.remove(&ServiceName::new("shop", "cache"));
@@ -99,7 +99,35 @@ pub(crate) fn many(services: u32, backends: u32, apiserver: bool) -> Ruleset {
         let service = ServiceName::new("default", "kubernetes");
         let name = ServicePortName { service, port: "https".into(), protocol: Protocol::Tcp };
         let backend = Backend { addr: addr(family, NODES, 1), port: port(6443) };
-        rules.insert(ServicePort::cluster_ip(name, addr(family, SERVICES, 1), port(443), [backend]));
+        rules.insert(ServedPort::cluster_ip(name, addr(family, SERVICES, 1), port(443), [backend]));
     }
     rules
+}
+
+/// A port of one of six Services, which has whatever a port can have.
+pub(crate) fn any_port(random: &mut fastrand::Rng, family: Family) -> ServedPort {
+    let number = random.u16(0..6);
+    let mut some = |most: u32, network: u8| -> Vec<IpAddr> {
+        let count = random.u32(0..=most);
+        (1..=count).map(|at| addr(family, network, u32::from(number) * 10 + at)).collect()
+    };
+    let (load_balancer_ips, external_ips) = (some(2, OUTSIDE), some(1, OUTSIDE + 1));
+    let ranges = [addr(family, NODES, 0), addr(family, PODS, 0)].map(|net| network(&format!("{net}/24")));
+    let policies = [TrafficPolicy::Cluster, TrafficPolicy::Local];
+    let pods =
+        |random: &mut fastrand::Rng, of: &[u32]| of.iter().copied().filter(|_| random.bool()).collect::<Vec<u32>>();
+    let cluster = if random.u8(0..5) == 0 { vec![] } else { pods(random, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]) };
+    let local = pods(random, &cluster);
+    ServedPort {
+        node_port: random.bool().then(|| port(30_000 + number)),
+        load_balancer_ips,
+        external_ips,
+        source_ranges: ranges.into_iter().filter(|_| random.bool()).collect(),
+        internal: policies[random.usize(0..2)],
+        external: policies[random.usize(0..2)],
+        affinity: random.bool().then_some(Affinity { timeout_s: 60 }),
+        health_check_node_port: random.bool().then(|| port(31_000 + number)),
+        local: backends(family, local).collect(),
+        ..service(family, &format!("s{number}"), u32::from(number) + 1, cluster)
+    }
 }

@@ -1,0 +1,331 @@
+//! Raw samples: every value of every round, with its unit.
+use serde::{Deserialize, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a value is a measure of.
+///
+/// Read and written by its name: so a message about a field of a series names the series too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
+pub enum Quantity {
+    /// From the first step until the kernel has acknowledged and a first lookup hits.
+    Wall,
+    /// CPU time of the process.
+    CpuSelf,
+    /// CPU time of the programs it started.
+    CpuChildren,
+    /// Making the rules' text, before the clock of `wall` starts.
+    Generation,
+    /// System calls.
+    Syscalls,
+    /// Bytes handed to the kernel or to a tool.
+    BytesWritten,
+    /// Memory that the kernel holds for the rules.
+    KernelMemory,
+    /// Peak resident memory, of the process or of a tool it started, whichever is more.
+    PeakRss,
+    /// Instructions, where the machine counts them.
+    Instructions,
+    /// One decision, one packet, one connect() or one round trip.
+    Latency,
+    /// Connections a second.
+    Rate,
+    /// Connections that were tried.
+    Attempts,
+    /// Connections that failed.
+    Failures,
+}
+
+/// The unit of a quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unit {
+    /// Nanoseconds.
+    #[serde(rename = "ns")]
+    Nanoseconds,
+    /// Bytes.
+    #[serde(rename = "bytes")]
+    Bytes,
+    /// A number of things.
+    #[serde(rename = "count")]
+    Count,
+    /// Things a second.
+    #[serde(rename = "1/s")]
+    PerSecond,
+}
+
+/// A name that is no quantity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no quantity that this program knows; use the sheave that wrote the file")]
+pub struct QuantityError(String);
+
+impl TryFrom<String> for Quantity {
+    type Error = QuantityError;
+
+    fn try_from(name: String) -> Result<Self, QuantityError> {
+        let known = Self::ALL.into_iter().find(|quantity| quantity.name() == name);
+        known.ok_or(QuantityError(name))
+    }
+}
+
+impl From<Quantity> for &'static str {
+    fn from(quantity: Quantity) -> Self {
+        quantity.name()
+    }
+}
+
+impl Quantity {
+    /// Every quantity, in order.
+    pub const ALL: [Self; 13] = [
+        Self::Wall,
+        Self::CpuSelf,
+        Self::CpuChildren,
+        Self::Generation,
+        Self::Syscalls,
+        Self::BytesWritten,
+        Self::KernelMemory,
+        Self::PeakRss,
+        Self::Instructions,
+        Self::Latency,
+        Self::Rate,
+        Self::Attempts,
+        Self::Failures,
+    ];
+
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wall => "wall",
+            Self::CpuSelf => "cpu-self",
+            Self::CpuChildren => "cpu-children",
+            Self::Generation => "generation",
+            Self::Syscalls => "syscalls",
+            Self::BytesWritten => "bytes-written",
+            Self::KernelMemory => "kernel-memory",
+            Self::PeakRss => "peak-rss",
+            Self::Instructions => "instructions",
+            Self::Latency => "latency",
+            Self::Rate => "rate",
+            Self::Attempts => "attempts",
+            Self::Failures => "failures",
+        }
+    }
+
+    /// The unit of every value of this quantity.
+    pub fn unit(self) -> Unit {
+        match self {
+            Self::Wall | Self::CpuSelf | Self::CpuChildren | Self::Generation | Self::Latency => Unit::Nanoseconds,
+            Self::BytesWritten | Self::KernelMemory | Self::PeakRss => Unit::Bytes,
+            Self::Syscalls | Self::Instructions | Self::Attempts | Self::Failures => Unit::Count,
+            Self::Rate => Unit::PerSecond,
+        }
+    }
+}
+
+/// The values of one quantity at one point, in the order in which they were measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// The quantity's unit, for whoever reads the file without this program.
+    pub unit: Unit,
+    /// Finite and not negative.
+    #[serde(serialize_with = "whole_if_whole")]
+    pub values: Vec<f64>,
+    /// How many of the values each round gave; empty when each gave one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub per_round: Vec<u32>,
+}
+
+impl Series {
+    /// The values of each round.
+    pub fn rounds(&self) -> Vec<&[f64]> {
+        if self.per_round.is_empty() {
+            return self.values.chunks(1).collect();
+        }
+        let mut rest = self.values.as_slice();
+        let take = |count: &u32| {
+            let (round, later) = rest.split_at(usize::try_from(*count).unwrap_or(usize::MAX).min(rest.len()));
+            rest = later;
+            round
+        };
+        self.per_round.iter().map(take).collect()
+    }
+
+    /// What is wrong with it, if anything: where, and what.
+    pub(super) fn fault(&self, quantity: Quantity) -> Option<(String, String)> {
+        if self.unit != quantity.unit() {
+            return Some(("unit".into(), format!("{:?}, but this quantity is in {:?}", self.unit, quantity.unit())));
+        }
+        if let Some(at) = self.values.iter().position(|value| !value.is_finite() || *value < 0.0) {
+            return Some((format!("values[{at}]"), format!("{} is not a finite number from 0 up", self.values[at])));
+        }
+        let told: u64 = self.per_round.iter().map(|count| u64::from(*count)).sum();
+        let is_whole = self.per_round.is_empty() || told == self.values.len() as u64;
+        (!is_whole)
+            .then(|| ("per_round".into(), format!("adds up to {told}, but there are {} values", self.values.len())))
+    }
+
+    fn append(&mut self, other: &Self) {
+        if !(self.per_round.is_empty() && other.per_round.is_empty()) {
+            self.tell_rounds();
+            let mut other = other.clone();
+            other.tell_rounds();
+            self.per_round.extend(other.per_round);
+        }
+        self.values.extend(&other.values);
+    }
+
+    fn tell_rounds(&mut self) {
+        if self.per_round.is_empty() {
+            self.per_round = vec![1; self.values.len()];
+        }
+    }
+}
+
+/// The series of a point, by quantity.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Samples(BTreeMap<Quantity, Series>);
+
+/// One round of `sync`. What a machine cannot tell stays `None`; a quantity that one round lacks is left out of the point,
+/// since a series with holes could not be paired with another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyncRound {
+    /// Until the kernel has acknowledged and a first lookup hits; without `generation`.
+    pub wall: Duration,
+    /// Making the rules' text.
+    pub generation: Option<Duration>,
+    /// CPU time of this process.
+    pub cpu_self: Option<Duration>,
+    /// CPU time of the tools it started.
+    pub cpu_children: Option<Duration>,
+    /// System calls.
+    pub syscalls: Option<u64>,
+    /// Bytes handed to the kernel or to a tool.
+    pub bytes_written: Option<u64>,
+    /// Memory that the kernel holds for the rules, in bytes.
+    pub kernel_memory_bytes: Option<u64>,
+    /// Peak resident memory, in bytes.
+    pub peak_rss_bytes: Option<u64>,
+    /// Instructions.
+    pub instructions: Option<u64>,
+}
+
+/// One round of `lookup`: the mean of many repeats.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LookupRound {
+    /// Nanoseconds for each decision or packet.
+    pub latency_ns: f64,
+    /// Instructions for each, where the machine counts them.
+    pub instructions: Option<f64>,
+}
+
+/// One round of `connect`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectRound {
+    /// How long each connect() or round trip took that succeeded.
+    pub latencies: Vec<Duration>,
+    /// Connections that were tried.
+    pub attempts: u64,
+    /// Connections that failed.
+    pub failures: u64,
+    /// How long the round took; together with the successes it gives the rate.
+    pub elapsed: Option<Duration>,
+}
+
+impl Samples {
+    pub(super) fn of_sync(rounds: &[SyncRound]) -> Self {
+        let time =
+            |of: fn(&SyncRound) -> Option<Duration>| rounds.iter().map(|round| of(round).map(nanoseconds)).collect();
+        let count =
+            |of: fn(&SyncRound) -> Option<u64>| rounds.iter().map(|round| of(round).map(|n| n as f64)).collect();
+        Self::of_columns([
+            (Quantity::Wall, time(|round| Some(round.wall))),
+            (Quantity::Generation, time(|round| round.generation)),
+            (Quantity::CpuSelf, time(|round| round.cpu_self)),
+            (Quantity::CpuChildren, time(|round| round.cpu_children)),
+            (Quantity::Syscalls, count(|round| round.syscalls)),
+            (Quantity::BytesWritten, count(|round| round.bytes_written)),
+            (Quantity::KernelMemory, count(|round| round.kernel_memory_bytes)),
+            (Quantity::PeakRss, count(|round| round.peak_rss_bytes)),
+            (Quantity::Instructions, count(|round| round.instructions)),
+        ])
+    }
+
+    pub(super) fn of_lookup(rounds: &[LookupRound]) -> Self {
+        Self::of_columns([
+            (Quantity::Latency, rounds.iter().map(|round| Some(round.latency_ns)).collect()),
+            (Quantity::Instructions, rounds.iter().map(|round| round.instructions).collect()),
+        ])
+    }
+
+    pub(super) fn of_connect(rounds: &[ConnectRound]) -> Self {
+        let rate = |round: &ConnectRound| {
+            let elapsed = round.elapsed.filter(|elapsed| !elapsed.is_zero())?;
+            Some(round.attempts.saturating_sub(round.failures) as f64 / elapsed.as_secs_f64())
+        };
+        let mut samples = Self::of_columns([
+            (Quantity::Attempts, rounds.iter().map(|round| Some(round.attempts as f64)).collect()),
+            (Quantity::Failures, rounds.iter().map(|round| Some(round.failures as f64)).collect()),
+            (Quantity::Rate, rounds.iter().map(rate).collect()),
+        ]);
+        let values: Vec<_> = rounds.iter().flat_map(|round| &round.latencies).map(|time| nanoseconds(*time)).collect();
+        if !values.is_empty() {
+            let count = |round: &ConnectRound| u32::try_from(round.latencies.len()).unwrap_or(u32::MAX);
+            let per_round = rounds.iter().map(count).collect();
+            samples.0.insert(Quantity::Latency, Series { unit: Unit::Nanoseconds, values, per_round });
+        }
+        samples
+    }
+
+    fn of_columns(columns: impl IntoIterator<Item = (Quantity, Option<Vec<f64>>)>) -> Self {
+        let whole = columns.into_iter().filter_map(|(quantity, values)| Some((quantity, values?)));
+        let kept = whole.filter(|(_, values)| !values.is_empty());
+        let series = |quantity: Quantity, values| Series { unit: quantity.unit(), values, per_round: Vec::new() };
+        Self(kept.map(|(quantity, values)| (quantity, series(quantity, values))).collect())
+    }
+
+    /// The series of a quantity, if it was measured.
+    pub fn get(&self, quantity: Quantity) -> Option<&Series> {
+        self.0.get(&quantity)
+    }
+
+    /// Every series, by quantity.
+    pub fn iter(&self) -> impl Iterator<Item = (Quantity, &Series)> {
+        self.0.iter().map(|(quantity, series)| (*quantity, series))
+    }
+
+    /// Whether nothing was measured.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts the rounds of another run behind these. Quantities that only one of the two has are given up: the rounds of one
+    /// series must be those of the next.
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.0.retain(|quantity, _| other.0.contains_key(quantity));
+        for (quantity, series) in &mut self.0 {
+            series.append(&other.0[quantity]);
+        }
+    }
+}
+
+fn nanoseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64
+}
+
+/// `21` rather than `21.0`: most samples are whole numbers, and the file is kept in the repository.
+fn whole_if_whole<S: Serializer>(values: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Number {
+        Whole(i64),
+        Other(f64),
+    }
+    /// Beyond this a float does not hold every whole number.
+    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+    let number = |value: &f64| match format!("{value:.0}").parse() {
+        Ok(whole) if value.fract() == 0.0 && value.abs() < WHOLE_MAX => Number::Whole(whole),
+        _ => Number::Other(*value),
+    };
+    serializer.collect_seq(values.iter().map(number))
+}
