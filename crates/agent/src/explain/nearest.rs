@@ -1,17 +1,17 @@
 //! What the one who asks may have meant instead.
 use super::Observed;
 use sheave_core::decide::Transport;
-use sheave_core::{Family, Index, ObjectName, Packet, Service, ServiceName, ServicePort};
+use sheave_core::{Family, Index, NodeRules, ObjectName, Packet, Service, ServiceName, ServicePort};
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 
 /// More would not be read.
 const TOLD_MAX: usize = 5;
-/// Two names that are at least so alike are taken for each other, from 0 to 1.
-const ALIKE_MIN: f64 = 0.85;
+/// In how many letters a name may differ.
+const LETTERS_MAX: usize = 2;
 
 /// Sentences for a packet that no frontend takes.
-pub(super) fn of_packet(packet: &Packet, index: &Index) -> Vec<String> {
+pub(super) fn of_packet(packet: &Packet, index: &Index, rules: &NodeRules) -> Vec<String> {
     let services = || index.names().into_iter().filter_map(|name| index.service(&name));
     let here: Vec<_> =
         services().filter(|service| service.addresses().any(|addr| addr == packet.destination)).collect();
@@ -24,9 +24,14 @@ pub(super) fn of_packet(packet: &Packet, index: &Index) -> Vec<String> {
             packet.destination, service.name
         )];
     }
-    let same_port = services().flat_map(|service| at_port(service, packet));
-    let same_port: Vec<_> = same_port.collect();
-    told("with this port there are", same_port).into_iter().collect()
+    let same_port: Vec<_> = services().flat_map(|service| at_port(service, packet)).collect();
+    let node_ports: Vec<_> = services().filter(|service| has_node_port(service, packet)).map(|s| &s.name).collect();
+    let at: Vec<_> =
+        rules.node_port_addrs.iter().filter(|addr| addr.is_ipv4() == packet.destination.is_ipv4()).collect();
+    let node_ports = (!node_ports.is_empty())
+        .then(|| format!("a NodePort of {}, dialled at {} of {}", listed(node_ports), listed(at), index.node_name()));
+    let same_port = (!same_port.is_empty()).then(|| format!("with this port: {}", listed(same_port)));
+    node_ports.into_iter().chain(same_port).collect()
 }
 
 fn ports(service: &Service) -> String {
@@ -50,14 +55,16 @@ fn at_port(service: &Service, packet: &Packet) -> Vec<String> {
     let Transport::Port(protocol, number) = packet.transport else { return Vec::new() };
     let family = Family::of(packet.destination);
     let dialled = service.ports.iter().filter(|port| port.protocol == protocol && port.port.get() == number);
-    let mut found: Vec<String> = dialled
+    dialled
         .flat_map(|_| service.addresses().filter(|addr| Family::of(*addr) == family))
         .map(|addr| format!("{} of {}", SocketAddr::new(addr, number), service.name))
-        .collect();
-    let node_ports = service.ports.iter().filter(|port| port.protocol == protocol);
-    let node_ports = node_ports.filter(|port| port.node_port.is_some_and(|port| port.get() == number));
-    found.extend(node_ports.map(|_| format!("NodePort {number} of {}", service.name)));
-    found
+        .collect()
+}
+
+fn has_node_port(service: &Service, packet: &Packet) -> bool {
+    let Transport::Port(protocol, number) = packet.transport else { return false };
+    let here = |port: &&ServicePort| port.node_port.is_some_and(|port| port.get() == number);
+    service.ports.iter().filter(|port| port.protocol == protocol).any(|port| here(&port))
 }
 
 /// Services whose name is nearly this one: in another namespace, or with another letter.
@@ -68,27 +75,23 @@ pub(super) fn of_name(wanted: &ServiceName, observed: &Observed<'_>) -> Vec<Stri
         ObjectName::Service(service) => Some(service.clone()),
         _ => None,
     });
-    let mut found: Vec<(f64, ServiceName)> = names
-        .chain(absent)
-        .map(|name| (likeness(wanted, &name), name))
-        .filter(|(likeness, _)| *likeness >= ALIKE_MIN)
-        .collect();
-    found.sort_by(|(a, a_name), (b, b_name)| b.total_cmp(a).then_with(|| a_name.cmp(b_name)));
+    let mut found: Vec<_> = names.chain(absent).filter_map(|name| Some((distance(wanted, &name)?, name))).collect();
+    found.sort();
     found.dedup();
-    told("there is", found.into_iter().map(|(_, name)| name).collect()).into_iter().collect()
+    let found: Vec<_> = found.into_iter().map(|(_, name)| name).collect();
+    (!found.is_empty()).then(|| listed(found)).into_iter().collect()
 }
 
-fn likeness(wanted: &ServiceName, name: &ServiceName) -> f64 {
-    if wanted.name == name.name || (wanted.name == name.namespace && wanted.namespace == name.name) {
-        return 1.0;
-    }
-    let (namespace, name) =
-        (strsim::jaro_winkler(&wanted.namespace, &name.namespace), strsim::jaro_winkler(&wanted.name, &name.name));
-    namespace.min(name)
-}
-
-fn told<T: Display>(what: &str, found: Vec<T>) -> Option<String> {
-    (!found.is_empty()).then(|| format!("{what} {}", listed(found)))
+/// How far a name is from the wanted one; `None` where nobody would confuse them. A name that stands in the other counts as
+/// one letter: `kube-dns` for `dns`.
+fn distance(wanted: &ServiceName, name: &ServiceName) -> Option<usize> {
+    let names = match wanted.name.contains(&*name.name) || name.name.contains(&*wanted.name) {
+        true => usize::from(wanted.name != name.name),
+        false => strsim::osa_distance(&wanted.name, &name.name),
+    };
+    let namespaces = strsim::osa_distance(&wanted.namespace, &name.namespace);
+    let alike = names == 0 || (names <= LETTERS_MAX && namespaces <= LETTERS_MAX);
+    alike.then_some(names + namespaces)
 }
 
 fn listed<T: Display>(found: Vec<T>) -> String {

@@ -138,6 +138,16 @@ pub(super) enum Asked {
 }
 
 impl Question {
+    /// Reads a source and a destination.
+    ///
+    /// # Errors
+    /// [`BadQuestion`] names what cannot be read.
+    pub fn parse(from: &str, to: &str, interface: Option<&str>) -> Result<Self, BadQuestion> {
+        let bad = |error| BadQuestion::Address { text: from.to_owned(), error };
+        let from = address(from).map_err(bad)?;
+        Ok(Self { from, to: to.parse()?, interface: interface.map(Into::into) })
+    }
+
     /// Finds the packet that is meant.
     pub(super) fn resolve(&self, observed: &Observed<'_>) -> Result<Asked, BadQuestion> {
         match &self.to {
@@ -165,14 +175,15 @@ impl Question {
         protocol: Option<Protocol>,
     ) -> Result<Asked, BadQuestion> {
         let family = Family::of(self.from);
-        let (transport, which) = transport(service, port, protocol)?;
+        let (protocol, number, called) = port_of(service, port, protocol)?;
         let Some(addr) = service.cluster_ips.iter().copied().find(|addr| Family::of(*addr) == family) else {
             let has = service.cluster_ips[0];
             let (service, other) = (service.name.clone(), Family::of(has));
             return Err(BadQuestion::Family { service, family, other, has });
         };
-        let taken = format!("{}: its {family} ClusterIP {addr}{which}", service.name);
-        let packet = self.packet(addr, transport);
+        let dialled = SocketAddr::new(addr, number.get());
+        let taken = format!("{dialled}/{protocol}: the {family} ClusterIP of {}{called}", service.name);
+        let packet = self.packet(addr, Transport::Port(protocol, number.get()));
         Ok(Asked::Packet { packet, service: Some(service.name.clone()), taken: Some(taken) })
     }
 
@@ -183,11 +194,11 @@ impl Question {
 
 /// The port that is meant, and how to say so. A number that no port has is dialled all the same: the answer tells what
 /// comes of it (A2).
-fn transport(
+fn port_of(
     service: &Service,
     port: Option<&PortRef>,
     protocol: Option<Protocol>,
-) -> Result<(Transport, String), BadQuestion> {
+) -> Result<(Protocol, Port, String), BadQuestion> {
     let of_protocol = |found: &&ServicePort| protocol.is_none_or(|protocol| found.protocol == protocol);
     let ports = || service.ports.iter().filter(of_protocol);
     let found = match port {
@@ -199,11 +210,11 @@ fn transport(
     };
     if let Some(ServicePort { name, port, protocol, .. }) = found {
         let called = if name.is_empty() { String::new() } else { format!(", its port {name:?}") };
-        return Ok((Transport::Port(*protocol, port.get()), format!("{called}, {port}/{protocol}")));
+        return Ok((*protocol, *port, called));
     }
     if let Some(PortRef::Number(number)) = port {
         let protocol = protocol.unwrap_or(Protocol::Tcp);
-        return Ok((Transport::Port(protocol, number.get()), format!(", {number}/{protocol}")));
+        return Ok((protocol, *number, String::new()));
     }
     let asked = port.map(|port| port.to_string().into());
     let ports = service.ports.iter().map(described).collect();
@@ -302,14 +313,90 @@ fn service(text: &str) -> Option<Target> {
     })
 }
 
-impl Question {
-    /// Reads a source and a destination.
-    ///
-    /// # Errors
-    /// [`BadQuestion`] names what cannot be read.
-    pub fn parse(from: &str, to: &str, interface: Option<&str>) -> Result<Self, BadQuestion> {
-        let bad = |error| BadQuestion::Address { text: from.to_owned(), error };
-        let from = address(from).map_err(bad)?;
-        Ok(Self { from, to: to.parse()?, interface: interface.map(Into::into) })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn target(text: &str) -> Result<Target, String> {
+        text.parse().map_err(|error: BadQuestion| error.to_string())
+    }
+
+    fn to(addr: &str, protocol: Protocol, port: u16) -> Target {
+        Target::Address { addr: addr.parse().unwrap(), transport: Transport::Port(protocol, port) }
+    }
+
+    #[test]
+    fn a_destination_is_an_address_with_a_port_or_a_ping() {
+        let ping = |addr: &str| Target::Address { addr: addr.parse().unwrap(), transport: Transport::Echo };
+        for (text, want) in [
+            ("10.96.0.10:80", to("10.96.0.10", Protocol::Tcp, 80)),
+            ("10.96.0.010:080/udp", to("10.96.0.10", Protocol::Udp, 80)),
+            ("10.96.0.10:80/SCTP", to("10.96.0.10", Protocol::Sctp, 80)),
+            ("[fd00::1]:53/udp", to("fd00::1", Protocol::Udp, 53)),
+            ("[::ffff:10.0.0.1]:53", to("10.0.0.1", Protocol::Tcp, 53)),
+            ("127.0.0.1:30080", to("127.0.0.1", Protocol::Tcp, 30080)),
+            ("10.96.0.10/icmp", ping("10.96.0.10")),
+            ("fd00::1/icmp", ping("fd00::1")),
+            ("[fd00::1]/ICMP", ping("fd00::1")),
+        ] {
+            assert_eq!(target(text), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_destination_is_a_service_with_a_port_by_name_or_number() {
+        let service = |port: Option<PortRef>, protocol| Target::Service {
+            service: ServiceName::new("shop", "web"),
+            port,
+            protocol,
+        };
+        let number = || Some(PortRef::Number(Port::new(53).unwrap()));
+        for (text, want) in [
+            ("shop/web", service(None, None)),
+            ("shop/web:http-2", service(Some(PortRef::Name("http-2".into())), None)),
+            ("shop/web:53", service(number(), None)),
+            ("shop/web:53/udp", service(number(), Some(Protocol::Udp))),
+        ] {
+            assert_eq!(target(text), Ok(want), "{text}");
+        }
+        let tcp = Target::Service { service: ServiceName::new("shop", "tcp"), port: None, protocol: None };
+        assert_eq!(target("shop/tcp"), Ok(tcp), "a Service may have the name of a protocol");
+    }
+
+    #[test]
+    fn what_is_no_destination_is_refused_with_what_to_write() {
+        for (text, want) in [
+            ("", "\"\" is no destination; write IP:PORT"),
+            ("web", "is no destination"),
+            ("shop/", "is no destination"),
+            ("/web", "is no destination"),
+            ("shop/web/x/y", "is no destination"),
+            ("shop/web:", "is no destination"),
+            ("shop/web:70000", "is no destination"),
+            ("shop/web:-", "is no destination"),
+            ("sh op/web", "is no destination"),
+            ("10.0.0.1:80/icmp", "is no destination"),
+            ("[fd00::1]80", "is no destination"),
+            ("10.0.0.1", "10.0.0.1 has no port; write 10.0.0.1:80 for TCP, or 10.0.0.1/icmp for a ping"),
+            ("fd00::1:80", "fd00::1:80 has no port; write [fd00::1:80]:80 for TCP"),
+            ("10.0.0.1/tcp", "has no port"),
+            ("10.0.0.1:http", "\"http\" in \"10.0.0.1:http\" is no port; ports are 1 to 65535"),
+            ("10.0.0.1:65536", "\"65536\""),
+            ("10.0.0.1:+8", "\"+8\""),
+            ("10.0.0.256:80", "\"10.0.0.256\" is not an IP address"),
+            ("example.com:80", "\"example.com\" is not an IP address"),
+            ("224.0.0.1:80", "a multicast address"),
+        ] {
+            let error = target(text).unwrap_err();
+            assert!(error.contains(want), "{text:?}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(any: String, near in r"[a-z0-9.:/\[\]-]{0,24}") {
+            let _ = (target(&any), target(&near), Question::parse(&any, &near, None));
+        }
     }
 }

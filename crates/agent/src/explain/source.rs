@@ -10,7 +10,7 @@ pub(super) fn standing(packet: &Packet, rules: &NodeRules, config: &ProxyConfig,
     match Source::of(rules, *source, interface.as_deref()) {
         Source::LocalPod => format!("{source} counts as a pod of this node: {}", detector.matched()),
         Source::Node => format!("{source} is an address of this node ({node})"),
-        Source::Outside => format!("{source} comes from elsewhere: no address of {node}, and {}", detector.missed()),
+        Source::Outside => format!("{source} is outside: no address of {node}, and {}", detector.missed()),
     }
 }
 
@@ -28,7 +28,7 @@ impl Detector<'_> {
                     DetectLocal::ClusterCidr(_) => ", which holds the pods of all nodes",
                     _ => "",
                 };
-                format!("it is inside {}{others}", self.cidr())
+                format!("it is inside the {}{others}", self.cidr())
             }
             LocalPods::Interface(name) => format!("it comes in by the bridge {name}"),
             LocalPods::InterfacePrefix(prefix) => {
@@ -42,12 +42,14 @@ impl Detector<'_> {
         let family = Family::of(self.packet.source);
         let by = |what: String| match self.packet.interface.as_deref() {
             Some(interface) => format!("it comes in by {interface}, not by {what}"),
-            None => format!("pods are told by {what}, but no interface is given (--in-interface)"),
+            None => format!("pods of this node come in by {what}, but no device is named (--in-interface)"),
         };
         match &self.rules.local_pods {
-            LocalPods::Cidr { .. } if self.rules.local_pods.detects(family) => format!("not inside {}", self.cidr()),
+            LocalPods::Cidr { .. } if self.rules.local_pods.detects(family) => {
+                format!("not inside the {}", self.cidr())
+            }
             LocalPods::Cidr { .. } => {
-                format!("pods of this node cannot be told from others, since {} has no {family} CIDR", self.setting())
+                format!("no pod that could be told, since {} has no {family} CIDR", self.setting())
             }
             LocalPods::Interface(name) => by(format!("the bridge {name}")),
             LocalPods::InterfacePrefix(prefix) => by(format!("a device whose name begins with {prefix}")),

@@ -43,8 +43,10 @@ fn of_packet(explanation: &Explanation<'_>, packet: &Packet, taken: Option<&str>
     rows.extend(taken.map(|taken| ("dialled", taken.to_owned())));
     rows.push(("rule", decision.rule.to_string()));
     rows.extend(decision.why.iter().map(|why| ("because", why.clone())));
-    rows.push(("source", source::standing(packet, desired.rules(), observed.config, observed.index)));
-    rows.extend(seen.policy(explanation));
+    if seen.kind.is_some() {
+        rows.push(("source", source::standing(packet, desired.rules(), observed.config, observed.index)));
+    }
+    rows.extend(seen.policy());
     if decision.verdict == Verdict::Forward {
         rows.push(("masquerade", seen.masquerade()));
         rows.push(("affinity", seen.affinity()));
@@ -54,7 +56,9 @@ fn of_packet(explanation: &Explanation<'_>, packet: &Packet, taken: Option<&str>
     let missing = port.map(|port| endpoints::missing(port, family, observed.index)).unwrap_or_default();
     rows.extend(missing.into_iter().map(|missing| ("endpoints", missing)));
     if decision.verdict == Verdict::Pass || decision.rule == Rule::A2 {
-        rows.extend(nearest::of_packet(packet, observed.index).into_iter().map(|near| ("nearest", near)));
+        rows.extend(
+            nearest::of_packet(packet, observed.index, desired.rules()).into_iter().map(|near| ("nearest", near)),
+        );
     }
     rows.extend(noted(explanation, &desired));
     let table = port.and_then(|port| endpoints::table(decision, port, observed.index));
@@ -86,7 +90,7 @@ fn headline(packet: &Packet, decision: &Decision) -> String {
         }
         (Verdict::Reject, _) => format!("Rejected: {flow} is answered with {}, so it fails at once.", refusal(packet)),
         (Verdict::Drop, _) => format!("Dropped: {flow} is thrown away; the client waits until it gives up."),
-        (Verdict::Pass, _) => format!("Not touched: {flow} is nothing sheave acts on."),
+        (Verdict::Pass, _) => format!("Not touched: sheave leaves {flow} alone."),
     }
 }
 
@@ -106,18 +110,14 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    fn policy(&self, explanation: &Explanation<'_>) -> Option<Row> {
-        let kind = self.kind?;
-        let service = explanation.observed.index.service(&self.decision.service.as_ref()?.service)?;
-        let (field, policy) = match kind {
-            FrontendKind::ClusterIp => ("internalTrafficPolicy", service.internal_policy),
-            _ => ("externalTrafficPolicy", service.external_policy),
+    /// Said where `because` does not say it: with the policy Local it always does.
+    fn policy(&self) -> Option<Row> {
+        let field = match (self.decision.rule, self.kind?) {
+            (Rule::E1 | Rule::E7, FrontendKind::ClusterIp) => "internalTrafficPolicy",
+            (Rule::E1 | Rule::E7, _) => "externalTrafficPolicy",
+            _ => return None,
         };
-        let means = match policy {
-            TrafficPolicy::Cluster => "endpoints of the whole cluster",
-            TrafficPolicy::Local => "endpoints on this node",
-        };
-        Some(("policy", format!("{field} is {policy}: {means}")))
+        Some(("policy", format!("{field} is {}: endpoints of the whole cluster", TrafficPolicy::Cluster)))
     }
 
     fn masquerade(&self) -> String {
