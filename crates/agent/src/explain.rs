@@ -7,10 +7,12 @@ mod endpoints;
 mod nearest;
 mod question;
 mod source;
+mod target;
 mod text;
 
 pub use answer::{Affinity, Answer, Excluded};
-pub use question::{BadQuestion, PortRef, Question, Target};
+pub use question::{BadQuestion, Question};
+pub use target::{PortRef, Target};
 
 use question::Asked;
 use sheave_core::decide::Rule;

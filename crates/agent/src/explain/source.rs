@@ -48,9 +48,10 @@ impl Detector<'_> {
             LocalPods::Cidr { .. } if self.rules.local_pods.detects(family) => {
                 format!("not inside the {}", self.cidr())
             }
-            LocalPods::Cidr { .. } => {
-                format!("no pod that could be told, since {} has no {family} CIDR", self.setting())
-            }
+            LocalPods::Cidr { .. } => match self.config.detect_local {
+                DetectLocal::NodeCidr => format!("pods cannot be told: the Node has no {family} CIDR in spec.podCIDRs"),
+                _ => format!("pods cannot be told: the configuration has no {family} clusterCIDR (--config)"),
+            },
             LocalPods::Interface(name) => by(format!("the bridge {name}")),
             LocalPods::InterfacePrefix(prefix) => by(format!("a device whose name begins with {prefix}")),
         }
