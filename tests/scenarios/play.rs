@@ -44,13 +44,10 @@ impl Outcome {
     /// Asks the questions of a step and looks at what is held.
     fn look(&mut self, stage: &Stage, step: &Step) -> Result<(), String> {
         for question in &step.questions {
-            let got = answer(stage, question).map_err(|error| format!("{}: {error}", question.when))?;
-            self.compare(
-                "expect",
-                question.expect.as_deref().or(Some("")),
-                got,
-                &format!("{}: {}", step.step, question.when),
-            );
+            let wrong = |error| format!("{}: {error}", question.when);
+            let want = question.expect.as_deref().ok_or_else(|| wrong("write `expect:` below it".to_owned()))?;
+            let got = answer(stage, question).map_err(wrong)?;
+            self.compare("expect", Some(want), got, &format!("{}: {}", step.step, question.when));
         }
         let changes = stage.changes();
         self.compare("plan", step.plan.as_deref(), shown::plan(&changes), &step.step);

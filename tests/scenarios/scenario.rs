@@ -1,5 +1,5 @@
 //! What a scenario's file says.
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -26,8 +26,11 @@ pub(crate) struct Scenario {
     manifests: String,
     #[serde(default)]
     questions: Vec<Question>,
+    #[serde(default, deserialize_with = "block")]
     dump: Option<String>,
+    #[serde(default, deserialize_with = "block")]
     node_rules: Option<String>,
+    #[serde(default, deserialize_with = "block")]
     diagnostics: Option<String>,
     #[serde(default)]
     steps: Vec<Step>,
@@ -57,12 +60,16 @@ pub(crate) struct Step {
     #[serde(default)]
     pub(crate) questions: Vec<Question>,
     /// The changes this step brings to the dataplane.
+    #[serde(default, deserialize_with = "block")]
     pub(crate) plan: Option<String>,
     /// What the dataplane holds then.
+    #[serde(default, deserialize_with = "block")]
     pub(crate) dump: Option<String>,
     /// What it holds for the node as a whole.
+    #[serde(default, deserialize_with = "block")]
     pub(crate) node_rules: Option<String>,
     /// What is wrong then.
+    #[serde(default, deserialize_with = "block")]
     pub(crate) diagnostics: Option<String>,
 }
 
@@ -79,7 +86,13 @@ pub(crate) struct Question {
     /// The device it comes in by.
     pub(crate) interface: Option<String>,
     /// The answer of `sheave explain -o json`.
+    #[serde(default, deserialize_with = "block")]
     pub(crate) expect: Option<String>,
+}
+
+/// A key without a value asks for what comes out, and expects nothing yet.
+fn block<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(|text| Some(text.unwrap_or_default()))
 }
 
 impl Scenario {
