@@ -364,3 +364,24 @@ fn a_new_zone_touches_services_with_hints_alone() {
     assert_eq!(fed.feed(zone("x")).0, Vec::<String>::new(), "W13");
     assert_eq!(fed.feed(zone("q")).0, ["shop/hinted:http/TCP/IPv4"], "W14: no endpoint is meant for it any more");
 }
+
+#[test]
+fn what_is_touched_adds_up_and_is_empty_only_without_anything() {
+    use sheave_core::Touched;
+    let key = "shop/web:http/TCP/IPv4".parse().unwrap();
+    let frontend =
+        Frontend { addr: "10.96.0.1".parse().unwrap(), port: Port::new(80).unwrap(), protocol: Protocol::Tcp };
+    let parts = [
+        Touched { keys: [key].into(), ..Touched::default() },
+        Touched { frontends: [frontend].into(), ..Touched::default() },
+        Touched { vips: [frontend.addr].into(), ..Touched::default() },
+        Touched { rules: true, ..Touched::default() },
+    ];
+    let mut all = Touched::default();
+    assert!(all.is_empty());
+    for part in &parts {
+        assert!(!part.is_empty(), "{part:?}");
+        all.merge(part.clone());
+    }
+    assert_eq!((all.keys.len(), all.frontends.len(), all.vips.len(), all.rules), (1, 1, 1, true));
+}
