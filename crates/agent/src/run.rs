@@ -10,7 +10,7 @@ use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
-use sheave_core::Realized as _;
+use sheave_core::{ProxyConfig, Realized as _};
 use sheave_kube_source::{KubeConfig, Source};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,6 +63,10 @@ pub enum RunError {
 /// Only while starting: afterwards whatever fails is logged and tried again.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
     config.kube_proxy.notes.iter().for_each(|note| warn!(note, "configuration"));
+    if config.proxy() != ProxyConfig::default() {
+        let fields = "clusterCIDR, detectLocalMode, masqueradeAll, nodePortAddresses, externalIPs";
+        warn!(fields, "the eBPF programs do not act by these settings yet; sheave explain does");
+    }
     let mut agent = Agent::start(&config)?;
     let (sender, mut events) = mpsc::channel(BACKLOG);
     let source = sheave_kube_source::spawn(source(&config), &config.node_name, sender);

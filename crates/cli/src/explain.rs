@@ -119,7 +119,11 @@ fn node(arguments: &Arguments, config: &Config, manifests: &Manifests) -> anyhow
             Ok(name.into())
         }
         (None, [only]) => Ok(Arc::clone(only)),
-        (None, []) => bail!("the manifests have no Node; add one, or name the node with --node NAME"),
+        (None, []) => {
+            // One that cannot be read may be the one that is missed.
+            tell(&manifests.diagnostics("").iter().collect::<Vec<_>>());
+            bail!("the manifests have no Node; add one, or name the node with --node NAME")
+        }
         (None, _) => bail!("the manifests have several Nodes; choose one with --node NAME{}", listed(&nodes)),
     }
 }

@@ -240,3 +240,27 @@ fn a_reader_sees_the_verdict_first_then_why_then_every_endpoint() {
         assert_eq!(output.status.code(), Some(0));
     }
 }
+
+#[test]
+fn who_asks_for_what_is_not_there_is_told_what_is_near() {
+    for (to, want) in [
+        ("shop/wbe", "nearest     shop/web"),
+        ("prod/api", "nearest     shop/api"),
+        ("kube-system/kube-dns", "nearest     kube-system/dns"),
+        ("shop/headles", "nearest     shop/headless"),
+        ("10.96.0.20:81", "nearest     shop/api has the ports 80/tcp (http), 9090/tcp (metrics)"),
+        ("10.96.0.2:54/udp", "nearest     kube-system/dns has the ports 53/udp (dns), 53/tcp (dns-tcp)"),
+        (
+            "10.244.2.11:8080",
+            "nearest     10.244.2.11 is an endpoint of shop/web: who dials it goes there without any Service",
+        ),
+        ("10.1.2.3:9090", "nearest     with this port: 10.96.0.20:9090 of shop/api"),
+        ("192.0.2.2:30080", "nearest     a NodePort of shop/web, dialled at 192.0.2.1 of node-a"),
+    ] {
+        let output = ask(&["--from", POD, "--to", to]);
+        assert_eq!(output.status.code(), Some(0), "{to}");
+        assert!(text(&output.stdout).contains(want), "{to}: {}", text(&output.stdout));
+    }
+    let nothing_near = ask(&["--from", POD, "--to", "elsewhere/entirely"]);
+    assert!(!text(&nothing_near.stdout).contains("nearest"), "{}", text(&nothing_near.stdout));
+}

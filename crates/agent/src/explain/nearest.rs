@@ -26,12 +26,20 @@ pub(super) fn of_packet(packet: &Packet, index: &Index, rules: &NodeRules) -> Ve
     }
     let same_port: Vec<_> = services().flat_map(|service| at_port(service, packet)).collect();
     let node_ports: Vec<_> = services().filter(|service| has_node_port(service, packet)).map(|s| &s.name).collect();
-    let at: Vec<_> =
-        rules.node_port_addrs.iter().filter(|addr| addr.is_ipv4() == packet.destination.is_ipv4()).collect();
-    let node_ports = (!node_ports.is_empty())
-        .then(|| format!("a NodePort of {}, dialled at {} of {}", listed(node_ports), listed(at), index.node_name()));
-    let same_port = (!same_port.is_empty()).then(|| format!("with this port: {}", listed(same_port)));
+    let node_ports = (!node_ports.is_empty()).then(|| {
+        format!("a NodePort of {}, dialled at {}", listed(node_ports), node_port_addresses(packet, index, rules))
+    });
+    // Every other Service has port 80: that helps nobody.
+    let same_port = (1..=TOLD_MAX).contains(&same_port.len()).then(|| format!("with this port: {}", listed(same_port)));
     node_ports.into_iter().chain(same_port).collect()
+}
+
+/// Where clients of elsewhere dial NodePorts of the packet's family.
+fn node_port_addresses(packet: &Packet, index: &Index, rules: &NodeRules) -> String {
+    let of_family = |addr: &&IpAddr| Family::of(**addr) == Family::of(packet.destination);
+    let at: Vec<_> = rules.node_port_addrs.iter().filter(of_family).filter(|addr| !addr.is_loopback()).collect();
+    let at = if at.is_empty() { "no address".to_owned() } else { listed(at) };
+    format!("{at} of {}", index.node_name())
 }
 
 fn ports(service: &Service) -> String {

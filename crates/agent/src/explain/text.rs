@@ -55,7 +55,7 @@ fn of_packet(explanation: &Explanation<'_>, packet: &Packet, taken: Option<&str>
     let family = Family::of(packet.destination);
     let missing = port.map(|port| endpoints::missing(port, family, observed.index)).unwrap_or_default();
     rows.extend(missing.into_iter().map(|missing| ("endpoints", missing)));
-    if decision.verdict == Verdict::Pass || decision.rule == Rule::A2 {
+    if matches!(decision.rule, Rule::A2 | Rule::A5 | Rule::A11 | Rule::A15) {
         rows.extend(
             nearest::of_packet(packet, observed.index, desired.rules()).into_iter().map(|near| ("nearest", near)),
         );
