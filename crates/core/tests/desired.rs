@@ -385,3 +385,36 @@ fn what_is_touched_adds_up_and_is_empty_only_without_anything() {
     }
     assert_eq!((all.keys.len(), all.frontends.len(), all.vips.len(), all.rules), (1, 1, 1, true));
 }
+
+#[test]
+fn what_serves_but_stands_in_neither_set_is_kept() {
+    use sheave_core::{Endpoint, EndpointSlice, Family, SliceName, SlicePort, TrafficPolicy};
+    let at = |host: u8, node: &str| Endpoint { node: Some(node.into()), ..Endpoint::ready([10, 0, 0, host].into()) };
+    let endpoints = vec![
+        at(1, "node-b"),
+        Endpoint { ready: false, terminating: true, ..at(2, "node-a") },
+        Endpoint { ready: false, terminating: true, ..at(3, "node-b") },
+        Endpoint { ready: false, ..at(4, "node-a") },
+        Endpoint { ready: false, serving: false, ..at(5, "node-a") },
+    ];
+    let slice = EndpointSlice {
+        name: SliceName::new("shop", "web-1"),
+        service: ServiceName::new("shop", "web"),
+        family: Family::V4,
+        ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: Port::new(80).unwrap() }],
+        endpoints,
+    };
+    for (policy, local, keep) in
+        [(TrafficPolicy::Cluster, vec![], vec![2, 3, 4]), (TrafficPolicy::Local, vec![2], vec![3, 4])]
+    {
+        let mut fed = Fed::with(&[Service { external_policy: policy, ..service("web", 0, &["10.96.0.1"], &[HTTP]) }]);
+        fed.feed(Event::Applied(Object::EndpointSlice(slice.clone())));
+        let serving = fed.desired.serving(&fed.desired.keys()[0]).unwrap();
+        let hosts = |set: &sheave_core::FlatSet<sheave_core::Backend>| -> Vec<u8> {
+            let host = |addr: IpAddr| addr.to_string().rsplit('.').next().unwrap().parse().unwrap();
+            set.keys().map(|backend| host(backend.addr)).collect()
+        };
+        assert_eq!(hosts(&serving.cluster), [1], "E1 {policy}");
+        assert_eq!((hosts(&serving.local), hosts(&serving.keep)), (local, keep), "E2, L2 {policy}");
+    }
+}
