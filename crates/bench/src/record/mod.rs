@@ -29,6 +29,7 @@
 mod dataplane;
 mod environment;
 mod point;
+mod quantity;
 mod read;
 mod samples;
 mod scenario;
@@ -37,8 +38,9 @@ mod work;
 pub use dataplane::Dataplane;
 pub use environment::{Environment, Load};
 pub use point::{Outcome, Phase, Point};
+pub use quantity::{Quantity, QuantityError, Unit};
 pub use read::{BYTES_MAX, RUN_FILE, RunError, parse, read_all};
-pub use samples::{ConnectRound, LookupRound, Quantity, QuantityError, Samples, Series, SyncRound, Unit};
+pub use samples::{ConnectRound, LookupRound, Samples, Series, SyncRound};
 pub use scenario::{Backends, Grid, Percent, PercentError, Scenario, Shape};
 pub use work::{ConnectOperation, LookupOperation, SyncOperation, Work};
 

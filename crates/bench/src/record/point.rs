@@ -1,6 +1,6 @@
 //! One measurement.
-use super::samples::{ConnectRound, LookupRound, Quantity, Samples, SyncRound};
-use super::{ConnectOperation, Dataplane, LookupOperation, Shape, SyncOperation, Work};
+use super::samples::{ConnectRound, LookupRound, Samples, SyncRound};
+use super::{ConnectOperation, Dataplane, LookupOperation, Quantity, Shape, SyncOperation, Work};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 

@@ -3,7 +3,7 @@ use super::absent::{Absent, absent};
 use super::comparison::{Machine, Panel};
 use super::conditions::{conditions, warnings};
 use super::losses::{Loss, Losses};
-use super::measure::Measure;
+use super::measure::{Measure, capital};
 use super::sentence::sentence;
 use super::svg::{self, Format, chart};
 use super::table::{Row, Table};
@@ -260,7 +260,8 @@ fn reading() -> Markup {
     html! {
         h2 { "How to read this" }
         p {
-            "A line is the median, its band the quartiles. A cross is an operation that was cut off: its cost is at least that much. Growth is the exponent " em { "e" } " in cost ~ N^" em { "e" } ", fitted over all sizes, with its 95 % \
+            "A line is the median, its band the quartiles. A cross is an operation that was cut off: its cost is at least that \
+             much. Growth is the exponent " em { "e" } " in cost ~ N" sup { em { "e" } } ", fitted over all sizes, with its 95 % \
              interval; 0 does not grow, 1 grows as the cluster does. A constant part of the cost hides growth at small sizes, so \
              the next column says what ten times the size costs by the two largest sizes alone. Ratios are of medians, with 95 % \
              intervals from resampled rounds, paired where dataplanes were measured in turns."
@@ -288,11 +289,6 @@ fn unbroken(text: &str) -> Markup {
             @if word.starts_with('(') { span class="name" { (word) } } @else { (word) }
         }
     }
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// A panel's chart as a file of its own, for documents.

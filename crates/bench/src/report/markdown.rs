@@ -3,6 +3,7 @@ use super::absent::absent;
 use super::comparison::{Machine, Panel};
 use super::conditions::conditions;
 use super::losses::Losses;
+use super::measure::capital;
 use super::sentence::sentence;
 use super::table::Table;
 use crate::record::Dataplane;
@@ -110,9 +111,4 @@ fn escaped(text: &str) -> String {
         }
     }
     escaped
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

@@ -83,7 +83,7 @@ impl Measure {
             Self::Latency => "latency",
             Self::LatencyP99 => "latency, 99th percentile",
             Self::LatencyP999 => "latency, 99.9th percentile",
-            Self::Rate => "connections a second",
+            Self::Rate => "rate",
             Self::Failures => "failed connections in a round",
         }
     }
@@ -164,4 +164,10 @@ fn by_round(series: &Series, which: Quantile) -> Option<Vec<f64>> {
     };
     // A round without a value (every connection of it failed) says nothing about how long one takes.
     series.rounds().into_iter().filter(|round| !round.is_empty()).map(of).collect()
+}
+
+/// A title as the beginning of a sentence.
+pub(crate) fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

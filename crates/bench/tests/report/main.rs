@@ -76,6 +76,17 @@ fn what_sheave_loses_comes_before_what_it_wins() {
 }
 
 #[test]
+fn a_loss_that_few_rounds_cannot_prove_is_shown_and_said_to_be_unsure() {
+    let mut run = fixture::run();
+    let round = SyncRound { wall: Duration::from_micros(5), ..SyncRound::default() };
+    let peer = Dataplane::NftSingleMap;
+    run.points.push(Point::sync(SyncOperation::EndpointChanged, peer, fixture::shape(10), &[round; 3]));
+    let text = Report::of(&[run]).markdown();
+    assert!(text.contains("In 1 more its median is better, with too few rounds to be sure."), "{text}");
+    assert!(text.contains("| 5.00 µs | 20.1 µs | 0.25×, too few rounds to be sure |"), "{text}");
+}
+
+#[test]
 fn the_sentence_names_the_fastest_of_each_family_and_what_was_cut_off() {
     assert_eq!(
         small().sentences(),
