@@ -18,7 +18,10 @@ fn every_command_explains_itself_with_examples() {
         assert!(help.status.success(), "{command}");
         assert!(text(&help.stdout).contains("Examples:"), "{command} --help has no examples");
     }
-    assert!(text(&sheave(&["completion", "bash"]).stdout).contains("_sheave"));
+    let completion = text(&sheave(&["completion", "bash"]).stdout);
+    for word in ["_sheave", "explain", "--in-interface"] {
+        assert!(completion.contains(word), "{word}");
+    }
 }
 
 #[test]
