@@ -4,7 +4,7 @@
 //!
 //! Each case runs in a process of its own: what one has freed would be there for the next.
 use sheave_benches::cluster;
-use sheave_core::{Desired, Event, Index};
+use sheave_core::{Desired, Event, Index, ProxyConfig};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::process::Command;
@@ -40,15 +40,16 @@ fn see(index: &mut Index, way: &str, services: u32, endpoints: u32) {
 
 fn measure(way: &str, services: u32, endpoints: u32) {
     let (region, before) = (Region::new(ALLOCATOR), resident());
-    let (mut index, mut desired) = (Index::new("node"), Desired::default());
+    let mut index = Index::new("node");
     see(&mut index, way, services, endpoints);
+    drop(index.take_changed());
+    let of_index = live(&region);
+    let mut desired = Desired::rebuild(ProxyConfig::default(), &index);
+    let (both, resident) = (live(&region), resident() - before);
+    cluster::lists(0, 0).into_iter().for_each(|event| index.apply(event));
     let changed = index.take_changed();
     desired.update(&index, &changed);
     drop(changed);
-    let (both, resident) = (live(&region), resident() - before);
-    drop(desired);
-    let of_index = live(&region);
-    drop(index);
     let count = services as usize * endpoints as usize;
     println!(
         "| {services} x {endpoints}, {way} | {} MB | {} MB | {} | {} MB, {} | {} |",
@@ -69,7 +70,7 @@ fn main() {
         return measure(way, number(services), number(endpoints));
     }
     println!(
-        "| Services x endpoints | index | desired | bytes per endpoint | resident, bytes per endpoint | bytes after all is dropped |"
+        "| Services x endpoints | index | desired | bytes per endpoint | resident, bytes per endpoint | bytes after everything is deleted |"
     );
     println!("|---|---|---|---|---|---|");
     let program = std::env::current_exe().expect("the program has a path");
