@@ -7,7 +7,7 @@ use crate::object::{Service, ServicePort};
 use crate::rules::NodeRules;
 use crate::serving::FrontendKind;
 use crate::table::Table;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -23,21 +23,15 @@ pub(crate) struct Claim {
     pub(crate) key: ServiceKey,
 }
 
-/// The ClusterIPs that are served: all but those that are also an address of this node, as node-local DNS has it (A12).
-pub(crate) fn cluster_ips<'a>(service: &'a Service, rules: &'a NodeRules) -> impl Iterator<Item = IpAddr> + 'a {
-    service.cluster_ips.iter().copied().filter(|addr| !rules.is_own(*addr))
-}
-
 /// What one family of a Service's port claims.
 pub(crate) fn claims<'a>(
     service: &'a Service,
     port: &'a ServicePort,
     family: Family,
-    rules: &'a NodeRules,
     config: &'a ProxyConfig,
 ) -> impl Iterator<Item = (Frontend, FrontendKind)> + 'a {
     let external_ips: &[IpAddr] = if config.external_ips { &service.external_ips } else { &[] };
-    let cluster = cluster_ips(service, rules).map(|addr| (addr, FrontendKind::ClusterIp));
+    let cluster = service.cluster_ips.iter().map(|addr| (*addr, FrontendKind::ClusterIp));
     let balancer = service.load_balancer_ips.iter().map(|addr| (*addr, FrontendKind::LoadBalancer));
     let external = external_ips.iter().map(|addr| (*addr, FrontendKind::ExternalIp));
     let at_addresses = cluster.chain(balancer).chain(external).filter(move |(addr, _)| Family::of(*addr) == family);
@@ -47,23 +41,24 @@ pub(crate) fn claims<'a>(
     at_addresses.chain(at_node.map(|frontend| (frontend, FrontendKind::NodePort)))
 }
 
-/// Every claim on every frontend.
+/// Every claim on every frontend, and who lost what.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Claims {
     /// Sorted, never empty.
     by_frontend: Table<Frontend, Vec<Claim>>,
-    /// The frontends with more than one claim.
-    contested: BTreeSet<Frontend>,
-    /// Frontends at addresses of the node: each takes its address away from a NodePort of its number.
+    /// Frontends at addresses of the node: each takes its address away from a NodePort of its number. True as long as every
+    /// Service that has an address which becomes the node's, or no longer is, has its claims placed again.
     at_node: BTreeSet<(Protocol, Port, IpAddr)>,
-    /// Those of them that do.
-    shadowing: BTreeSet<Frontend>,
+    /// ClusterIPs that are addresses of the node: nobody holds a frontend there (A12).
+    node_local: BTreeSet<IpAddr>,
+    /// The frontends each Service claims in vain, because another one or another port comes first.
+    lost: Table<ServiceName, BTreeSet<Frontend>>,
 }
 
 impl Claims {
     /// The claim that holds a frontend.
     pub(crate) fn first(&self, frontend: &Frontend) -> Option<&Claim> {
-        self.by_frontend.get(frontend)?.first()
+        self.by_frontend.get(frontend)?.first().filter(|_| !self.is_node_local(frontend.addr))
     }
 
     /// The key that holds a frontend.
@@ -71,96 +66,135 @@ impl Claims {
         Some(&self.first(frontend)?.key)
     }
 
-    /// Every frontend that is claimed, in order.
+    /// Every frontend that somebody holds, in order.
     pub(crate) fn frontends(&self) -> Vec<Frontend> {
-        self.by_frontend.sorted().into_iter().map(|(frontend, _)| *frontend).collect()
+        let claimed = self.by_frontend.sorted().into_iter().map(|(frontend, _)| *frontend);
+        claimed.filter(|frontend| !self.is_node_local(frontend.addr)).collect()
     }
 
-    /// Adds a claim; one that stands already changes nothing. `rules` say which addresses are the node's.
-    pub(crate) fn place(&mut self, frontend: Frontend, claim: Claim, rules: &NodeRules) {
+    /// Whether an address is a ClusterIP and the node's own (A12).
+    pub(crate) fn is_node_local(&self, addr: IpAddr) -> bool {
+        self.node_local.contains(&addr)
+    }
+
+    /// The ClusterIPs that are addresses of the node (A12).
+    pub(crate) fn node_local(&self) -> &BTreeSet<IpAddr> {
+        &self.node_local
+    }
+
+    /// Says whether an address is a ClusterIP and the node's own (A12).
+    pub(crate) fn set_node_local(&mut self, addr: IpAddr, local: bool) {
+        match local {
+            true => self.node_local.insert(addr),
+            false => self.node_local.remove(&addr),
+        };
+    }
+
+    /// The frontends claimed at an address of the node.
+    pub(crate) fn at(&self, addr: IpAddr) -> Vec<Frontend> {
+        let here = self.at_node.iter().filter(|(_, _, at)| *at == addr);
+        here.map(|(protocol, port, addr)| Frontend { addr: *addr, port: *port, protocol: *protocol }).collect()
+    }
+
+    /// Adds a claim; one that stands already changes nothing. `rules` say which addresses are the node's. Returns whether
+    /// anybody lost anything, before or now.
+    pub(crate) fn place(&mut self, frontend: Frontend, claim: Claim, rules: &NodeRules) -> bool {
+        let mut contested = self.forget_losses(&frontend);
         let claims = self.by_frontend.get_or_default(frontend);
         if let Err(at) = claims.binary_search(&claim) {
             // Nearly every frontend has one claim; a Vec grows to four at its first push.
             claims.reserve_exact(1);
             claims.insert(at, claim);
         }
-        if claims.len() > 1 {
-            self.contested.insert(frontend);
-        }
         if rules.is_own(frontend.addr) {
             self.at_node.insert((frontend.protocol, frontend.port, frontend.addr));
         }
-        self.note_shadows(&frontend);
+        contested |= self.note_losses(&frontend);
+        contested
     }
 
-    /// Takes a claim back.
-    pub(crate) fn withdraw(&mut self, frontend: &Frontend, claim: &Claim) {
-        let Some(claims) = self.by_frontend.get_mut(frontend) else { return };
+    /// Takes a claim back. Returns whether anybody lost anything, before or now.
+    pub(crate) fn withdraw(&mut self, frontend: &Frontend, claim: &Claim) -> bool {
+        let mut contested = self.forget_losses(frontend);
+        let Some(claims) = self.by_frontend.get_mut(frontend) else { return contested };
         if let Ok(at) = claims.binary_search(claim) {
             claims.remove(at);
         }
-        if claims.len() < 2 {
-            self.contested.remove(frontend);
-        }
         if claims.is_empty() {
             self.by_frontend.remove(frontend);
-            self.note_shadows(frontend);
             self.at_node.remove(&(frontend.protocol, frontend.port, frontend.addr));
         }
+        contested |= self.note_losses(frontend);
+        contested
     }
 
-    /// Notes which frontends of this number, one for a frontend at an address and any for a NodePort, take an address away
-    /// from a NodePort.
-    fn note_shadows(&mut self, frontend: &Frontend) {
-        let Frontend { addr, port, protocol } = *frontend;
-        let (first, last) = match frontend.is_node_port() {
-            true => (Family::V4.wildcard(), LAST),
-            false => (addr, addr),
+    fn forget_losses(&mut self, frontend: &Frontend) -> bool {
+        let losses = self.losses_by(frontend);
+        for (at, loser) in &losses {
+            if let Some(lost) = self.lost.get_mut(loser) {
+                lost.remove(at);
+                if lost.is_empty() {
+                    self.lost.remove(loser);
+                }
+            }
+        }
+        !losses.is_empty()
+    }
+
+    fn note_losses(&mut self, frontend: &Frontend) -> bool {
+        let losses = self.losses_by(frontend);
+        let any = !losses.is_empty();
+        for (at, loser) in losses {
+            self.lost.get_or_default(loser).insert(at);
+        }
+        any
+    }
+
+    /// Who loses where because of the claims on a frontend: there, and for a NodePort at each address of the node where
+    /// somebody claims its number exactly.
+    fn losses_by(&self, frontend: &Frontend) -> Vec<(Frontend, ServiceName)> {
+        let numbered = |addr| (frontend.protocol, frontend.port, addr);
+        let at_node =
+            frontend.is_node_port().then(|| self.at_node.range(numbered(Family::V4.wildcard())..=numbered(LAST)));
+        let exact = at_node.into_iter().flatten().map(|(_, _, addr)| Frontend { addr: *addr, ..*frontend });
+        let places = exact.filter(|exact| exact.at_any_address() == *frontend).chain([*frontend]);
+        let losers = |place: Frontend| {
+            let (winner, losers) = self.contest(place)?;
+            let lost = losers.filter(move |loser| loser.key != winner.key);
+            Some(lost.map(move |loser| (place, loser.key.port.service.clone())))
         };
-        for (protocol, port, addr) in self.at_node.range((protocol, port, first)..=(protocol, port, last)) {
-            let exact = Frontend { addr: *addr, port: *port, protocol: *protocol };
-            let claimed = |frontend| self.by_frontend.get(frontend).is_some();
-            match claimed(&exact) && claimed(&exact.at_any_address()) {
-                true => self.shadowing.insert(exact),
-                false => self.shadowing.remove(&exact),
-            };
-        }
+        places.filter_map(losers).flatten().collect()
     }
 
-    /// The Services that lost frontends, by name, each with the first one.
-    pub(crate) fn losers(&self) -> BTreeMap<&ServiceName, Lost<'_>> {
-        let mut losers: BTreeMap<&ServiceName, Lost<'_>> = BTreeMap::new();
-        for (frontend, winner, loser) in self.lost() {
-            let lost = losers.entry(&loser.key.port.service);
-            let lost = lost.and_modify(|lost| lost.more += 1);
-            lost.or_insert(Lost { frontend, winner, loser, more: 0 });
-        }
-        losers
+    /// The claim that comes first at a place, and the others; at an address of the node with the one that has the NodePort of
+    /// that number, which an exact address beats (X1).
+    fn contest(&self, place: Frontend) -> Option<(&Claim, impl Iterator<Item = &Claim>)> {
+        let (winner, others) = self.by_frontend.get(&place)?.split_first()?;
+        let at_node = self.at_node.contains(&(place.protocol, place.port, place.addr));
+        let node_port = at_node.then(|| self.first(&place.at_any_address())).flatten();
+        Some((winner, others.iter().chain(node_port)))
     }
 
-    /// Every claim that lost: the frontend, the claim that holds it, the one that does not. A Service port that claims one
-    /// address twice, as LoadBalancer and as external IP, loses nothing.
-    fn lost(&self) -> impl Iterator<Item = (&Frontend, &Claim, &Claim)> {
-        let contested = self.contested.iter().flat_map(|frontend| {
-            let claims = self.by_frontend.get(frontend).map_or(&[][..], Vec::as_slice);
-            let (winner, losers) = claims.split_first().expect("invariant: a contested frontend has claims");
-            losers.iter().map(move |loser| (frontend, winner, loser))
-        });
-        let shadowed = self.shadowing.iter().filter_map(|exact| {
-            let (winner, loser) = (self.first(exact)?, self.first(&exact.at_any_address())?);
-            Some((exact, winner, loser))
-        });
-        contested.chain(shadowed).filter(|(_, winner, loser)| winner.key != loser.key)
+    /// What each Service lost, the first frontend of each, by name.
+    pub(crate) fn losers(&self) -> Vec<(&ServiceName, Lost<'_>)> {
+        let lost = |(name, places)| -> Option<(&ServiceName, Lost<'_>)> {
+            let (name, places): (&ServiceName, &BTreeSet<Frontend>) = (name, places);
+            let frontend = *places.first()?;
+            let (winner, mut others) = self.contest(frontend)?;
+            let loser = others.find(|other: &&Claim| other.key.port.service == *name && other.key != winner.key)?;
+            Some((name, Lost { frontend, winner, loser, more: places.len() - 1 }))
+        };
+        self.lost.sorted().into_iter().filter_map(lost).collect()
     }
 }
 
 /// What a Service lost to others.
 pub(crate) struct Lost<'a> {
-    frontend: &'a Frontend,
+    frontend: Frontend,
     winner: &'a Claim,
     loser: &'a Claim,
     /// How many frontends more.
-    more: u32,
+    more: usize,
 }
 
 impl Lost<'_> {
@@ -177,14 +211,18 @@ impl Lost<'_> {
             FrontendKind::LoadBalancer => ("LoadBalancer ", "status.loadBalancer.ingress"),
             FrontendKind::ExternalIp => ("external IP ", "spec.externalIPs"),
         };
+        let port = match &*lost.port {
+            "" => String::new(),
+            port => format!(" of port {port:?}"),
+        };
         Diagnostic {
             object: ObjectRef::new("Service", &lost.service.to_string()),
             field: field.to_owned(),
             problem: Problem::Conflict,
             message: format!(
-                "{what}{} of port {:?} leads to Service {held}, whose claim comes first{more}; give one of the two \
-                 another address or port",
-                self.frontend, &*lost.port
+                "{what}{}{port} leads to Service {held}, whose claim comes first{more}; give one of the two another \
+                 address or port",
+                self.frontend
             ),
             origin,
         }

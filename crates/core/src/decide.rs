@@ -2,16 +2,17 @@
 //!
 //! Every dataplane, the tests and `sheave explain` are held against [`decide`]. It looks at every object for each question
 //! and remembers nothing, so that it can be read beside the rules; the dataplanes do the same with a lookup.
-use crate::claim::{Claim, claims, cluster_ips};
+use crate::claim::{Claim, claims};
 use crate::config::ProxyConfig;
 use crate::index::Index;
 use crate::name::{ServiceKey, ServicePortName};
-use crate::net::{Backend, Frontend, Port, Protocol};
-use crate::object::{Affinity, Service, TrafficPolicy};
+use crate::net::{Backend, Family, Frontend, Port, Protocol};
+use crate::object::{Affinity, Service, ServicePort, TrafficPolicy};
 use crate::rules::NodeRules;
 use crate::select::{Candidates, Exclusion};
 use crate::serving::{FrontendKind, Sources};
 use crate::treatment::{Source, Treatment, treat};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -75,10 +76,12 @@ pub enum Rule {
     A3,
     A5,
     A6,
+    A8,
     A10,
     A11,
     A12,
     A15,
+    A16,
     E1,
     E2,
     E4,
@@ -145,8 +148,18 @@ pub struct Decision {
 /// Decides the first packet of a flow on the node of the index.
 #[must_use]
 pub fn decide(packet: &Packet, index: &Index, config: &ProxyConfig) -> Decision {
-    let question = Question { packet, index, config, rules: &NodeRules::of(config, index) };
+    let node_local = node_local(index);
+    let rules = &NodeRules::of(config, index, &node_local);
+    let question = Question { packet, index, config, rules, node_local: &node_local };
     question.exact().or_else(|| question.node_port()).map_or_else(|| question.elsewhere(), |held| question.held(&held))
+}
+
+/// The ClusterIPs that are addresses of the node (A12).
+fn node_local(index: &Index) -> BTreeSet<IpAddr> {
+    let own: BTreeSet<IpAddr> = index.own_addresses().collect();
+    let names = index.names();
+    let cluster_ips = names.iter().filter_map(|name| index.service(name)).flat_map(|service| &service.cluster_ips);
+    cluster_ips.filter(|addr| own.contains(addr)).copied().collect()
 }
 
 struct Question<'a> {
@@ -154,6 +167,7 @@ struct Question<'a> {
     index: &'a Index,
     config: &'a ProxyConfig,
     rules: &'a NodeRules,
+    node_local: &'a BTreeSet<IpAddr>,
 }
 
 /// A frontend with the claims on it, the one that holds it first (X1).
@@ -174,9 +188,10 @@ impl<'a> Question<'a> {
     }
 
     /// The frontend at exactly the destination (A1, A7, A10); it beats a NodePort (X1). Nobody has the wildcard address,
-    /// which stands for NodePorts here.
+    /// which stands for NodePorts here, and nobody a ClusterIP that is the node's own (A12).
     fn exact(&self) -> Option<Held<'a>> {
-        self.dialled().filter(|dialled| !dialled.is_node_port()).and_then(|dialled| self.held_at(dialled))
+        let possible = |dialled: &Frontend| !dialled.is_node_port() && !self.node_local.contains(&dialled.addr);
+        self.dialled().filter(possible).and_then(|dialled| self.held_at(dialled))
     }
 
     /// The NodePort, at an address that accepts them (A4, A5). Loopback is the node's own business (A6).
@@ -191,7 +206,7 @@ impl<'a> Question<'a> {
         let mut found = Vec::new();
         for service in self.services() {
             for (key, port) in service.keys() {
-                let here = claims(service, port, key.family, self.rules, self.config).filter(|(f, _)| *f == frontend);
+                let here = claims(service, port, key.family, self.config).filter(|(f, _)| *f == frontend);
                 found.extend(here.map(|(_, kind)| {
                     (Claim { kind, created_unix_s: service.created_unix_s, key: key.clone() }, service)
                 }));
@@ -275,7 +290,7 @@ impl<'a> Question<'a> {
         if self.rules.is_own(destination) {
             return self.at_the_node();
         }
-        if let Some(owner) = self.services().find(|s| cluster_ips(s, self.rules).any(|addr| addr == destination)) {
+        if let Some(owner) = self.services().find(|service| service.cluster_ips.contains(&destination)) {
             let what = match self.packet.transport {
                 Transport::Port(protocol, port) => format!("no port {port}/{protocol}"),
                 Transport::Echo => "no answer to an echo".to_owned(),
@@ -320,22 +335,56 @@ impl<'a> Question<'a> {
     /// Not ours.
     fn unclaimed(&self) -> Decision {
         let destination = self.packet.destination;
+        let pass = |rule, why| Decision { rule, why: vec![why], ..Decision::pass() };
         let with = |addrs: fn(&Service) -> &[IpAddr]| self.services().find(|s| addrs(s).contains(&destination));
         if let Some(owner) = with(|service| &service.external_ips).filter(|_| !self.config.external_ips) {
             let why = format!("{destination} is an external IP of {}, and external IPs are turned off", owner.name);
-            return Decision { rule: Rule::A10, why: vec![why], ..Decision::pass() };
+            return pass(Rule::A10, why);
+        }
+        if let Some((owner, what)) = self.gated() {
+            let family = Family::of(destination);
+            let why =
+                format!("{what} of {}, which has no {family} ClusterIP: nothing of that family is served", owner.name);
+            return pass(Rule::A16, why);
         }
         if let Some(owner) =
             with(|service| &service.load_balancer_ips).or_else(|| with(|service| &service.external_ips))
         {
-            let why = format!("{destination} is an address of {}, which has no such port: left alone", owner.name);
-            return Decision { rule: Rule::A11, why: vec![why], ..Decision::pass() };
+            let what = match self.packet.transport {
+                Transport::Port(..) => "has no such port",
+                Transport::Echo => "answers no echo by itself",
+            };
+            return pass(Rule::A11, format!("{destination} is an address of {}, which {what}: left alone", owner.name));
+        }
+        if let Some(owner) = with(|service| &service.proxied_ips) {
+            let why =
+                format!("{destination} is an address of {} with ipMode Proxy: left to the load balancer", owner.name);
+            return pass(Rule::A8, why);
         }
         let at = match self.packet.transport {
             Transport::Port(protocol, port) => format!("{}/{protocol}", SocketAddr::new(destination, port)),
             Transport::Echo => destination.to_string(),
         };
-        Decision { why: vec![format!("no Service has {at}: not ours, left alone")], ..Decision::pass() }
+        pass(Rule::A15, format!("no Service has {at}: not ours, left alone"))
+    }
+
+    /// A Service that would have what was dialled, if it had a ClusterIP of the family (A16).
+    fn gated(&self) -> Option<(&'a Service, String)> {
+        let Frontend { addr, port, protocol } = self.dialled()?;
+        let mut gated = self.services().filter(|service| !service.has_family(Family::of(addr)));
+        gated.find_map(|service| {
+            let at_address = service.load_balancer_ips.contains(&addr) || service.external_ips.contains(&addr);
+            let named = |number: fn(&ServicePort) -> Option<Port>| {
+                service.ports.iter().any(|p| p.protocol == protocol && number(p) == Some(port))
+            };
+            if at_address && named(|port| Some(port.port)) {
+                Some((service, format!("{addr} is an address")))
+            } else if self.rules.is_own(addr) && named(|port| port.node_port) {
+                Some((service, "this is the NodePort".to_owned()))
+            } else {
+                None
+            }
+        })
     }
 
     fn of(&self, service: ServicePortName) -> Decision {
@@ -350,10 +399,12 @@ impl<'a> Question<'a> {
             FrontendKind::LoadBalancer => {
                 format!("{} is a LoadBalancer address of {}", self.packet.destination, key.port)
             }
-            kind => format!("{} is a {} of {}", self.packet.destination, kind.as_str(), key.port),
+            FrontendKind::ExternalIp => format!("{} is an external IP of {}", self.packet.destination, key.port),
+            FrontendKind::ClusterIp => format!("{} is a ClusterIP of {}", self.packet.destination, key.port),
         }];
-        let losers = held.claims.iter().filter(|(claim, _)| claim.key != *key);
-        about.extend(losers.map(|(claim, _)| format!("{} claims it as well, but comes later (X1)", claim.key.port)));
+        let losers: BTreeSet<_> =
+            held.claims.iter().map(|(claim, _)| &claim.key).filter(|loser| *loser != key).collect();
+        about.extend(losers.into_iter().map(|loser| format!("{} claims it as well, but comes later (X1)", loser.port)));
         about
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Kept up to date Service by Service: the cost of a change follows the Services it touches, not the cluster. Only a change of
 //! the node itself (its zone, its addresses) looks at every Service, and works on those that it concerns (W14).
-use crate::claim::{Claim, Claims, claims, cluster_ips};
+use crate::claim::{Claim, Claims, claims};
 use crate::config::ProxyConfig;
 use crate::diagnostic::Diagnostic;
 use crate::flat::{FlatMap, FlatSet};
@@ -26,8 +26,17 @@ pub struct Desired {
     standpoint: Standpoint,
     services: Table<ServiceName, Wanted>,
     claims: Claims,
-    /// Addresses of which every port is ours (A2), with the number of Services that have them.
-    vips: Table<IpAddr, u32>,
+    /// Addresses of Services, with the number of Services that have them.
+    users: Table<IpAddr, Users>,
+}
+
+/// Who has an address.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+struct Users {
+    /// As a ClusterIP: every port of it is ours (A2), unless it is the node's own (A12).
+    cluster: u32,
+    /// In any way.
+    all: u32,
 }
 
 /// What Services depend on of the node, beside its rules.
@@ -42,7 +51,8 @@ struct Standpoint {
 struct Wanted {
     created_unix_s: i64,
     origin: Option<Arc<str>>,
-    vips: Box<[IpAddr]>,
+    /// Its addresses in order, and whether each is a ClusterIP.
+    addrs: Box<[(IpAddr, bool)]>,
     /// By key.
     ports: Box<[WantedPort]>,
 }
@@ -67,10 +77,12 @@ pub struct Touched {
     pub vips: BTreeSet<IpAddr>,
     /// Whether the rules of the node may have changed.
     pub rules: bool,
+    /// Whether [`Desired::diagnostics`] may have changed; no plan depends on it.
+    pub conflicts: bool,
 }
 
 impl Touched {
-    /// Whether there is nothing to look at.
+    /// Whether a plan has nothing to look at.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.frontends.is_empty() && self.vips.is_empty() && !self.rules
@@ -82,6 +94,7 @@ impl Touched {
         self.frontends.extend(other.frontends);
         self.vips.extend(other.vips);
         self.rules |= other.rules;
+        self.conflicts |= other.conflicts;
     }
 }
 
@@ -94,9 +107,10 @@ impl Desired {
 
     /// Brings what changed up to date with the index; says what a plan has to look at.
     pub fn update(&mut self, index: &Index, changed: &Changed) -> Touched {
-        let concerned = if changed.node { self.update_node(index) } else { Concerned::default() };
-        let names: BTreeSet<_> = changed.services.iter().chain(&concerned.services).collect();
+        let rules = Arc::clone(&self.rules);
         let mut before = Before::default();
+        let concerned = if changed.node { self.update_node(index, &mut before) } else { BTreeSet::new() };
+        let names: BTreeSet<_> = changed.services.iter().chain(&concerned).collect();
         // All claims go before any comes: what is noted of a frontend was under the node's rules of before.
         for old in names.iter().filter_map(|name| self.services.remove(*name)).collect::<Vec<_>>() {
             self.withdraw(&old, &mut before);
@@ -107,8 +121,11 @@ impl Desired {
                 self.place(name, new, &mut before);
             }
         }
+        if self.update_node_local(&mut before) || changed.node {
+            self.rules = Arc::new(NodeRules::of(&self.config, index, self.claims.node_local()));
+        }
         self.settle(&before.holders);
-        Touched { rules: concerned.rules, ..self.touched(&names, &before) }
+        Touched { rules: self.rules != rules, conflicts: before.conflicts, ..self.touched(&names, &before) }
     }
 
     /// Everything anew: what [`update`](Self::update) would have made of the same objects in any order.
@@ -142,7 +159,7 @@ impl Desired {
     /// Whether every port of the address is ours (A2).
     #[must_use]
     pub fn owns(&self, addr: IpAddr) -> bool {
-        self.vips.get(&addr).is_some()
+        self.users.get(&addr).is_some_and(|users| users.cluster > 0) && !self.claims.is_node_local(addr)
     }
 
     /// Every key, in order.
@@ -160,7 +177,7 @@ impl Desired {
     /// Every address of which every port is ours (A2), in order.
     #[must_use]
     pub fn vips(&self) -> Vec<IpAddr> {
-        self.vips.sorted().into_iter().map(|(addr, _)| *addr).collect()
+        self.users.sorted().into_iter().map(|(addr, _)| *addr).filter(|addr| self.owns(*addr)).collect()
     }
 
     /// Every key and address: what a plan from scratch has to look at.
@@ -168,7 +185,7 @@ impl Desired {
     pub fn all(&self) -> Touched {
         let frontends = BTreeSet::new(); // Each stands with the key that holds it.
         let (keys, vips) = (self.keys().into_iter().collect(), self.vips().into_iter().collect());
-        Touched { keys, frontends, vips, rules: true }
+        Touched { keys, frontends, vips, rules: true, conflicts: true }
     }
 
     /// What cannot be served as asked: one for each Service that lost frontends, by name (I8).
@@ -178,27 +195,42 @@ impl Desired {
         self.claims.losers().into_iter().map(|(name, lost)| lost.diagnostic(origin(name))).collect()
     }
 
-    /// Takes the node as it is now; says which Services that concerns.
-    fn update_node(&mut self, index: &Index) -> Concerned {
-        let rules = NodeRules::of(&self.config, index);
+    /// Takes the node as it is now; says which Services that concerns. Looks at all of them only if it may concern one.
+    fn update_node(&mut self, index: &Index, before: &mut Before) -> BTreeSet<ServiceName> {
+        let rules = NodeRules::of(&self.config, index, self.claims.node_local());
         let zone = index.node().and_then(|node| node.zone.clone());
         let standpoint = Standpoint { zone, primary: Family::ALL.map(|family| index.primary_address(family)) };
-        let mut concerned = Concerned { rules: rules != *self.rules, ..Concerned::default() };
-        let moved: BTreeSet<IpAddr> = rules.own.symmetric_difference(&self.rules.own).copied().collect();
-        if !moved.is_empty() || standpoint != self.standpoint {
-            let rezoned = standpoint.zone != self.standpoint.zone;
-            let readdressed = standpoint.primary != self.standpoint.primary;
-            let all = index.names().into_iter();
-            concerned.services.extend(all.filter(|name| {
-                let hinted = || index.slices(name).flat_map(|slice| &slice.endpoints).any(|e| e.hints.is_some());
-                let service = index.service(name);
-                let has_moved = |service: &Service| service.addresses().any(|addr| moved.contains(&addr));
-                service.is_some_and(|service| has_moved(service) || (readdressed && !service.source_ranges.is_empty()))
-                    || (rezoned && hinted())
-            }));
-        }
+        let moved = rules.own.symmetric_difference(&self.rules.own).copied();
+        let moved: BTreeSet<IpAddr> = moved.filter(|addr| self.users.get(addr).is_some()).collect();
+        before.vips.extend(moved.iter().map(|addr| (*addr, self.owns(*addr))));
+        let (rezoned, readdressed) =
+            (standpoint.zone != self.standpoint.zone, standpoint.primary != self.standpoint.primary);
+        let concerns = |name: &ServiceName| {
+            let hinted = || index.slices(name).flat_map(|slice| &slice.endpoints).any(|e| e.hints.is_some());
+            let has_moved = |service: &Service| service.addresses().any(|addr| moved.contains(&addr));
+            let service = |service| has_moved(service) || (readdressed && !service.source_ranges.is_empty());
+            index.service(name).is_some_and(service) || (rezoned && hinted())
+        };
+        let looked_at = if moved.is_empty() && !rezoned && !readdressed { BTreeSet::new() } else { index.names() };
+        let concerned = looked_at.into_iter().filter(concerns).collect();
         (self.rules, self.standpoint) = (Arc::new(rules), standpoint);
         concerned
+    }
+
+    /// Settles which of the touched ClusterIPs are the node's own (A12); whether any became so or is so no more.
+    fn update_node_local(&mut self, before: &mut Before) -> bool {
+        let touched: Vec<IpAddr> = before.vips.keys().copied().collect();
+        let mut news = false;
+        for addr in touched {
+            let cluster_ip = self.users.get(&addr).is_some_and(|users| users.cluster > 0);
+            let local = cluster_ip && self.rules.is_own(addr);
+            if local != self.claims.is_node_local(addr) {
+                self.claims.at(addr).into_iter().for_each(|frontend| before.note_holder(frontend, &self.claims));
+                self.claims.set_node_local(addr, local);
+                news = true;
+            }
+        }
+        news
     }
 
     /// What a Service wants; `None` for one that gives no rules (W1–W3).
@@ -209,19 +241,18 @@ impl Desired {
         let mut by_key: BTreeMap<ServiceKey, Vec<(Frontend, FrontendKind)>> = BTreeMap::new();
         for (key, number) in service.keys() {
             // Two ports of one name and protocol are one port: the first (the API refuses the second).
-            by_key
-                .entry(key)
-                .or_insert_with_key(|key| claims(service, number, key.family, &self.rules, &self.config).collect());
+            by_key.entry(key).or_insert_with_key(|key| claims(service, number, key.family, &self.config).collect());
         }
         let port = |(key, mut claims): (ServiceKey, Vec<_>)| {
             claims.sort_unstable();
             WantedPort { serving: Arc::new(self.serve(index, service, &key)), claims: claims.into(), key }
         };
-        let vips: BTreeSet<IpAddr> = cluster_ips(service, &self.rules).collect();
+        let addrs: BTreeMap<IpAddr, bool> =
+            service.addresses().map(|addr| (addr, service.cluster_ips.contains(&addr))).collect();
         Some(Wanted {
             created_unix_s: service.created_unix_s,
             origin: service.origin.clone(),
-            vips: vips.into_iter().collect(),
+            addrs: addrs.into_iter().collect(),
             ports: by_key.into_iter().map(port).collect(),
         })
     }
@@ -252,14 +283,15 @@ impl Desired {
     fn withdraw(&mut self, old: &Wanted, before: &mut Before) {
         for (frontend, claim) in old.claims() {
             before.note_holder(frontend, &self.claims);
-            self.claims.withdraw(&frontend, &claim);
+            before.conflicts |= self.claims.withdraw(&frontend, &claim);
         }
-        for addr in &old.vips {
-            before.vips.entry(*addr).or_insert(true);
-            let users = self.vips.get_mut(addr).expect("invariant: an address in use is counted");
-            *users -= 1;
-            if *users == 0 {
-                self.vips.remove(addr);
+        for (addr, cluster) in &old.addrs {
+            before.vips.entry(*addr).or_insert_with(|| self.owns(*addr));
+            let users = self.users.get_mut(addr).expect("invariant: an address in use is counted");
+            users.all -= 1;
+            users.cluster -= u32::from(*cluster);
+            if users.all == 0 {
+                self.users.remove(addr);
             }
         }
     }
@@ -267,11 +299,13 @@ impl Desired {
     fn place(&mut self, name: &ServiceName, new: Wanted, before: &mut Before) {
         for (frontend, claim) in new.claims() {
             before.note_holder(frontend, &self.claims);
-            self.claims.place(frontend, claim, &self.rules);
+            before.conflicts |= self.claims.place(frontend, claim, &self.rules);
         }
-        for addr in &new.vips {
-            before.vips.entry(*addr).or_insert(self.vips.get(addr).is_some());
-            *self.vips.get_or_default(*addr) += 1;
+        for (addr, cluster) in &new.addrs {
+            before.vips.entry(*addr).or_insert_with(|| self.owns(*addr));
+            let users = self.users.get_or_default(*addr);
+            users.all += 1;
+            users.cluster += u32::from(*cluster);
         }
         self.services.insert(name.clone(), new);
     }
@@ -329,19 +363,15 @@ impl Desired {
     }
 }
 
-/// Whom a change of the node concerns.
-#[derive(Default)]
-struct Concerned {
-    rules: bool,
-    services: BTreeSet<ServiceName>,
-}
-
 /// What stood before an update, of all that the update may change.
 #[derive(Default)]
 struct Before {
     ports: BTreeMap<ServiceKey, Arc<Serving>>,
     holders: BTreeMap<Frontend, Option<ServiceKey>>,
+    /// Addresses of the Services concerned, and whether every port of each was ours.
     vips: BTreeMap<IpAddr, bool>,
+    /// Whether anybody lost a frontend, or loses one now.
+    conflicts: bool,
 }
 
 impl Before {

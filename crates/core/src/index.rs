@@ -24,8 +24,8 @@ pub struct Index {
     /// Which Service a slice is grouped under: a slice may move to another one.
     owners: Table<SliceName, ServiceName>,
     listed: BTreeSet<Kind>,
-    /// Addresses found on the node's devices, beside those the Node object reports.
-    local_addresses: BTreeSet<IpAddr>,
+    /// Addresses found on the node's devices, beside those the Node object reports; `None` before the first report.
+    local_addresses: Option<BTreeSet<IpAddr>>,
     /// Text that many endpoints share.
     shared: Shared,
     changed: Changed,
@@ -90,7 +90,7 @@ impl Index {
             groups: Table::default(),
             owners: Table::default(),
             listed: BTreeSet::new(),
-            local_addresses: BTreeSet::new(),
+            local_addresses: None,
             shared: Shared::default(),
             // What follows from a node of which nothing is known has to be worked out as well.
             changed: Changed { node: true, ..Changed::default() },
@@ -105,6 +105,7 @@ impl Index {
             Event::Deleted(name) => self.remove(&name),
             Event::Listed { kind, objects, kept } => self.list(kind, objects, kept),
             Event::LocalAddresses(addresses) => {
+                let addresses = Some(addresses);
                 self.changed.node |= self.local_addresses != addresses;
                 self.local_addresses = addresses;
             }
@@ -117,10 +118,11 @@ impl Index {
         }
     }
 
-    /// Whether every kind has been listed once. Until then nothing is written to the kernel (W12).
+    /// Whether every kind has been listed once and the node's addresses are known. Until then nothing is written to the
+    /// kernel (W12): a restart must not take away what earlier addresses had given (I4).
     #[must_use]
     pub fn complete(&self) -> bool {
-        Kind::ALL.iter().all(|kind| self.listed.contains(kind))
+        self.missing().next().is_none() && self.local_addresses.is_some()
     }
 
     /// The kinds that have not been listed yet.
@@ -171,7 +173,7 @@ impl Index {
     /// The node's addresses, loopback apart: what the Node object reports, in its order, then others on its devices.
     pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
         let reported = self.node.iter().flat_map(|node| &node.addresses);
-        reported.chain(&self.local_addresses).copied()
+        reported.chain(self.local_addresses.iter().flatten()).copied()
     }
 
     /// The node's primary address of a family, as the Node object reports it (A5).

@@ -20,6 +20,9 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// The addresses of A7: `status.loadBalancer.ingress[].ip` with ipMode nil or VIP (A8).
     pub load_balancer_ips: Vec<IpAddr>,
+    /// The other addresses of its status, with ipMode Proxy (A8): the load balancer itself passes what is sent to them. Kept to
+    /// say why nothing is served there.
+    pub proxied_ips: Vec<IpAddr>,
     /// `spec.externalIPs` (A10).
     pub external_ips: Vec<IpAddr>,
     /// internalTrafficPolicy, which governs its ClusterIPs (E4).
@@ -44,6 +47,7 @@ impl Service {
             cluster_ips: Vec::new(),
             ports: Vec::new(),
             load_balancer_ips: Vec::new(),
+            proxied_ips: Vec::new(),
             external_ips: Vec::new(),
             internal_policy: TrafficPolicy::Cluster,
             external_policy: TrafficPolicy::Cluster,
@@ -53,10 +57,15 @@ impl Service {
         }
     }
 
-    /// Each port in each family. A family in which the Service has no ClusterIP has no frontend of any kind, as in kube-proxy.
+    /// Whether it is served in a family at all: one in which it has no ClusterIP has no frontend of any kind, as in kube-proxy.
+    #[must_use]
+    pub fn has_family(&self, family: Family) -> bool {
+        self.cluster_ips.iter().any(|addr| Family::of(*addr) == family)
+    }
+
+    /// Each port in each family that it is served in.
     pub fn keys(&self) -> impl Iterator<Item = (ServiceKey, &ServicePort)> {
-        let of_family = |family| self.cluster_ips.iter().any(move |addr| Family::of(*addr) == family);
-        Family::ALL.into_iter().filter(move |family| of_family(*family)).flat_map(move |family| {
+        Family::ALL.into_iter().filter(|family| self.has_family(*family)).flat_map(move |family| {
             self.ports.iter().map(move |port| {
                 let (name, protocol) = (port.name.clone(), port.protocol);
                 (

@@ -41,13 +41,14 @@ pub trait Realized {
 /// One step of a [`Plan`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// Makes: the node's rules are these, all of them at once.
+    /// The node's rules are these, all of them at once. Makes what they add, or breaks what they take away.
     Rules {
         /// What is to hold.
         rules: Arc<NodeRules>,
     },
     /// Makes: new flows to the key pick from exactly its sets, flows that name one of `keep` go on, and the frontends lead to
-    /// it, in this order. What the key holds beyond that stays until it is released or retired. Where the key had no backend
+    /// it, in this order. What the key holds beyond that stays until it is released or retired: a frontend that is about to go
+    /// leads to the new sets for a moment. Where the key had no backend
     /// and has some now, conntrack entries without translation are stale (L5).
     Serve {
         /// The key, held or new.
@@ -148,11 +149,24 @@ pub fn plan(desired: &Desired, realized: &dyn Realized, touched: &Touched) -> Pl
         }
     }
     let mut plan = draft.finish(touched.vips.iter().copied());
-    if touched.rules && realized.rules().is_some_and(|held| held != *desired.rules()) {
-        // First of all: what follows may depend on which addresses are the node's.
-        plan.make.insert(0, Change::Rules { rules: Arc::clone(desired.rules()) });
+    if touched.rules
+        && let Some(held) = realized.rules()
+    {
+        plan_rules(&mut plan, &held, desired.rules());
     }
     plan
+}
+
+/// What the rules give comes first and what they take last: an address that becomes a ClusterIP's is not dropped before it is
+/// served, and what is sent to the node's own is not decided otherwise before that is (I1).
+fn plan_rules(plan: &mut Plan, held: &NodeRules, wanted: &Arc<NodeRules>) {
+    let relaxed = held.relaxed(wanted);
+    if relaxed != **wanted {
+        plan.break_.insert(0, Change::Rules { rules: Arc::clone(wanted) });
+    }
+    if relaxed != *held {
+        plan.make.insert(0, Change::Rules { rules: Arc::new(relaxed) });
+    }
 }
 
 /// Plans everything: at start and on an audit, when also what is held but not wanted has to be found.

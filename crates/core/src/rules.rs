@@ -17,7 +17,7 @@ pub struct NodeRules {
     pub local_pods: LocalPods,
     /// Addresses of the node itself, loopback apart.
     pub own: BTreeSet<IpAddr>,
-    /// Addresses at which NodePorts are accepted (A5); loopback is among them where A6 accepts it.
+    /// Addresses at which NodePorts are accepted (A5); loopback is among them where A6 accepts it, and no ClusterIP (A12).
     pub node_port_addrs: BTreeSet<IpAddr>,
     /// What is dropped unless it is an active ClusterIP (A3). Sorted.
     pub service_cidrs: Vec<IpNet>,
@@ -79,19 +79,33 @@ impl LocalPods {
 }
 
 impl NodeRules {
-    /// The rules of the node the index is for.
+    /// The rules of the node the index is for. `node_local` are its addresses that are ClusterIPs (A12).
     #[must_use]
-    pub fn of(config: &ProxyConfig, index: &Index) -> Self {
+    pub fn of(config: &ProxyConfig, index: &Index, node_local: &BTreeSet<IpAddr>) -> Self {
         let own: BTreeSet<IpAddr> = index.own_addresses().collect();
+        let node_port_addrs = node_port_addrs(&config.node_port_addresses, index, &own);
         let mut service_cidrs: Vec<IpNet> = index.service_cidrs().flat_map(|object| &object.cidrs).copied().collect();
         service_cidrs.sort_unstable();
         service_cidrs.dedup();
         Self {
             masquerade_all: config.masquerade_all,
             local_pods: LocalPods::of(&config.detect_local, index.node()),
-            node_port_addrs: node_port_addrs(&config.node_port_addresses, index, &own),
+            node_port_addrs: node_port_addrs.difference(node_local).copied().collect(),
             own,
             service_cidrs,
+        }
+    }
+
+    /// On the way from these rules to `next`: nothing is dropped that neither drops, and no address is refused that either
+    /// takes for the node's. What `next` takes away has to wait until it is served otherwise.
+    #[must_use]
+    pub fn relaxed(&self, next: &Self) -> Self {
+        let in_both = |cidr: &&IpNet| self.service_cidrs.contains(cidr);
+        Self {
+            own: self.own.union(&next.own).copied().collect(),
+            node_port_addrs: self.node_port_addrs.union(&next.node_port_addrs).copied().collect(),
+            service_cidrs: next.service_cidrs.iter().filter(in_both).copied().collect(),
+            ..next.clone()
         }
     }
 

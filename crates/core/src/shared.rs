@@ -16,7 +16,7 @@ impl Shared {
     /// The same slice, with what others have as well replaced by theirs, and no spare capacity.
     pub(crate) fn share(&mut self, mut slice: EndpointSlice) -> EndpointSlice {
         slice.name.namespace = slice.service.namespace.clone();
-        slice.ports.iter_mut().for_each(|port| port.name = one(&mut self.texts, port.name.clone()));
+        slice.ports.iter_mut().for_each(|port| port.name = one(&mut self.texts, &*port.name, |name| name.into()));
         slice.ports.shrink_to_fit();
         slice.endpoints.iter_mut().for_each(|endpoint| self.share_endpoint(endpoint));
         slice.endpoints.shrink_to_fit();
@@ -24,8 +24,9 @@ impl Shared {
     }
 
     fn share_endpoint(&mut self, endpoint: &mut Endpoint) {
-        endpoint.node = endpoint.node.take().map(|node| one(&mut self.texts, node));
-        endpoint.hints = endpoint.hints.take().map(|hints| one(&mut self.hints, hints));
+        endpoint.node = endpoint.node.take().map(|node| one(&mut self.texts, &*node, |node| node.into()));
+        endpoint.hints =
+            endpoint.hints.take().map(|hints| one(&mut self.hints, &*hints, |hints| Arc::new(hints.clone())));
     }
 
     /// Drops a slice, and what only it used.
@@ -39,13 +40,14 @@ impl Shared {
     }
 }
 
-/// The one value equal to `value`.
-fn one<T: ?Sized + Eq + Hash>(held: &mut HashSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
-    match held.get(&*value) {
+/// The one value equal to `value`: a copy of ours, of which nobody else can have a clone.
+fn one<T: ?Sized + Eq + Hash>(held: &mut HashSet<Arc<T>>, value: &T, copy: impl FnOnce(&T) -> Arc<T>) -> Arc<T> {
+    match held.get(value) {
         Some(one) => one.clone(),
         None => {
-            held.insert(value.clone());
-            value
+            let one = copy(value);
+            held.insert(one.clone());
+            one
         }
     }
 }

@@ -328,6 +328,57 @@ fn a_change_of_the_node_touches_only_whom_it_concerns() {
 }
 
 #[test]
+fn a_cluster_ip_of_the_node_is_nobodys_and_comes_back() {
+    let thief = Service { external_ips: ips(&["10.96.0.1"]), ..service("thief", 0, &["10.96.0.2"], &[HTTP]) };
+    let web = service("web", 1, &["10.96.0.1"], &[HTTP]);
+    let local = |addrs: &[&str]| Event::LocalAddresses(ips(addrs).into_iter().collect());
+    let at = |fed: &Fed| fed.holder("10.96.0.1", 80, Protocol::Tcp);
+    let (of_web, of_thief) = (Some("shop/web:http/TCP/IPv4".to_owned()), Some("shop/thief:http/TCP/IPv4".to_owned()));
+    let mut fed = Fed::with(&[thief, web.clone()]);
+    assert_eq!(at(&fed), of_web, "X1");
+    fed.feed(local(&["10.96.0.1"]));
+    assert_eq!(at(&fed), None, "A12, X1: the claim that comes next does not get it");
+    assert!(!fed.desired.frontends().iter().any(|frontend| frontend.addr == ips(&["10.96.0.1"])[0]));
+    fed.delete("web");
+    assert_eq!(at(&fed), of_thief, "no ClusterIP any more");
+    let (keys, vips) = fed.put(web);
+    assert_eq!(at(&fed), None, "A12: and again one");
+    assert_eq!((keys.len(), vips.len()), (2, 0), "{keys:?}: the one that lost it, and the one that is new");
+    fed.feed(local(&[]));
+    assert_eq!(at(&fed), of_web);
+    assert!(fed.desired.owns(ips(&["10.96.0.1"])[0]), "A2");
+}
+
+#[test]
+fn conflicts_are_told_to_have_changed_only_when_they_may_have() {
+    let claim = |name, created| service(name, created, &["10.96.0.1"], &[HTTP]);
+    let mut fed = Fed::with(&[service("other", 0, &["10.96.0.2"], &[HTTP])]);
+    let conflicts = |fed: &mut Fed, event| {
+        fed.index.apply(event);
+        let changed = fed.index.take_changed();
+        fed.desired.update(&fed.index, &changed).conflicts
+    };
+    let applied = |service| Event::Applied(Object::Service(service));
+    assert!(!conflicts(&mut fed, applied(claim("a", 1))));
+    assert!(conflicts(&mut fed, applied(claim("b", 2))), "b loses");
+    assert!(!conflicts(&mut fed, applied(service("other", 0, &["10.96.0.3"], &[HTTP]))));
+    assert!(conflicts(&mut fed, Event::Deleted(ObjectName::Service(ServiceName::new("shop", "a")))), "b loses no more");
+    assert_eq!(fed.diagnostics(), Vec::<String>::new());
+}
+
+#[test]
+fn a_frontend_lost_as_two_kinds_is_lost_once() {
+    let both = |name, created, cluster_ip: &str| Service {
+        load_balancer_ips: ips(&["1.2.3.4"]),
+        external_ips: ips(&["1.2.3.4"]),
+        ..service(name, created, &[cluster_ip], &[HTTP])
+    };
+    let fed = Fed::with(&[both("a", 1, "10.96.0.1"), both("b", 2, "10.96.0.2")]);
+    let [message] = &fed.diagnostics()[..] else { panic!("{:?}", fed.diagnostics()) };
+    assert!(!message.contains("more of its frontends"), "{message}");
+}
+
+#[test]
 fn a_new_zone_touches_services_with_hints_alone() {
     use sheave_core::{Endpoint, EndpointSlice, Family, Hints, SliceName, SlicePort};
     let slice = |service: &str, zones: Option<&str>| {

@@ -154,6 +154,7 @@ fn empty() -> Index {
     for kind in Kind::ALL {
         index.apply(Event::Listed { kind, objects: Vec::new(), kept: Vec::new() });
     }
+    index.apply(Event::LocalAddresses(BTreeSet::new()));
     index
 }
 

@@ -64,11 +64,21 @@ fn it_is_complete_only_after_every_kind_was_listed() {
         index.apply(Event::Applied(service("web", 80)));
         index.apply(Event::Applied(slice("web-1", "web", 1)));
         index.apply(Event::Applied(node("node-a")));
+        index.apply(Event::LocalAddresses(BTreeSet::new()));
         assert!(!index.complete(), "W12: {} was not listed", missing.as_str());
         assert_eq!(index.missing().collect::<Vec<_>>(), [missing]);
         index.apply(listed(missing, vec![]));
         assert!(index.complete(), "W12: all were");
     }
+}
+
+#[test]
+fn it_is_not_complete_before_the_addresses_of_the_node_are_known() {
+    let mut index = index(Kind::ALL.into_iter().map(|kind| listed(kind, vec![])));
+    assert!(!index.complete(), "W12, I4");
+    assert_eq!(index.missing().count(), 0);
+    index.apply(Event::LocalAddresses(BTreeSet::new()));
+    assert!(index.complete(), "W12: none is a report, too");
 }
 
 #[test]

@@ -141,6 +141,16 @@ fn balancer_and_external_addresses_are_served_on_their_ports_and_left_alone_on_o
 }
 
 #[test]
+fn an_address_that_the_balancer_passes_itself_is_not_served() {
+    let with = |load_balancer_ips, proxied_ips| {
+        world().serving(Service { load_balancer_ips, proxied_ips, ..service("web", &["10.96.0.1"]) }, 1)
+    };
+    let (vip, proxied) = (with(vec![ip("1.2.3.4")], vec![]), with(vec![], vec![ip("1.2.3.4")]));
+    check(&vip, &[("A7", OUTSIDE, "1.2.3.4:80/tcp", "forward E1 [1.1 2.1] always")]);
+    check(&proxied, &[("A8", OUTSIDE, "1.2.3.4:80/tcp", "pass A8"), ("A8", OUTSIDE, "1.2.3.5:80/tcp", "pass A15")]);
+}
+
+#[test]
 fn an_address_inside_the_service_cidr_is_dropped_on_ports_it_has_not_whatever_its_kind() {
     let balanced = Service { load_balancer_ips: vec![ip("10.96.7.7")], ..service("web", &["10.96.0.1"]) };
     let world = world().serving(balanced, 1).with(service_cidr(&["10.96.0.0/16"]));
@@ -171,6 +181,36 @@ fn a_cluster_ip_that_is_an_address_of_the_node_is_not_translated() {
 }
 
 #[test]
+fn nobody_takes_over_a_cluster_ip_that_is_an_address_of_the_node() {
+    let thief = Service {
+        external_ips: vec![ip("10.96.0.1")],
+        load_balancer_ips: vec![ip("10.96.0.1")],
+        ports: vec![port("http", Protocol::Tcp, 80, 30080), port("more", Protocol::Tcp, 81, 0)],
+        ..service("thief", &["10.96.0.2"])
+    };
+    let everywhere = NodePortAddresses::Cidrs(vec![net("0.0.0.0/0")]);
+    let mut world = cluster_ip().serving(thief, 2).config(|config| config.node_port_addresses = everywhere);
+    world.index.apply(Event::LocalAddresses(BTreeSet::from([ip("10.96.0.1")])));
+    check(
+        &world,
+        &[
+            ("A12 X1", POD, "10.96.0.1:80/tcp", "pass A12"),
+            ("A12 X1 another port", POD, "10.96.0.1:81/tcp", "pass A12"),
+            ("A12 A4 not even a NodePort", POD, "10.96.0.1:30080/tcp", "pass A12"),
+            ("A4 elsewhere", OUTSIDE, "192.168.0.1:30080/tcp", "forward E1 [1.2 2.2] always"),
+        ],
+    );
+    world.index.apply(Event::LocalAddresses(BTreeSet::new()));
+    check(
+        &world,
+        &[
+            ("X1", POD, "10.96.0.1:80/tcp", "forward E1 [1.1 2.1]"),
+            ("X1 a port the ClusterIP has not", POD, "10.96.0.1:81/tcp", "forward E1 [1.2 2.2] always"),
+        ],
+    );
+}
+
+#[test]
 fn a_port_number_may_serve_several_protocols_with_targets_of_their_own() {
     let dns = Service {
         ports: vec![port("a", Protocol::Tcp, 53, 0), port("b", Protocol::Udp, 53, 0), port("c", Protocol::Sctp, 53, 0)],
@@ -195,8 +235,10 @@ fn a_family_without_a_cluster_ip_has_no_frontend_of_any_kind() {
     let six = slice(&both, &[("fd10::5", "a")]);
     let (both, one) = (world().serving(both, 1).with(six.clone()), world().serving(one, 1).with(six));
     for to in ["[2001:db8::4]:80/tcp", "[fd00::1]:30080/tcp"] {
-        assert_eq!(both.ask("2001:db8::9", to), "forward E1 [fd10::5] always", "A14 {to}");
-        assert!(one.ask("2001:db8::9", to).starts_with("pass"), "A14 {to}: no ClusterIP of the family");
+        assert_eq!(both.ask("2001:db8::9", to), "forward E1 [fd10::5] always", "A16 {to}");
+        assert_eq!(one.ask("2001:db8::9", to), "pass A16", "A16 {to}: no ClusterIP of the family");
     }
+    assert_eq!(one.ask("2001:db8::9", "[2001:db8::4]:81/tcp"), "pass A11", "A11");
+    assert_eq!(one.ask("2001:db8::9", "[fd00::1]:30081/tcp"), "pass A15", "A15");
     assert_eq!(one.ask(OUTSIDE, "1.2.3.4:80/tcp"), "forward E1 [1.1 2.1] always", "A14: the other family stands");
 }
