@@ -75,7 +75,9 @@ impl<D: Dataplane> Syncer<D> {
             let lacking = self.index.service(name).map(|service| self.dataplane.lacks(service)).unwrap_or_default();
             self.complaints.lacks(name, lacking);
         }
-        self.pending.merge(self.desired.update(&self.index, &changed));
+        let touched = self.desired.update(&self.index, &changed);
+        let conflicts = touched.conflicts.then(|| self.desired.diagnostics());
+        self.pending.merge(touched);
         let refused = loop {
             let (refused, wrote) = self.round(&mut synced);
             // What was removed may have made the room that was missing.
@@ -83,7 +85,7 @@ impl<D: Dataplane> Syncer<D> {
                 break refused;
             }
         };
-        self.complaints.update(self.desired.diagnostics(), refused);
+        self.complaints.update(conflicts, refused);
         synced
     }
 
@@ -129,8 +131,13 @@ impl Complaints {
         }
     }
 
-    fn update(&mut self, conflicts: Vec<Diagnostic>, refused: Vec<Diagnostic>) {
-        self.changed |= conflicts != self.conflicts || refused != self.refused;
-        (self.conflicts, self.refused) = (conflicts, refused);
+    /// What was refused, and the conflicts if they may have changed.
+    fn update(&mut self, conflicts: Option<Vec<Diagnostic>>, refused: Vec<Diagnostic>) {
+        if let Some(conflicts) = conflicts {
+            self.changed |= conflicts != self.conflicts;
+            self.conflicts = conflicts;
+        }
+        self.changed |= refused != self.refused;
+        self.refused = refused;
     }
 }
