@@ -4,6 +4,7 @@ use sheave_core::{
     Endpoint, EndpointSlice, Event, Family, Hints, Kind, Object, Port, Protocol, Service, ServiceName, ServicePort,
     SliceName, SlicePort,
 };
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ const PODS: u32 = u32::from_be_bytes([10, 128, 0, 1]);
 pub fn lists(services: u32, endpoints: u32) -> Vec<Event> {
     let list = |kind, objects| Event::Listed { kind, objects, kept: Vec::new() };
     vec![
+        Event::LocalAddresses(BTreeSet::new()),
         list(Kind::Node, Vec::new()),
         list(Kind::ServiceCidr, Vec::new()),
         list(Kind::Service, (0..services).map(|n| objects(n, 0)).map(|[service, _]| service).collect()),

@@ -22,7 +22,7 @@ pub(crate) struct Stage {
     syncer: Syncer<Recorder>,
     objects: BTreeMap<ObjectName, Object>,
     absent: BTreeMap<ObjectName, Absent>,
-    addresses: Option<BTreeSet<IpAddr>>,
+    addresses: BTreeSet<IpAddr>,
     listed: BTreeSet<Kind>,
 }
 
@@ -42,7 +42,7 @@ impl Stage {
             syncer: Syncer::new(&scenario.node, config.clone(), recorder.clone()),
             objects: BTreeMap::new(),
             absent: BTreeMap::new(),
-            addresses: None,
+            addresses: BTreeSet::new(),
             listed,
             recorder,
             config,
@@ -54,7 +54,7 @@ impl Stage {
         let diagnosed = self.note(step)?;
         let kinds: Vec<_> = self.listed.iter().copied().collect();
         let listed = kinds.into_iter().map(|kind| self.list(kind));
-        let events = listed.chain(diagnosed).chain(self.addresses.clone().map(Event::LocalAddresses)).collect();
+        let events = listed.chain(diagnosed).chain([Event::LocalAddresses(self.addresses.clone())]).collect();
         self.sync(events)
     }
 
@@ -75,7 +75,7 @@ impl Stage {
             self.syncer = Syncer::new(&self.node, self.config.clone(), self.recorder.clone());
             let kinds: Vec<_> = self.listed.iter().copied().collect();
             events.splice(0..0, kinds.into_iter().map(|kind| self.list(kind)));
-            events.extend(self.addresses.clone().map(Event::LocalAddresses));
+            events.push(Event::LocalAddresses(self.addresses.clone()));
         }
         self.sync(events)
     }
@@ -121,7 +121,7 @@ impl Stage {
             diagnosed.push(Event::Diagnosed { object: object_ref(&name), diagnostics: Vec::new() });
         }
         if let Some(addresses) = &step.node_addresses {
-            self.addresses = Some(addresses.clone());
+            self.addresses.clone_from(addresses);
         }
         Ok(diagnosed)
     }

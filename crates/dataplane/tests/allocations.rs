@@ -24,6 +24,11 @@ impl Node {
     fn serving(services: u32) -> Self {
         let mut node = Self { index: Index::new("node"), desired: Desired::default(), fake: Fake::default() };
         cluster::lists(services, ENDPOINTS).into_iter().for_each(|event| node.index.apply(event));
+        // Another Service on the same nodes: their names are held once, and in a small cluster the last user would drop them.
+        let same = cluster::slice(services / 2, ENDPOINTS, 0);
+        let service = cluster::slice(services, 0, 0);
+        let other = EndpointSlice { endpoints: same.endpoints, ..service };
+        node.index.apply(Event::Applied(Object::EndpointSlice(other)));
         let changed = node.index.take_changed();
         node.desired.update(&node.index, &changed);
         assert!(node.fake.apply(&plan_all(&node.desired, &node.fake)).pending.is_empty());

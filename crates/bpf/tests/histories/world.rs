@@ -6,7 +6,7 @@ use sheave_core::{
     Affinity, Endpoint, EndpointSlice, Event, Family, Kind, Object, ObjectName, Port, Protocol, Service, ServiceName,
     ServicePort, SliceName, SlicePort, TrafficPolicy,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) const SERVICES: u8 = 4;
@@ -146,6 +146,7 @@ impl World {
         let slices = self.slices.values().cloned().map(Object::EndpointSlice).collect();
         let list = |kind, objects| Event::Listed { kind, objects, kept: Vec::new() };
         vec![
+            Event::LocalAddresses(BTreeSet::new()),
             list(Kind::EndpointSlice, slices),
             list(Kind::Service, services),
             list(Kind::Node, Vec::new()),

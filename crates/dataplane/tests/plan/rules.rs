@@ -50,7 +50,7 @@ fn check(case: &str, config: ProxyConfig, service: Service, after: Event, make: 
 fn a_change_of_the_node_plans_its_rules_and_the_services_it_concerns() {
     let plain = || web("10.96.0.1");
     for (case, after, make, break_) in [
-        ("A3: a ServiceCIDR", cidr("kubernetes", "10.96.0.0/16"), &["rules"][..], &[][..]),
+        ("A3: a ServiceCIDR drops, so it comes last", cidr("kubernetes", "10.96.0.0/16"), &[][..], &["rules"][..]),
         ("A5, E6: another address of the node", local(&["192.0.2.9"]), &["rules"], &[]),
         (
             "A12: a ClusterIP is an address of the node",
@@ -60,11 +60,25 @@ fn a_change_of_the_node_plans_its_rules_and_the_services_it_concerns() {
         ),
         ("W14: another zone, and hints of it", node("zone-b", &["192.0.2.1"]), &["serve web 1/1+1"], &[]),
         ("E7: a zone nobody is meant for", node("zone-c", &["192.0.2.1"]), &["serve web 1/2"], &[]),
-        ("A5: another primary address", node("zone-a", &["192.0.2.2"]), &["rules"], &[]),
+        ("A5: another primary address, and not the old one", node("zone-a", &["192.0.2.2"]), &["rules"], &["rules"]),
         ("nothing new", node("zone-a", &["192.0.2.1"]), &[], &[]),
     ] {
         check(case, ProxyConfig::default(), plain(), after, make, break_);
     }
+}
+
+#[test]
+fn what_the_rules_take_away_waits_until_it_is_served_otherwise() {
+    let mut node_a = Node::new(Fake::default());
+    node_a.steps(world(web("10.96.0.1"), pod(1)));
+    node_a.steps([local(&["10.96.0.1"]), cidr("kubernetes", "10.96.0.0/16")]);
+    let back = node_a.steps([local(&[])]);
+    assert_eq!(back, want(&["serve web 1/2", "claim 10.96.0.1"], &["rules"]), "A12, A3: not dropped before it is served");
+    let mut node_b = Node::new(Fake::default());
+    node_b.steps(world(web("10.96.0.1"), pod(1)));
+    node_b.steps([cidr("kubernetes", "10.0.0.0/8")]);
+    let both = node_b.steps([cidr("kubernetes", "10.96.0.0/16")]);
+    assert_eq!(both, want(&["rules"], &["rules"]), "A3: in between neither drops");
 }
 
 #[test]
@@ -84,8 +98,9 @@ fn another_primary_address_is_a_matter_of_services_with_source_ranges_only() {
     };
     let moved = || node("zone-a", &["192.0.2.200"]);
     let now_outside = ranges("192.0.2.0/25");
-    check("R8: out of the range", ProxyConfig::default(), now_outside, moved(), &["rules", "serve web 2/1+1"], &[]);
-    check("R8: outside as before", ProxyConfig::default(), ranges("198.51.100.0/24"), moved(), &["rules"], &[]);
+    let config = ProxyConfig::default;
+    check("R8: out of the range", config(), now_outside, moved(), &["rules", "serve web 2/1+1"], &["rules"]);
+    check("R8: outside as before", config(), ranges("198.51.100.0/24"), moved(), &["rules"], &["rules"]);
 }
 
 #[test]
