@@ -1,7 +1,8 @@
-//! What the kernel says about links, read from route netlink datagrams.
+//! What the kernel says about links and addresses, read from route netlink datagrams.
 //!
 //! Only the attributes we act on are read. The full parsers refuse a message whole when one attribute of an exotic device is
 //! not as they expect it, and that device would then not be served.
+use crate::address::{Assignment, Standing, assignment};
 use crate::link::{Layer, Link, LinkIndex, LinkKind, Upper};
 use rtnetlink::packet_core::{NLM_F_DUMP_INTR, NetlinkBuffer, NlasIterator};
 
@@ -10,6 +11,8 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
+const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 /// include/uapi/linux/if_link.h
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -28,14 +31,25 @@ const IFINFOMSG_LEN: usize = 16;
 /// One message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Notice {
-    /// A link as it is now.
-    Link(Link),
-    /// A link is no more in this namespace.
-    Gone(LinkIndex),
-    /// All links have been listed; not all of one moment, if interrupted.
+    /// Something is, or is no more.
+    News(News),
+    /// The listing that was asked for is complete; not all of one moment, if interrupted.
     Listed { interrupted: bool },
     /// The listing failed.
     Failed(i32),
+}
+
+/// Something is, or is no more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum News {
+    /// A link as it is now.
+    Link(Link),
+    /// A link is no more in this namespace.
+    LinkGone(LinkIndex),
+    /// A device has an address, to which the kernel delivers.
+    Address(Assignment),
+    /// A device has an address no more, or does not receive by it.
+    AddressGone(Assignment),
 }
 
 /// The messages of a datagram. What is about something else, or makes no sense, is left out.
@@ -56,8 +70,15 @@ fn notice(message: &NetlinkBuffer<&[u8]>) -> Option<Notice> {
             0 => Some(Notice::Listed { interrupted: message.flags() & NLM_F_DUMP_INTR != 0 }),
             errno => Some(Notice::Failed(errno)),
         },
-        RTM_NEWLINK => link(payload).map(Notice::Link),
-        RTM_DELLINK => header(payload).map(|header| Notice::Gone(header.index)),
+        RTM_NEWLINK => link(payload).map(News::Link).map(Notice::News),
+        RTM_DELLINK => header(payload).map(|header| Notice::News(News::LinkGone(header.index))),
+        RTM_NEWADDR => assignment(payload).map(|(assignment, standing)| {
+            Notice::News(match standing {
+                Standing::Usable => News::Address(assignment),
+                Standing::Unproven => News::AddressGone(assignment),
+            })
+        }),
+        RTM_DELADDR => assignment(payload).map(|(assignment, _)| Notice::News(News::AddressGone(assignment))),
         _ => None,
     }
 }
@@ -154,6 +175,10 @@ mod tests {
         message
     }
 
+    fn gone_link(index: u32) -> Notice {
+        Notice::News(News::LinkGone(LinkIndex::new(index)))
+    }
+
     fn name() -> LinkAttribute {
         LinkAttribute::IfName("dev".to_owned())
     }
@@ -187,7 +212,7 @@ mod tests {
             ("an address of 20 bytes", vec![name(), LinkAttribute::Address(vec![2; 20])], plain.clone()),
         ] {
             let new = NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message(attributes)));
-            assert_eq!(notices(&datagram(vec![new])), [Notice::Link(want)], "case: {case}");
+            assert_eq!(notices(&datagram(vec![new])), [Notice::News(News::Link(want))], "case: {case}");
         }
     }
 
@@ -198,7 +223,7 @@ mod tests {
         let new =
             |message| notices(&datagram(vec![NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message))]));
         let upper = |notices: &[Notice]| match notices {
-            [Notice::Link(link)] => link.upper,
+            [Notice::News(News::Link(link))] => link.upper,
             other => panic!("{other:?}"),
         };
         assert_eq!(upper(&new(port.clone())), Upper::Other(LinkIndex::new(3)), "IFF_MASTER is not IFF_SLAVE");
@@ -212,7 +237,7 @@ mod tests {
         left.header.interface_family = AddressFamily::Bridge;
         let gone = |message| NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message));
         assert_eq!(notices(&datagram(vec![gone(left)])), []);
-        assert_eq!(notices(&datagram(vec![gone(message(vec![name()]))])), [Notice::Gone(LinkIndex::new(7))]);
+        assert_eq!(notices(&datagram(vec![gone(message(vec![name()]))])), [gone_link(7)]);
     }
 
     #[test]
@@ -224,8 +249,7 @@ mod tests {
         };
         let done = NetlinkPayload::Done(DoneMessage::default());
         let bytes = datagram(vec![link(1), link(2), done]);
-        let want =
-            [Notice::Gone(LinkIndex::new(1)), Notice::Gone(LinkIndex::new(2)), Notice::Listed { interrupted: false }];
+        let want = [gone_link(1), gone_link(2), Notice::Listed { interrupted: false }];
         assert_eq!(notices(&bytes), want);
         for cut in 0..bytes.len() {
             assert!(want.starts_with(&notices(&bytes[..cut])), "cut at {cut}");

@@ -1,42 +1,15 @@
-//! Follows the links over one route netlink socket.
-//!
-//! Listing and notifications share the socket, so the kernel puts them into one order and nothing falls between the two.
-//! When it had to drop notifications (ENOBUFS), the links are listed again.
-use crate::notice::{Notice, notices};
+//! Follows the links, and tells what is different.
+use crate::feed::{Feed, Subject, Told, WatchError};
+use crate::notice::News;
 use crate::table::{LinkChange, LinkTable};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::LinkMessage;
-use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
-use rtnetlink::sys::protocols::NETLINK_ROUTE;
-use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
-use std::io;
 use tokio::sync::mpsc;
 
-/// include/uapi/linux/rtnetlink.h: the group RTNLGRP_LINK as a bit.
-const RTMGRP_LINK: u32 = 1;
-const ENOBUFS: i32 = 105;
 /// Changes that wait for their reader. Behind them the kernel's buffer fills, and after that links are listed again.
 const BACKLOG: usize = 256;
 
-/// The links cannot be followed.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// The socket cannot be opened.
-    #[error(
-        "cannot open a route netlink socket: {0}; the agent needs the host's network namespace and a tokio runtime"
-    )]
-    Open(#[source] io::Error),
-    /// The socket failed.
-    #[error("route netlink socket failed: {0}; the links have to be followed anew")]
-    Socket(#[source] io::Error),
-    /// The kernel refuses to list.
-    #[error("the kernel does not list the links: {0}; the links have to be followed anew")]
-    List(#[source] io::Error),
-}
-
 /// The changes of the links, in order.
 pub struct LinkWatch {
-    changes: mpsc::Receiver<Result<LinkChange, LinkError>>,
+    changes: mpsc::Receiver<Result<LinkChange, WatchError>>,
 }
 
 impl LinkWatch {
@@ -45,7 +18,7 @@ impl LinkWatch {
     ///
     /// # Errors
     /// The socket is of no use any more; watch again.
-    pub async fn next(&mut self) -> Option<Result<LinkChange, LinkError>> {
+    pub async fn next(&mut self) -> Option<Result<LinkChange, WatchError>> {
         self.changes.recv().await
     }
 }
@@ -55,15 +28,13 @@ impl LinkWatch {
 ///
 /// # Errors
 /// The socket cannot be opened.
-pub fn watch_links() -> Result<LinkWatch, LinkError> {
-    let mut socket = TokioSocket::new(NETLINK_ROUTE).map_err(LinkError::Open)?;
-    socket.socket_mut().bind(&SocketAddr::new(0, RTMGRP_LINK)).map_err(LinkError::Open)?;
+pub fn watch_links() -> Result<LinkWatch, WatchError> {
+    let feed = Feed::open(&[Subject::Links])?;
     let (sink, changes) = mpsc::channel(BACKLOG);
     tokio::spawn(async move {
-        let mut follower = Follower { socket, table: LinkTable::default(), listing: Listing::Idle };
         tokio::select! {
             () = sink.closed() => {}
-            Err(error) = follower.follow(&sink) => {
+            Err(error) = follow(feed, &sink) => {
                 let _ = sink.send(Err(error)).await;
             }
         }
@@ -71,77 +42,28 @@ pub fn watch_links() -> Result<LinkWatch, LinkError> {
     Ok(LinkWatch { changes })
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Listing {
-    Idle,
-    Running,
-    /// Running, and not to be trusted: a socket has one listing at a time (EBUSY), so the next one waits for its end.
-    Stale,
-}
-
-struct Follower {
-    socket: TokioSocket,
-    table: LinkTable,
-    listing: Listing,
-}
-
-impl Follower {
-    async fn follow(&mut self, sink: &mpsc::Sender<Result<LinkChange, LinkError>>) -> Result<(), LinkError> {
-        self.list().await?;
-        loop {
-            let changes = match self.socket.recv_from_full().await {
-                // Port 0 is the kernel.
-                Ok((datagram, from)) if from.port_number() == 0 => self.digest(&datagram).await?,
-                Ok(_) => continue,
-                Err(error) if error.raw_os_error() == Some(ENOBUFS) => {
-                    tracing::info!("link notifications were lost; listing the links again");
-                    self.list().await?;
-                    continue;
-                }
-                Err(error) => return Err(LinkError::Socket(error)),
-            };
-            for change in changes {
+async fn follow(mut feed: Feed, sink: &mpsc::Sender<Result<LinkChange, WatchError>>) -> Result<(), WatchError> {
+    let mut table = LinkTable::default();
+    loop {
+        for told in feed.next().await? {
+            for change in changes(&mut table, told) {
                 if sink.send(Ok(change)).await.is_err() {
                     return Ok(());
                 }
             }
         }
     }
+}
 
-    async fn digest(&mut self, datagram: &[u8]) -> Result<Vec<LinkChange>, LinkError> {
-        let mut changes = Vec::new();
-        for notice in notices(datagram) {
-            match notice {
-                Notice::Link(link) => changes.extend(self.table.put(link)),
-                Notice::Gone(index) => changes.extend(self.table.remove(index)),
-                Notice::Listed { interrupted } => {
-                    let whole = self.listing == Listing::Running && !interrupted;
-                    self.listing = Listing::Idle;
-                    if whole {
-                        changes.extend(self.table.end_listing());
-                    } else {
-                        self.list().await?;
-                    }
-                }
-                Notice::Failed(errno) => return Err(LinkError::List(io::Error::from_raw_os_error(errno))),
-            }
+fn changes(table: &mut LinkTable, told: Told) -> Vec<LinkChange> {
+    match told {
+        Told::Begun => {
+            table.begin_listing();
+            Vec::new()
         }
-        Ok(changes)
-    }
-
-    async fn list(&mut self) -> Result<(), LinkError> {
-        if self.listing != Listing::Idle {
-            self.listing = Listing::Stale;
-            return Ok(());
-        }
-        self.table.begin_listing();
-        self.listing = Listing::Running;
-        let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetLink(LinkMessage::default()));
-        request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        request.finalize();
-        let mut bytes = vec![0; request.buffer_len()];
-        request.serialize(&mut bytes);
-        self.socket.send_to(&bytes, &SocketAddr::new(0, 0)).await.map_err(LinkError::Socket)?;
-        Ok(())
+        Told::News(News::Link(link)) => table.put(link).into_iter().collect(),
+        Told::News(News::LinkGone(index)) => table.remove(index).into_iter().collect(),
+        Told::News(News::Address(_) | News::AddressGone(_)) => Vec::new(),
+        Told::Settled => table.end_listing(),
     }
 }
