@@ -8,7 +8,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use sheave_core::decide::{Decision, Masquerade, Packet, Rule, Transport, Verdict};
 use sheave_core::plan::{plan, plan_all};
-use sheave_core::{Desired, Event, Index, ProxyConfig, Realized, Touched, decide};
+use sheave_core::{Desired, Event, Index, Plan, ProxyConfig, Realized, Touched, decide};
 use sheave_dataplane::{Dataplane, Fake, Outcome};
 use std::collections::BTreeSet;
 use world::{NODE, config, event, packet};
@@ -52,6 +52,28 @@ impl Agent {
         let applied = self.fake.apply(&plan(&self.desired, &self.fake, touched));
         prop_assert!(applied.pending.is_empty(), "{:?}", applied);
         prop_assert!(plan_all(&self.desired, &self.fake).is_empty(), "I2: what is touched is all that changed");
+        Ok(())
+    }
+
+    /// Like [`sync`](Self::sync), and looks at the packets after each step.
+    fn sync_watched(&mut self, touched: &Touched, packets: &[Packet]) -> Result<(), TestCaseError> {
+        let verdicts = |fake: &Fake| packets.iter().map(|packet| fake.decide(packet).verdict).collect::<Vec<_>>();
+        let before = verdicts(&self.fake);
+        let whole = plan(&self.desired, &self.fake, touched);
+        let mut between = Vec::new();
+        for change in whole.make.iter().chain(&whole.break_) {
+            let applied = self.fake.apply(&Plan { make: vec![change.clone()], break_: Vec::new() });
+            prop_assert!(applied.pending.is_empty(), "{:?}", applied);
+            between.push((change, verdicts(&self.fake)));
+        }
+        let after = verdicts(&self.fake);
+        for (step, during) in &between {
+            for (((packet, before), during), after) in packets.iter().zip(&before).zip(during).zip(&after) {
+                let forwarded = [before, after].iter().all(|verdict| **verdict == Verdict::Forward);
+                let told = || format!("{packet:?}: {during:?} after {step:?}");
+                prop_assert!(!forwarded || *during == Verdict::Forward, "{}", told());
+            }
+        }
         Ok(())
     }
 
@@ -99,6 +121,18 @@ proptest! {
     #[test]
     fn what_is_held_decides_as_the_reference_does(config in config(), rounds in rounds()) {
         Agent::new(config).live(&rounds)?;
+    }
+
+    /// I1, seen from a client: a flow that is forwarded before and after a plan is forwarded after each of its steps.
+    #[test]
+    fn no_step_refuses_what_was_forwarded_and_will_be(config in config(), rounds in rounds()) {
+        let mut agent = Agent::new(config);
+        for round in &rounds {
+            let touched = agent.see(&round.events);
+            let aimed = round.aimed.iter().filter_map(|(packet, at)| agent.aim(packet, *at));
+            let packets: Vec<_> = round.packets.iter().cloned().chain(aimed).collect();
+            agent.sync_watched(&touched, &packets)?;
+        }
     }
 }
 

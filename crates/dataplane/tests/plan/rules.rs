@@ -73,7 +73,11 @@ fn what_the_rules_take_away_waits_until_it_is_served_otherwise() {
     node_a.steps(world(web("10.96.0.1"), pod(1)));
     node_a.steps([local(&["10.96.0.1"]), cidr("kubernetes", "10.96.0.0/16")]);
     let back = node_a.steps([local(&[])]);
-    assert_eq!(back, want(&["serve web 1/2", "claim 10.96.0.1"], &["rules"]), "A12, A3: not dropped before it is served");
+    assert_eq!(
+        back,
+        want(&["serve web 1/2", "claim 10.96.0.1"], &["rules"]),
+        "A12, A3: not dropped before it is served"
+    );
     let mut node_b = Node::new(Fake::default());
     node_b.steps(world(web("10.96.0.1"), pod(1)));
     node_b.steps([cidr("kubernetes", "10.0.0.0/8")]);
