@@ -2,7 +2,7 @@
 //! tried again. One device that fails stops no other.
 use sheave_bpf::attach::{AttachError, Device, attach_device, detach_device, forget_device, pinned_devices};
 use sheave_bpf::load::Programs;
-use sheave_node::{Link, LinkChange, LinkError, LinkWatch, exclusion, watch_links};
+use sheave_node::{Link, LinkChange, LinkWatch, WatchError, exclusion, watch_links};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Devices {
     }
 
     /// Starts to follow the devices of this network namespace, from a listing of all.
-    pub(crate) fn follow(&mut self, programs: &Programs) -> Result<(), LinkError> {
+    pub(crate) fn follow(&mut self, programs: &Programs) -> Result<(), WatchError> {
         self.watch = Watch::On(watch_links()?);
         self.served.clear();
         self.failed.clear();

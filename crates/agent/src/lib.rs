@@ -1,10 +1,12 @@
 //! The daemon: configuration, sync loop, source and dataplane brought together.
 
+mod addresses;
 pub mod check;
 pub mod config;
 mod devices;
 pub mod explain;
 pub mod mounts;
+mod retry;
 mod run;
 mod said;
 pub mod sync;

@@ -1,16 +1,17 @@
 //! The daemon itself: load, read back, attach, watch, sync, until told to stop. Programs and maps stay when it ends.
+use crate::addresses::Addresses;
 use crate::config::{Config, SocketLb};
 use crate::devices::Devices;
+use crate::retry::Retry;
 use crate::said::Said;
 use crate::sync::Syncer;
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::attach::{attach_sockets, detach_sockets};
 use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
-use sheave_core::{ProxyConfig, Realized as _};
+use sheave_core::{Event, ProxyConfig, Realized as _};
 use sheave_kube_source::{KubeConfig, Source};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub enum RunError {
     Attach(#[from] sheave_bpf::attach::AttachError),
     /// The devices.
     #[error(transparent)]
-    Links(#[from] sheave_node::LinkError),
+    Links(#[from] sheave_node::WatchError),
     /// The flow tables.
     #[error("cannot open the flow tables: {0}")]
     Flows(std::io::Error),
@@ -89,6 +90,10 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
                 }
                 agent.sync();
             }
+            addresses = agent.addresses.next() => {
+                agent.syncer.observe(vec![Event::LocalAddresses(addresses)]);
+                agent.sync();
+            }
             event = agent.devices.next() => agent.devices.handle(&mut agent.programs, event),
             _ = sweep.tick() => agent.sweep(),
             () = agent.retry.wait() => agent.sync(),
@@ -123,6 +128,7 @@ struct Agent {
     syncer: Syncer<BpfDataplane<KernelMaps>>,
     programs: Programs,
     devices: Devices,
+    addresses: Addresses,
     cgroup: Option<PathBuf>,
     attached: bool,
     said: Said,
@@ -144,6 +150,7 @@ impl Agent {
             syncer: Syncer::new(&config.node_name, config.proxy(), dataplane),
             programs,
             devices: Devices::new(),
+            addresses: Addresses::default(),
             cgroup: config.cgroup.clone().filter(|_| config.socket_lb != SocketLb::Off),
             attached: false,
             said: Said::default(),
@@ -193,36 +200,5 @@ impl Agent {
             Ok(_) => {}
             Err(error) => warn!(%error, "flows are not swept"),
         }
-    }
-}
-
-/// When to plan again after a failure: exponentially later, with jitter.
-#[derive(Default)]
-struct Retry {
-    backoff: Option<ExponentialBackoff>,
-    due: Option<tokio::time::Instant>,
-}
-
-impl Retry {
-    fn succeeded(&mut self) {
-        *self = Self::default();
-    }
-
-    fn failed(&mut self) {
-        let fresh = || {
-            let builder = ExponentialBuilder::new().with_min_delay(Duration::from_millis(100));
-            builder.with_max_delay(Duration::from_secs(10)).without_max_times().with_jitter().build()
-        };
-        let delay = self.backoff.get_or_insert_with(fresh).next();
-        self.due = Some(tokio::time::Instant::now() + delay.unwrap_or(Duration::from_secs(10)));
-    }
-
-    /// Ready when it is time; never, when nothing failed.
-    async fn wait(&mut self) {
-        match self.due {
-            Some(due) => tokio::time::sleep_until(due).await,
-            None => std::future::pending().await,
-        }
-        self.due = None;
     }
 }

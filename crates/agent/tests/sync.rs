@@ -9,6 +9,8 @@ use sheave_core::{
     Diagnostic, Event, Kind, Object, ObjectName, ObjectRef, Port, Problem, Protocol, ProxyConfig, Realized as _,
     Service, ServiceName, ServicePort,
 };
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 fn service(name: &str, vip: &str) -> Service {
     let port =
@@ -38,13 +40,18 @@ fn listed(kind: Kind) -> Event {
     Event::Listed { kind, objects: Vec::new(), kept: Vec::new() }
 }
 
+/// What a source and the node say of a cluster without objects.
+fn nothing() -> Vec<Event> {
+    Kind::ALL.map(listed).into_iter().chain([Event::LocalAddresses(BTreeSet::new())]).collect()
+}
+
 fn held(syncer: &Syncer<BpfDataplane<MemoryMaps>>) -> Vec<String> {
     syncer.dataplane().keys().iter().map(|key| key.port.service.to_string()).collect()
 }
 
 /// W12, I4
 #[test]
-fn nothing_is_written_before_every_kind_was_listed() {
+fn nothing_is_written_before_every_kind_was_listed_and_the_nodes_addresses_were_told() {
     let mut syncer = syncer(10);
     syncer.observe(vec![applied(service("a", "10.96.0.1"))]);
     for kind in Kind::ALL {
@@ -52,6 +59,8 @@ fn nothing_is_written_before_every_kind_was_listed() {
         let objects = if kind == Kind::Service { vec![Object::Service(service("a", "10.96.0.1"))] } else { Vec::new() };
         syncer.observe(vec![Event::Listed { kind, objects, kept: Vec::new() }]);
     }
+    assert_eq!(syncer.sync().writes.ops, 0, "before the node's addresses");
+    syncer.observe(vec![Event::LocalAddresses(BTreeSet::new())]);
     assert!(syncer.sync().writes.ops > 0);
     assert_eq!(held(&syncer), ["shop/a"]);
     assert_eq!(syncer.sync().writes.ops, 0, "I2");
@@ -61,7 +70,7 @@ fn nothing_is_written_before_every_kind_was_listed() {
 #[test]
 fn a_service_that_had_no_room_is_served_as_soon_as_another_one_has_gone() {
     let mut syncer = syncer(1);
-    syncer.observe(Kind::ALL.map(listed).into());
+    syncer.observe(nothing());
     syncer.observe(vec![applied(service("a", "10.96.0.1"))]);
     assert!(syncer.sync().failed.is_empty());
     syncer.observe(vec![applied(service("b", "10.96.0.2"))]);
@@ -82,7 +91,7 @@ fn a_service_that_had_no_room_is_served_as_soon_as_another_one_has_gone() {
 #[test]
 fn what_is_wrong_is_told_when_it_changes_and_only_then() {
     let mut syncer = syncer(10);
-    syncer.observe(Kind::ALL.map(listed).into());
+    syncer.observe(nothing());
     let _first = (syncer.sync(), syncer.changed_diagnostics());
     let object = ObjectRef::new("Service", "shop/a");
     let diagnostic = Diagnostic {
@@ -105,7 +114,7 @@ fn what_is_wrong_is_told_when_it_changes_and_only_then() {
 #[test]
 fn what_the_dataplane_leaves_out_of_a_service_is_told_as_long_as_the_service_asks_for_it() {
     let mut syncer = syncer(10);
-    syncer.observe(Kind::ALL.map(listed).into());
+    syncer.observe(nothing());
     let asking = || Service { external_ips: vec![[203, 0, 113, 1].into()], ..service("a", "10.96.0.1") };
     syncer.observe(vec![applied(asking())]);
     let _first = syncer.sync();
@@ -127,4 +136,22 @@ fn what_the_dataplane_leaves_out_of_a_service_is_told_as_long_as_the_service_ask
         let _edited = syncer.sync();
         assert_eq!(syncer.changed_diagnostics(), Some([].into()));
     }
+}
+
+/// A12
+#[test]
+fn a_cluster_ip_is_served_except_while_it_is_the_nodes_own() {
+    let mut syncer = syncer(10);
+    syncer.observe(nothing());
+    syncer.observe(vec![applied(service("dns", "10.96.0.10")), applied(service("web", "10.96.0.1"))]);
+    let vips = |syncer: &mut Syncer<BpfDataplane<MemoryMaps>>, addresses: &[&str]| -> Vec<String> {
+        let addresses = addresses.iter().map(|addr| addr.parse().unwrap()).collect();
+        syncer.observe(vec![Event::LocalAddresses(addresses)]);
+        assert!(syncer.sync().failed.is_empty());
+        assert_eq!(syncer.sync().writes.ops, 0, "I2");
+        syncer.dataplane().vips().iter().map(IpAddr::to_string).collect()
+    };
+    assert_eq!(vips(&mut syncer, &["192.168.0.2"]), ["10.96.0.1", "10.96.0.10"]);
+    assert_eq!(vips(&mut syncer, &["192.168.0.2", "10.96.0.10"]), ["10.96.0.1"]);
+    assert_eq!(vips(&mut syncer, &["192.168.0.2"]), ["10.96.0.1", "10.96.0.10"]);
 }
