@@ -350,6 +350,27 @@ fn a_cluster_ip_of_the_node_is_nobodys_and_comes_back() {
 }
 
 #[test]
+fn what_others_have_at_a_cluster_ip_of_the_node_goes_and_comes_with_it() {
+    use sheave_core::{NodePortAddresses, ProxyConfig};
+    let everywhere = NodePortAddresses::Cidrs(vec!["0.0.0.0/0".parse().unwrap()]);
+    let config = ProxyConfig { node_port_addresses: everywhere, ..ProxyConfig::default() };
+    let mut fed = Fed { index: Index::new("node-a"), desired: Desired::new(config) };
+    let more = [("more", Protocol::Tcp, 81)];
+    fed.put(Service { external_ips: ips(&["10.96.0.1"]), ..service("other", 0, &["10.96.0.2"], &more) });
+    fed.put(Service { external_ips: ips(&["10.96.0.3"]), ..service("third", 0, &["10.96.0.4"], &more) });
+    fed.feed(Event::LocalAddresses(ips(&["10.96.0.1", "10.96.0.3"]).into_iter().collect()));
+    let accepts = |fed: &Fed| fed.desired.rules().node_port_addrs.contains(&ips(&["10.96.0.1"])[0]);
+    let at = |fed: &Fed, addr| fed.holder(addr, 81, Protocol::Tcp);
+    assert!(at(&fed, "10.96.0.1").is_some() && accepts(&fed), "an address of the node, and no ClusterIP");
+    let (keys, _) = fed.put(service("web", 1, &["10.96.0.1"], &[HTTP]));
+    assert_eq!(keys, ["shop/other:more/TCP/IPv4", "shop/web:http/TCP/IPv4"], "the plan has to take it away");
+    assert!(at(&fed, "10.96.0.1").is_none() && !accepts(&fed), "A12: neither external IP nor NodePort");
+    assert!(at(&fed, "10.96.0.3").is_some(), "another address of the node is no ClusterIP");
+    assert_eq!(fed.delete("web").0, ["shop/other:more/TCP/IPv4", "shop/web:http/TCP/IPv4"]);
+    assert!(at(&fed, "10.96.0.1").is_some() && accepts(&fed), "and back");
+}
+
+#[test]
 fn conflicts_are_told_to_have_changed_only_when_they_may_have() {
     let claim = |name, created| service(name, created, &["10.96.0.1"], &[HTTP]);
     let mut fed = Fed::with(&[service("other", 0, &["10.96.0.2"], &[HTTP])]);

@@ -205,7 +205,7 @@ fn nobody_takes_over_a_cluster_ip_that_is_an_address_of_the_node() {
         &world,
         &[
             ("X1", POD, "10.96.0.1:80/tcp", "forward E1 [1.1 2.1]"),
-            ("X1 a port the ClusterIP has not", POD, "10.96.0.1:81/tcp", "forward E1 [1.2 2.2] always"),
+            ("X2 a port the ClusterIP has not", POD, "10.96.0.1:81/tcp", "forward E1 [1.2 2.2] always"),
         ],
     );
 }
