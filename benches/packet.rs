@@ -14,7 +14,7 @@ use sheave_bpf::map::Map;
 use sheave_bpf::maps::Maps as _;
 use sheave_bpf::ops::{BackendEntry, MapOp};
 use sheave_bpf::pins::Pins;
-use sheave_bpf::test_run::test_run;
+use sheave_bpf::test_run::time_each;
 use sheave_core::{Backend, Family, Frontend, Port, Protocol};
 use sheave_lab::Sandbox;
 use std::net::Ipv4Addr;
@@ -56,12 +56,13 @@ impl Node {
     /// Mean time of `count` runs on packets made one by one.
     fn time(&mut self, count: u64, mut packet: impl FnMut(u32, u32) -> Vec<u8>) -> Duration {
         let program = self.programs.device_fd("ingress").expect("the program is loaded");
-        let mut time = Duration::ZERO;
-        for _ in 0..count {
-            self.next = self.next.wrapping_add(STRIDE);
-            time += test_run(program, &packet(self.next, self.services), 1).expect("the program runs").time;
-        }
-        time
+        let (first, services) = (self.next, self.services);
+        self.next = (0..count).fold(first, |next, _| next.wrapping_add(STRIDE));
+        let packets = (0..count).scan(first, |next, _| {
+            *next = next.wrapping_add(STRIDE);
+            Some(packet(*next, services))
+        });
+        time_each(program, packets).expect("the program runs").iter().sum()
     }
 }
 
