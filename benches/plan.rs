@@ -13,6 +13,7 @@ use sheave_core::{Desired, Event, Index, Object, Touched};
 use sheave_dataplane::{Dataplane, Writes};
 use std::cell::RefCell;
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 const SIZES: [u32; 4] = [100, 1_000, 10_000, 100_000];
 const ENDPOINTS: u32 = 10;
@@ -91,6 +92,28 @@ fn plan_and_lower_of(c: &mut Criterion, name: &str, visited_max: u32) {
     }
 }
 
+/// From the watch event to the plan: index, desired, plan. What the plan says is carried out between two iterations.
+fn event_to_plan(c: &mut Criterion) {
+    let mut group = c.benchmark_group("event to plan, one endpoint");
+    for services in SIZES {
+        let mut node = Node::new(services);
+        group.bench_function(BenchmarkId::from_parameter(services), |b| {
+            b.iter_custom(|count| {
+                let mut time = Duration::ZERO;
+                for _ in 0..count {
+                    let event = node.event(services);
+                    let start = Instant::now();
+                    let touched = node.see(event);
+                    let plan = black_box(plan(&node.desired, &node.dataplane, &touched));
+                    time += start.elapsed();
+                    node.dataplane.apply(&plan);
+                }
+                time
+            });
+        });
+    }
+}
+
 /// From the watch event to the last map write, into maps in memory.
 fn event_to_maps(c: &mut Criterion) {
     let mut group = c.benchmark_group("event to maps, one endpoint");
@@ -129,5 +152,5 @@ fn cold_start(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, plan_and_lower, event_to_maps, cold_start);
+criterion_group!(benches, plan_and_lower, event_to_plan, event_to_maps, cold_start);
 criterion_main!(benches);

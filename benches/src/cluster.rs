@@ -1,12 +1,14 @@
-//! A synthetic cluster of any size: Services of one TCP port, with their endpoints in one slice each.
+//! A synthetic cluster of any size: Services of one TCP port, with their endpoints in one slice each. Endpoints have a node
+//! and a hint, in text of their own, as a source hands them over.
 use sheave_core::{
-    Endpoint, EndpointSlice, Event, Family, Kind, Object, Port, Protocol, Service, ServiceName, ServicePort, SliceName,
-    SlicePort,
+    Endpoint, EndpointSlice, Event, Family, Hints, Kind, Object, Port, Protocol, Service, ServiceName, ServicePort,
+    SliceName, SlicePort,
 };
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 const VIPS: u32 = u32::from_be_bytes([10, 96, 0, 1]);
+const NODES: u32 = 5_000;
 const PODS: u32 = u32::from_be_bytes([10, 128, 0, 1]);
 
 /// The complete lists of so many Services with so many endpoints each.
@@ -16,9 +18,15 @@ pub fn lists(services: u32, endpoints: u32) -> Vec<Event> {
     vec![
         list(Kind::Node, Vec::new()),
         list(Kind::ServiceCidr, Vec::new()),
-        list(Kind::Service, (0..services).map(|n| Object::Service(service(n))).collect()),
-        list(Kind::EndpointSlice, (0..services).map(|n| Object::EndpointSlice(slice(n, endpoints, 0))).collect()),
+        list(Kind::Service, (0..services).map(|n| objects(n, 0)).map(|[service, _]| service).collect()),
+        list(Kind::EndpointSlice, (0..services).map(|n| objects(n, endpoints)).map(|[_, slice]| slice).collect()),
     ]
+}
+
+/// A Service and its slice.
+#[must_use]
+pub fn objects(n: u32, endpoints: u32) -> [Object; 2] {
+    [Object::Service(service(n)), Object::EndpointSlice(slice(n, endpoints, 0))]
 }
 
 /// The slice of a Service whose first `gone` endpoints are not there.
@@ -48,7 +56,12 @@ fn service(n: u32) -> Service {
 }
 
 fn endpoint(addr: u32) -> Endpoint {
-    Endpoint::ready(IpAddr::V4(Ipv4Addr::from_bits(addr)))
+    let zones = vec![format!("region-1{}", ["a", "b", "c"][addr as usize % 3]).into()];
+    Endpoint {
+        node: Some(format!("node-{}.region-1.example", addr % NODES).into()),
+        hints: Some(Arc::new(Hints { nodes: Vec::new(), zones })),
+        ..Endpoint::ready(IpAddr::V4(Ipv4Addr::from_bits(addr)))
+    }
 }
 
 fn port(number: u16) -> Port {

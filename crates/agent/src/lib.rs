@@ -3,6 +3,7 @@
 pub mod check;
 pub mod config;
 mod devices;
+pub mod explain;
 pub mod mounts;
 mod run;
 mod said;

@@ -62,6 +62,11 @@ pub enum RunError {
 /// # Errors
 /// Only while starting: afterwards whatever fails is logged and tried again.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    config.kube_proxy.notes.iter().for_each(|note| warn!(note, "configuration"));
+    if config.proxy() != ProxyConfig::default() {
+        let fields = "clusterCIDR, detectLocalMode, masqueradeAll, nodePortAddresses, externalIPs";
+        warn!(fields, "the eBPF programs do not act by these settings yet; sheave explain does");
+    }
     let mut agent = Agent::start(&config)?;
     let (sender, mut events) = mpsc::channel(BACKLOG);
     let source = sheave_kube_source::spawn(source(&config), &config.node_name, sender);
@@ -136,7 +141,7 @@ impl Agent {
         info!(services = held, "read back what the kernel holds");
         let dataplane = BpfDataplane::new(image, limits, KernelMaps::open(&config.bpffs)?);
         let mut agent = Self {
-            syncer: Syncer::new(&config.node_name, ProxyConfig::default(), dataplane),
+            syncer: Syncer::new(&config.node_name, config.proxy(), dataplane),
             programs,
             devices: Devices::new(),
             cgroup: config.cgroup.clone().filter(|_| config.socket_lb != SocketLb::Off),

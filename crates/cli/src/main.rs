@@ -4,6 +4,7 @@ mod check;
 mod cleanup;
 mod demo;
 mod dump;
+mod explain;
 mod output;
 mod settings;
 
@@ -30,6 +31,8 @@ enum Command {
     Agent(agent::Arguments),
     /// Show a small cluster on this machine: namespaces, real traffic, changes under load, a table
     Demo(demo::Arguments),
+    /// Say what happens to a packet, and why: answers "why does my Service not work?" from manifests
+    Explain(explain::Arguments),
     /// Print what the kernel holds now, as Services
     Dump(dump::Arguments),
     /// Look for what this node lacks; each finding names its remedy
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Agent(arguments) => agent::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Dump(arguments) => dump::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Cleanup(arguments) => cleanup::run(&arguments),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Where this host's sheave keeps its state.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Settings {
-    /// Configuration file (apiVersion sheave.dev/v1alpha1, kind SheaveConfiguration)
+    /// Configuration file: SheaveConfiguration, KubeProxyConfiguration, or both
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Where a BPF file system is mounted [default: /sys/fs/bpf]

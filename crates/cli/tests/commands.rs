@@ -13,12 +13,15 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["agent", "demo", "dump", "check", "cleanup"] {
+    for command in ["agent", "demo", "explain", "dump", "check", "cleanup"] {
         let help = sheave(&[command, "--help"]);
         assert!(help.status.success(), "{command}");
         assert!(text(&help.stdout).contains("Examples:"), "{command} --help has no examples");
     }
-    assert!(text(&sheave(&["completion", "bash"]).stdout).contains("_sheave"));
+    let completion = text(&sheave(&["completion", "bash"]).stdout);
+    for word in ["_sheave", "explain", "--in-interface"] {
+        assert!(completion.contains(word), "{word}");
+    }
 }
 
 #[test]

@@ -347,6 +347,9 @@ impl<'a> Question<'a> {
         let (Claim { kind, key, .. }, _) = &held.claims[0];
         let mut about = vec![match kind {
             FrontendKind::NodePort => format!("this is the NodePort of {}", key.port),
+            FrontendKind::LoadBalancer => {
+                format!("{} is a LoadBalancer address of {}", self.packet.destination, key.port)
+            }
             kind => format!("{} is a {} of {}", self.packet.destination, kind.as_str(), key.port),
         }];
         let losers = held.claims.iter().filter(|(claim, _)| claim.key != *key);

@@ -118,6 +118,12 @@ mod tests {
         assert!(map.remove(&1) && !map.remove(&1));
         assert_eq!(map.iter().collect::<Vec<_>>(), [(&0, &"z"), (&2, &"B"), (&3, &"c")]);
         assert_eq!((map.get(&2), map.get(&9), map.contains(&3), map.len()), (Some(&"B"), None, true, 3));
+        for given in [vec![1, 2, 3], vec![3, 2, 1], vec![1, 1, 2, 3], vec![3, 3, 2, 1]] {
+            let set: FlatSet<u8> = given.iter().copied().collect();
+            assert_eq!(set.keys().copied().collect::<Vec<_>>(), [1, 2, 3], "{given:?}");
+            assert!(!set.is_empty());
+        }
+        assert!(FlatSet::<u8>::default().is_empty());
         assert_eq!(format!("{:?}", FlatSet::from_iter([2, 1, 2])), "{1, 2}");
         assert_eq!(format!("{map:?}"), r#"{0: "z", 2: "B", 3: "c"}"#);
     }

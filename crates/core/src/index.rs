@@ -44,7 +44,8 @@ pub struct Changed {
 /// A Service and its slices; either may come first.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Group {
-    service: Option<Service>,
+    /// Apart from the table, which has room for more groups than there are.
+    service: Option<Box<Service>>,
     /// By name, so that what is computed from them does not depend on the order of events.
     slices: Vec<EndpointSlice>,
 }
@@ -135,7 +136,7 @@ impl Index {
     /// The Service of this name.
     #[must_use]
     pub fn service(&self, name: &ServiceName) -> Option<&Service> {
-        self.groups.get(name)?.service.as_ref()
+        self.groups.get(name)?.service.as_deref()
     }
 
     /// The slices of this Service, by name.
@@ -173,10 +174,11 @@ impl Index {
         reported.chain(&self.local_addresses).copied()
     }
 
-    /// The node's primary address of a family (A5).
+    /// The node's primary address of a family, as the Node object reports it (A5).
     #[must_use]
     pub fn primary_address(&self, family: Family) -> Option<IpAddr> {
-        self.own_addresses().find(|addr| Family::of(*addr) == family)
+        let reported = self.node.iter().flat_map(|node| &node.addresses);
+        reported.copied().find(|addr| Family::of(*addr) == family)
     }
 
     /// The ServiceCIDR objects, by name.
@@ -205,12 +207,18 @@ impl Index {
         }
     }
 
-    fn put_service(&mut self, service: Service) {
+    fn put_service(&mut self, mut service: Service) {
+        service.name = self.one_name(service.name);
         let group = self.groups.get_or_default(service.name.clone());
-        if group.service.as_ref() != Some(&service) {
+        if group.service.as_deref() != Some(&service) {
             self.changed.services.insert(service.name.clone());
-            group.service = Some(service);
+            group.service = Some(Box::new(service));
         }
+    }
+
+    /// The name in the memory of the group that has it: a Service and its slices hold its text once.
+    fn one_name(&self, name: ServiceName) -> ServiceName {
+        self.groups.key(&name).cloned().unwrap_or(name)
     }
 
     fn put_slice(&mut self, slice: EndpointSlice) {
@@ -219,6 +227,7 @@ impl Index {
             Some(owner) if self.groups.get(owner).and_then(|group| group.get(&slice.name)) == Some(&slice) => return,
             _ => {}
         }
+        let slice = EndpointSlice { service: self.one_name(slice.service), ..slice };
         let slice = self.shared.share(slice);
         self.changed.services.insert(slice.service.clone());
         self.owners.insert(slice.name.clone(), slice.service.clone());

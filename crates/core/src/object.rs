@@ -6,15 +6,15 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A Service that asks to be served: W1, W2 and W3 have been applied by the source (see [`Service::cluster_ips`]).
+/// A Service that asks to be served: W1, W2 and W3 have been applied by the source.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Service {
     /// Its name.
     pub name: ServiceName,
     /// Creation time in seconds since the epoch; the older of two claimants wins a frontend (X1).
     pub created_unix_s: i64,
-    /// The addresses of A1, at most one per family. Empty for a Service that gives no rules: headless (W2), ExternalName
-    /// (W3), or left to another proxy (W1).
+    /// The addresses of A1, at most one per family. Empty where none can be used: then it gives no rules. Services that
+    /// never have one (W1, W2, W3) do not get here.
     pub cluster_ips: Vec<IpAddr>,
     /// Its ports. Unique by (name, protocol); the source drops later duplicates with a diagnostic.
     pub ports: Vec<ServicePort>,

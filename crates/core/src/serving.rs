@@ -123,3 +123,44 @@ impl Sources {
         self.ranges.iter().any(|range| range.contains(&source))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Port;
+
+    fn backends(hosts: &[u8]) -> FlatSet<Backend> {
+        let port = Port::new(80).expect("not 0");
+        hosts.iter().map(|host| Backend { addr: [10, 0, 0, *host].into(), port }).collect()
+    }
+
+    fn hosts<'a>(backends: impl IntoIterator<Item = &'a Backend>) -> Vec<String> {
+        backends.into_iter().map(|backend| backend.addr.to_string()).collect()
+    }
+
+    #[test]
+    fn members_are_those_of_both_sets_and_the_kept_ones_each_once() {
+        let serving = Serving {
+            cluster: backends(&[1, 2]),
+            local: backends(&[2, 3]),
+            keep: backends(&[4]),
+            ..Serving::default()
+        };
+        assert_eq!(hosts(serving.members()), ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]);
+        let has = |host| serving.has(backends(&[host]).keys().next().expect("one"));
+        assert_eq!([1, 2, 3, 4, 5].map(has), [true, true, true, true, false]);
+        assert_eq!(hosts(serving.set(TrafficPolicy::Cluster).keys()), ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(hosts(serving.set(TrafficPolicy::Local).keys()), ["10.0.0.2", "10.0.0.3"]);
+    }
+
+    #[test]
+    fn each_policy_governs_its_kinds_of_frontend() {
+        use FrontendKind::{ClusterIp, ExternalIp, LoadBalancer, NodePort};
+        use TrafficPolicy::{Cluster, Local};
+        for (internal, external) in [(Cluster, Local), (Local, Cluster)] {
+            let serving = Serving { internal, external, ..Serving::default() };
+            let governs = [ClusterIp, NodePort, LoadBalancer, ExternalIp].map(|kind| serving.policy(kind));
+            assert_eq!(governs, [internal, external, external, external], "E4, E5");
+        }
+    }
+}

@@ -42,6 +42,14 @@ impl<K: Eq + Hash, V> Table<K, V> {
         self.0.get(key)
     }
 
+    /// The key as it is held: equal to `key`, and the one whose memory the table has anyway.
+    pub fn key<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&K>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get_key_value(key).map(|(key, _)| key)
+    }
+
     /// The value under `key`, to change.
     pub fn get_mut<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where

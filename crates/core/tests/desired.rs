@@ -191,3 +191,230 @@ fn an_update_touches_only_what_it_changes() {
     let (keys, vips) = fed.put(service("web", 0, &["10.96.0.3"], &moved));
     assert_eq!((keys.len(), vips), (2, vec!["10.96.0.1".to_owned(), "10.96.0.3".to_owned()]), "a new address");
 }
+
+/// `shop/NAME` at a ClusterIP of its own, with port 80 and a NodePort (0 = none).
+fn with_node_port(name: &str, created_unix_s: i64, cluster_ip: &str, node_port: u16) -> Service {
+    let mut service = service(name, created_unix_s, &[cluster_ip], &[HTTP]);
+    service.ports[0].node_port = Port::new(node_port);
+    service
+}
+
+fn node(addresses: &[&str]) -> Event {
+    let addresses = addresses.iter().map(|addr| addr.parse().unwrap()).collect();
+    let node = sheave_core::Node { name: "node-a".into(), zone: None, addresses, pod_cidrs: Vec::new() };
+    Event::Applied(Object::Node(node))
+}
+
+fn ips(addrs: &[&str]) -> Vec<IpAddr> {
+    addrs.iter().map(|addr| addr.parse().unwrap()).collect()
+}
+
+#[test]
+fn every_kind_of_frontend_is_listed_and_leads_to_its_service() {
+    let web = Service {
+        load_balancer_ips: ips(&["1.2.3.4"]),
+        external_ips: ips(&["9.9.9.9", "1.2.3.4"]),
+        ..with_node_port("web", 0, "10.96.0.1", 30080)
+    };
+    let fed = Fed::with(&[web]);
+    let key = &fed.desired.keys()[0];
+    let serving = fed.desired.serving(key).unwrap();
+    let kinds: Vec<_> = serving.frontends.iter().map(|(f, kind)| format!("{} {f}", kind.as_str())).collect();
+    assert_eq!(
+        kinds,
+        [
+            "NodePort 0.0.0.0:30080/tcp",
+            "LoadBalancer 1.2.3.4:80/tcp",
+            "ExternalIP 9.9.9.9:80/tcp",
+            "ClusterIP 10.96.0.1:80/tcp"
+        ],
+        "A1, A4, A7, A10; of two kinds the stronger"
+    );
+    assert_eq!(fed.desired.frontends(), serving.frontends.keys().copied().collect::<Vec<_>>());
+    assert_eq!(fed.desired.vips(), ips(&["10.96.0.1"]), "A2 is for ClusterIPs, A11 for the others");
+    assert_eq!(fed.diagnostics(), Vec::<String>::new(), "a Service does not lose to itself");
+}
+
+#[test]
+fn each_kind_of_claim_that_is_lost_is_told_with_its_field() {
+    let at = |name, created, cluster_ip| with_node_port(name, created, cluster_ip, 30080);
+    let winner = Service { load_balancer_ips: ips(&["1.2.3.4"]), ..at("a", 1, "10.96.0.1") };
+    for (case, loser, field, what) in [
+        ("NodePort", at("b", 2, "10.96.0.2"), "spec.ports", "NodePort 0.0.0.0:30080/tcp"),
+        (
+            "LoadBalancer",
+            Service { load_balancer_ips: ips(&["1.2.3.4"]), ..with_node_port("b", 2, "10.96.0.2", 0) },
+            "status.loadBalancer.ingress",
+            "LoadBalancer 1.2.3.4:80/tcp",
+        ),
+        (
+            "external",
+            Service { external_ips: ips(&["10.96.0.1"]), ..with_node_port("b", 0, "10.96.0.2", 0) },
+            "spec.externalIPs",
+            "external IP 10.96.0.1:80/tcp",
+        ),
+    ] {
+        let fed = Fed::with(&[winner.clone(), loser]);
+        let [said] = &fed.desired.diagnostics()[..] else { panic!("X1 {case}: {:?}", fed.diagnostics()) };
+        assert_eq!((said.field.as_str(), &*said.object.name), (field, "shop/b"), "I8 {case}");
+        assert!(said.message.starts_with(&format!("{what} of port \"http\" leads to Service shop/a:http")), "{said}");
+    }
+}
+
+#[test]
+fn a_node_port_that_loses_an_address_of_the_node_to_an_exact_frontend_is_told() {
+    let any = with_node_port("any", 0, "10.96.0.1", 30080);
+    let exact = Service {
+        external_ips: ips(&["192.168.0.1"]),
+        ..service("exact", 5, &["10.96.0.2"], &[("http", Protocol::Tcp, 30080)])
+    };
+    let other_port = Service {
+        external_ips: ips(&["192.168.0.1"]),
+        ..service("other", 5, &["10.96.0.3"], &[("http", Protocol::Tcp, 30081)])
+    };
+    let said = |fed: &Fed| fed.diagnostics();
+    for order in [[&any, &exact, &other_port], [&exact, &other_port, &any]] {
+        let mut fed = Fed::with(&[]);
+        fed.feed(node(&["192.168.0.1"]));
+        order.into_iter().for_each(|service| drop(fed.put(service.clone())));
+        let [message] = &said(&fed)[..] else { panic!("X1, I8: {:?}", said(&fed)) };
+        assert!(message.starts_with("conflict Service shop/any: NodePort 192.168.0.1:30080/tcp"), "{message}");
+        assert!(message.contains("leads to Service shop/exact:http"), "{message}");
+        fed.feed(node(&["192.168.0.2"]));
+        assert_eq!(said(&fed), Vec::<String>::new(), "the address is no longer the node's");
+        fed.feed(node(&["192.168.0.1"]));
+        assert_eq!(said(&fed).len(), 1, "and is again");
+        fed.delete("exact");
+        assert_eq!(said(&fed), Vec::<String>::new(), "nobody has the exact address");
+        fed.put(exact.clone());
+        assert_eq!(said(&fed).len(), 1);
+        fed.delete("any");
+        assert_eq!(said(&fed), Vec::<String>::new(), "nobody has the NodePort");
+        fed.put(Service { external_ips: Vec::new(), ..exact.clone() });
+        fed.put(any.clone());
+        assert_eq!(said(&fed), Vec::<String>::new(), "the exact one gave up the address");
+    }
+    let own = Service { external_ips: ips(&["192.168.0.1"]), ..with_node_port("own", 0, "10.96.0.4", 80) };
+    let mut fed = Fed::with(&[]);
+    fed.feed(node(&["192.168.0.1"]));
+    fed.put(own);
+    assert_eq!(said(&fed), Vec::<String>::new(), "a Service does not lose to itself");
+}
+
+#[test]
+fn a_change_of_the_node_touches_only_whom_it_concerns() {
+    let ranges = |service: Service| Service { source_ranges: vec!["192.168.0.0/24".parse().unwrap()], ..service };
+    let balanced = |name, cluster_ip: &str| Service {
+        load_balancer_ips: ips(&["1.2.3.4"]),
+        ..service(name, 0, &[cluster_ip], &[HTTP])
+    };
+    let services = [
+        service("plain", 0, &["10.96.0.1"], &[HTTP]),
+        ranges(balanced("ranges", "10.96.0.2")),
+        service("dns", 0, &["10.96.0.3"], &[HTTP]),
+    ];
+    let mut fed = Fed::with(&services);
+    assert_eq!(fed.feed(node(&["192.168.0.1"])).0, ["shop/ranges:http/TCP/IPv4"], "R8: the node came inside");
+    assert_eq!(fed.feed(node(&["192.168.0.1", "192.168.0.2"])).0, Vec::<String>::new(), "not its primary address");
+    assert_eq!(fed.feed(node(&["10.1.0.1", "192.168.0.1"])).0, ["shop/ranges:http/TCP/IPv4"], "R8: it left");
+    let local = Event::LocalAddresses(ips(&["10.96.0.3", "169.254.20.10"]).into_iter().collect());
+    assert_eq!(
+        fed.feed(local.clone()),
+        (vec!["shop/dns:http/TCP/IPv4".to_owned()], vec!["10.96.0.3".to_owned()]),
+        "A12"
+    );
+    assert_eq!(fed.feed(local), (vec![], vec![]), "W13");
+    assert!(!fed.desired.owns("10.96.0.3".parse().unwrap()), "A12: its other ports are not ours either");
+}
+
+#[test]
+fn a_new_zone_touches_services_with_hints_alone() {
+    use sheave_core::{Endpoint, EndpointSlice, Family, Hints, SliceName, SlicePort};
+    let slice = |service: &str, zones: Option<&str>| {
+        let hints = zones.map(|zone| Hints { nodes: Vec::new(), zones: vec![zone.into()] }.into());
+        let port = SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: Port::new(80).unwrap() };
+        Event::Applied(Object::EndpointSlice(EndpointSlice {
+            name: SliceName::new("shop", service),
+            service: ServiceName::new("shop", service),
+            family: Family::V4,
+            ports: vec![port],
+            endpoints: vec![
+                Endpoint { hints, ..Endpoint::ready([10, 0, 0, 1].into()) },
+                Endpoint {
+                    hints: Some(Hints { nodes: Vec::new(), zones: vec!["y".into()] }.into()),
+                    ..Endpoint::ready([10, 0, 0, 2].into())
+                },
+            ],
+        }))
+    };
+    let mut fed =
+        Fed::with(&[service("hinted", 0, &["10.96.0.1"], &[HTTP]), service("plain", 0, &["10.96.0.2"], &[HTTP])]);
+    fed.feed(slice("hinted", Some("x")));
+    fed.feed(slice("plain", None));
+    let zone = |zone: &str| {
+        let node = sheave_core::Node {
+            name: "node-a".into(),
+            zone: Some(zone.into()),
+            addresses: Vec::new(),
+            pod_cidrs: Vec::new(),
+        };
+        Event::Applied(Object::Node(node))
+    };
+    assert_eq!(fed.feed(zone("x")).0, ["shop/hinted:http/TCP/IPv4"], "W14: now its zone is meant");
+    assert_eq!(fed.feed(zone("x")).0, Vec::<String>::new(), "W13");
+    assert_eq!(fed.feed(zone("q")).0, ["shop/hinted:http/TCP/IPv4"], "W14: no endpoint is meant for it any more");
+}
+
+#[test]
+fn what_is_touched_adds_up_and_is_empty_only_without_anything() {
+    use sheave_core::Touched;
+    let key = "shop/web:http/TCP/IPv4".parse().unwrap();
+    let frontend =
+        Frontend { addr: "10.96.0.1".parse().unwrap(), port: Port::new(80).unwrap(), protocol: Protocol::Tcp };
+    let parts = [
+        Touched { keys: [key].into(), ..Touched::default() },
+        Touched { frontends: [frontend].into(), ..Touched::default() },
+        Touched { vips: [frontend.addr].into(), ..Touched::default() },
+        Touched { rules: true, ..Touched::default() },
+    ];
+    let mut all = Touched::default();
+    assert!(all.is_empty());
+    for part in &parts {
+        assert!(!part.is_empty(), "{part:?}");
+        all.merge(part.clone());
+    }
+    assert_eq!((all.keys.len(), all.frontends.len(), all.vips.len(), all.rules), (1, 1, 1, true));
+}
+
+#[test]
+fn what_serves_but_stands_in_neither_set_is_kept() {
+    use sheave_core::{Endpoint, EndpointSlice, Family, SliceName, SlicePort, TrafficPolicy};
+    let at = |host: u8, node: &str| Endpoint { node: Some(node.into()), ..Endpoint::ready([10, 0, 0, host].into()) };
+    let endpoints = vec![
+        at(1, "node-b"),
+        Endpoint { ready: false, terminating: true, ..at(2, "node-a") },
+        Endpoint { ready: false, terminating: true, ..at(3, "node-b") },
+        Endpoint { ready: false, ..at(4, "node-a") },
+        Endpoint { ready: false, serving: false, ..at(5, "node-a") },
+    ];
+    let slice = EndpointSlice {
+        name: SliceName::new("shop", "web-1"),
+        service: ServiceName::new("shop", "web"),
+        family: Family::V4,
+        ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: Port::new(80).unwrap() }],
+        endpoints,
+    };
+    for (policy, local, keep) in
+        [(TrafficPolicy::Cluster, vec![], vec![2, 3, 4]), (TrafficPolicy::Local, vec![2], vec![3, 4])]
+    {
+        let mut fed = Fed::with(&[Service { external_policy: policy, ..service("web", 0, &["10.96.0.1"], &[HTTP]) }]);
+        fed.feed(Event::Applied(Object::EndpointSlice(slice.clone())));
+        let serving = fed.desired.serving(&fed.desired.keys()[0]).unwrap();
+        let hosts = |set: &sheave_core::FlatSet<sheave_core::Backend>| -> Vec<u8> {
+            let host = |addr: IpAddr| addr.to_string().rsplit('.').next().unwrap().parse().unwrap();
+            set.keys().map(|backend| host(backend.addr)).collect()
+        };
+        assert_eq!(hosts(&serving.cluster), [1], "E1 {policy}");
+        assert_eq!((hosts(&serving.local), hosts(&serving.keep)), (local, keep), "E2, L2 {policy}");
+    }
+}

@@ -139,6 +139,7 @@ fn what_was_said_of_an_object_is_replaced_by_what_is_said_next() {
         index.apply(diagnosed(&messages));
         assert_eq!(index.diagnostics().map(|d| d.message.as_str()).collect::<Vec<_>>(), want);
     }
+    assert_eq!(format!("{index:?}"), format!("{:?}", Index::new("node-a")), "an object that is cured leaves nothing");
 }
 
 fn diagnostic(object: &ObjectRef, message: &str) -> Diagnostic {

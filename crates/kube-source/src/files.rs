@@ -6,7 +6,7 @@
 //! file systems and directories that were replaced, by looking every two seconds.
 mod held;
 mod notice;
-mod scan;
+pub(crate) mod scan;
 
 use crate::said::Said;
 use held::Held;
@@ -30,7 +30,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// Runs until nobody listens any more.
 pub(crate) async fn run(path: PathBuf, node: &str, events: Sender<Vec<Event>>) {
     let mut notice = Notice::of(&path);
-    let mut held = Held::new(node);
+    let mut held = Held::default();
     let mut said = Said::default();
     let mut last: Option<Stamps> = None;
     let path: Arc<Path> = path.into();
@@ -39,9 +39,9 @@ pub(crate) async fn run(path: PathBuf, node: &str, events: Sender<Vec<Event>>) {
             Ok(stamps) if last.as_ref() != Some(&stamps) => {
                 let again;
                 (held, again) = reread(held, &stamps).await;
-                let mut news = held.listed();
-                news.extend(said.say_all(held.diagnostics()));
-                info!(files = stamps.len(), objects = held.objects(), "manifests read");
+                let mut news = held.manifests.lists(node);
+                news.extend(said.say_all(held.manifests.diagnostics(node)));
+                info!(files = stamps.len(), objects = held.manifests.objects(), "manifests read");
                 if events.send(news).await.is_err() {
                     return;
                 }

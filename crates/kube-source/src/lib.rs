@@ -8,12 +8,14 @@ mod config;
 mod field;
 mod files;
 mod manifest;
+pub mod manifests;
 pub mod parse;
 mod prune;
 mod said;
 mod watch;
 
 pub use config::{KubeConfig, Pace};
+pub use manifests::{Manifests, ReadError};
 pub use parse::{Absent, Nameless, Outcome, Parsed, object_ref};
 
 use sheave_core::Event;

@@ -1,7 +1,14 @@
 //! From the text of a manifest file to objects of the kinds we read.
 use crate::parse::{Parsed, parse};
 use serde_json::Value;
+use serde_saphyr::localizer::Localizer;
+use serde_saphyr::{Location, UserMessageFormatter};
 use sheave_core::Kind;
+use std::borrow::Cow;
+use std::io::{self, Read};
+
+/// A larger file is a mistake (I7): 100,000 Services with their slices are about 150 MB of YAML.
+const BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// What a file says.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -28,16 +35,31 @@ pub(crate) struct ManifestError {
     pub(crate) message: String,
 }
 
+/// Reads to the end: the text of a manifest.
+pub(crate) fn text_of(reader: impl Read) -> io::Result<String> {
+    text_within(BYTES_MAX, reader)
+}
+
+fn text_within(bytes_max: u64, reader: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let length = reader.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if length as u64 > bytes_max {
+        let message = format!("it has more than the {bytes_max} bytes that a manifest may have; split it");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
 /// Reads YAML or JSON: several documents, and lists of objects. Kinds that we do not read are left out.
 pub(crate) fn read(text: &str) -> Manifest {
     let mut manifest = Manifest::default();
     for (first_line, document) in documents(text) {
-        let document = yaml(document);
-        manifest.documents += usize::from(document != Ok(Value::Null));
-        match document {
-            Ok(document) => take(&document, first_line, &mut manifest),
-            Err((line, message)) => manifest.errors.push(ManifestError { line: first_line + line - 1, message }),
-        }
+        let (values, error) = values(document);
+        manifest.documents +=
+            values.iter().filter(|(_, value)| !value.is_null()).count() + usize::from(error.is_some());
+        values.iter().for_each(|(line, value)| take(value, first_line + line - 1, &mut manifest));
+        let located = |(line, message)| ManifestError { line: first_line + line - 1, message };
+        manifest.errors.extend(error.map(located));
     }
     manifest
 }
@@ -60,13 +82,50 @@ fn documents(text: &str) -> impl Iterator<Item = (u64, &str)> {
     starts.into_iter().zip(ends).map(|((line, start), end)| (line, &text[start..end]))
 }
 
-/// YAML, of which JSON is a part; JSON has the faster reader.
-fn yaml(document: &str) -> Result<Value, (u64, String)> {
-    if document.trim_start().starts_with('{')
-        && let Ok(value) = serde_json::from_str(document)
-    {
-        return Ok(value);
+/// A line within a document, from 1, and what begins or is wrong there.
+type At<T> = (u64, T);
+
+/// The values of a document, and what ended the reading.
+fn values(document: &str) -> (Vec<At<Value>>, Option<At<String>>) {
+    let (values, error) = if document.trim_start().starts_with('{') { json(document) } else { (Vec::new(), None) };
+    if !values.is_empty() && error.is_none() {
+        return (values, None);
     }
+    // YAML's flow style begins as JSON does.
+    match yaml(document) {
+        Ok(value) => (vec![(1, value)], None),
+        Err(_) if !values.is_empty() => (values, error),
+        Err(error) => (Vec::new(), Some(error)),
+    }
+}
+
+/// JSON, which has a faster reader than YAML, of which it is a part. One value may follow the other, as
+/// `kubectl get -o json --watch` and `jq` print them.
+fn json(document: &str) -> (Vec<At<Value>>, Option<At<String>>) {
+    let (mut values, mut line, mut counted) = (Vec::new(), 1, 0);
+    let mut stream = serde_json::Deserializer::from_str(document).into_iter();
+    loop {
+        let rest = &document[stream.byte_offset()..];
+        let begin = document.len() - rest.trim_start().len();
+        line += document[counted..begin].bytes().filter(|byte| *byte == b'\n').count() as u64;
+        counted = begin;
+        match stream.next() {
+            Some(Ok(value)) => values.push((line, value)),
+            Some(Err(error)) => return (values, Some(json_error(&error))),
+            None => return (values, None),
+        }
+    }
+}
+
+fn json_error(error: &serde_json::Error) -> At<String> {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let text = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+    (line as u64, format!("{text} (column {column})"))
+}
+
+/// YAML.
+fn yaml(document: &str) -> Result<Value, At<String>> {
     // The size of a file is bounded where it is read; aliases, which could blow it up, keep the library's bounds.
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -77,8 +136,22 @@ fn yaml(document: &str) -> Result<Value, (u64, String)> {
     };
     serde_saphyr::from_str_with_options(document, options).map_err(|error| {
         let line = error.location().map_or(1, |location| location.line());
-        (line.max(1), error.without_snippet().to_string())
+        let formatter = UserMessageFormatter.with_localizer(&ColumnOnly);
+        (line.max(1), error.without_snippet().render_with_formatter(&formatter))
     })
+}
+
+/// The reader counts lines from the beginning of the document, which is not what a user sees in an editor; the line is said
+/// apart.
+struct ColumnOnly;
+
+impl Localizer for ColumnOnly {
+    fn attach_location<'a>(&self, base: Cow<'a, str>, location: Location) -> Cow<'a, str> {
+        match location {
+            Location::UNKNOWN => base,
+            location => format!("{base} (column {})", location.column()).into(),
+        }
+    }
 }
 
 fn take(document: &Value, line: u64, manifest: &mut Manifest) {
@@ -160,6 +233,17 @@ mod tests {
                 format!("apiVersion: v1\nkind: List\nitems:\n- {service}\n- {service}\n"),
                 vec!["Service default/a at 1".to_owned(); 2],
             ),
+            (
+                "one JSON value after the other",
+                format!("\n{service}\n\n{service} {service}\n"),
+                [2, 4, 4].map(|line| format!("Service default/a at {line}")).to_vec(),
+            ),
+            (
+                "flow style with a comment",
+                "{apiVersion: v1, kind: Node, metadata: {name: node-a}} # not JSON\n".to_owned(),
+                node(1),
+            ),
+            ("JSON with a comment", format!("{service} # not JSON\n"), vec!["Service default/a at 1".to_owned()]),
             ("NodeList", "apiVersion: v1\nkind: NodeList\nitems: [{metadata: {name: node-a}}]\n".to_owned(), node(1)),
         ] {
             assert_eq!(read_as(&text), (want, vec![]), "case: {name}");
@@ -169,9 +253,14 @@ mod tests {
     #[test]
     fn a_bad_document_is_named_by_its_line_and_does_not_hide_the_others() {
         for (name, bad, line, part) in [
-            ("not YAML", "spec: [1,\n", 4, ""),
-            ("a tab", "a:\n\tb: 1\n", 5, ""),
-            ("the same key twice", "apiVersion: v1\nkind: Node\nkind: Node\n", 6, "kind"),
+            ("not YAML", "spec: [1,\n", 4, "unclosed bracket '[' (column 7)"),
+            ("a tab", "a:\n\tb: 1\n", 5, "(column 2)"),
+            (
+                "the same key twice",
+                "apiVersion: v1\nkind: Node\nkind: Node\n",
+                6,
+                "`kind` is not allowed here (column 1)",
+            ),
             ("not an object", "hello\n", 4, "apiVersion or kind is missing"),
             ("no kind", "apiVersion: v1\n", 4, "apiVersion or kind is missing"),
             ("no name", "apiVersion: v1\nkind: Service\nspec: {}\n", 4, "Service without a usable metadata.name"),
@@ -182,7 +271,24 @@ mod tests {
             assert_eq!(errors.len(), 1, "case: {name}: {errors:?}");
             assert!(errors[0].0 >= line && errors[0].0 <= line + 3, "case: {name}: {errors:?}");
             assert!(errors[0].1.contains(part), "case: {name}: {errors:?}");
+            assert!(!errors[0].1.contains(" line "), "a line of the document is none of the file: {errors:?}");
         }
+    }
+
+    #[test]
+    fn json_that_is_cut_off_keeps_what_stands_before_the_cut() {
+        let service = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {}}"#;
+        let (objects, errors) = read_as(&format!("{service}\n{service}\n{}", &service[..40]));
+        assert_eq!(objects, ["Service default/a at 1", "Service default/a at 2"]);
+        assert_eq!(errors, [(3, "EOF while parsing a value (column 40)".to_owned())]);
+    }
+
+    #[test]
+    fn i7_a_text_that_is_too_long_or_no_text_is_refused() {
+        let read = |bytes: &[u8]| text_within(4, bytes).map_err(|error| error.to_string());
+        assert_eq!(read(b"abcd"), Ok("abcd".to_owned()));
+        assert_eq!(read(b"abcde"), Err("it has more than the 4 bytes that a manifest may have; split it".to_owned()));
+        assert_eq!(read(b"a\xff"), Err("invalid utf-8 sequence of 1 bytes from index 1".to_owned()));
     }
 
     proptest! {

@@ -143,47 +143,22 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Map, json};
 
-    /// Documents of the right fields with values of any shape.
-    fn documents() -> impl Strategy<Value = Value> {
-        let names = prop::sample::select(vec![
-            "metadata",
-            "name",
-            "namespace",
-            "labels",
-            "creationTimestamp",
-            "spec",
-            "clusterIP",
-            "clusterIPs",
-            "type",
-            "ports",
-            "port",
-            "protocol",
-            "addressType",
-            "endpoints",
-            "addresses",
-            "conditions",
-            "ready",
-            "nodeName",
-            "status",
-            "cidrs",
-            "kubernetes.io/service-name",
-        ]);
-        let texts = prop::sample::select(vec![
-            "",
-            "None",
-            "web",
-            "IPv4",
-            "IPv6",
-            "10.0.0.1",
-            "fd00::1",
-            "TCP",
-            "10.0.0.0/8",
-            "\u{0}",
-        ]);
+    /// Values of any shape, with the names and texts that mean something.
+    fn values() -> impl Strategy<Value = Value> {
+        let names = "metadata name namespace labels creationTimestamp spec type clusterIP clusterIPs ports port protocol \
+            nodePort externalIPs internalTrafficPolicy externalTrafficPolicy sessionAffinity sessionAffinityConfig clientIP \
+            timeoutSeconds loadBalancerSourceRanges status loadBalancer ingress ip ipMode addressType endpoints addresses \
+            address conditions ready serving terminating nodeName hints forNodes forZones podCIDR podCIDRs cidrs \
+            kubernetes.io/service-name topology.kubernetes.io/zone";
+        let texts = "None|web|IPv4|IPv6|10.0.0.1|fd00::1|0.0.0.0|TCP|SCTP|10.0.0.0/8| fd00::/8 |NodePort|ExternalName|Local|\
+            ClientIP|Proxy|VIP|InternalIP|\u{0}|";
+        let names = prop::sample::select(names.split_whitespace().collect::<Vec<_>>());
+        let texts = prop::sample::select(texts.split('|').collect::<Vec<_>>());
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
+            (0..100_000).prop_map(Value::from),
             any::<f64>().prop_map(Value::from),
             texts.prop_map(Value::from),
         ];
@@ -199,18 +174,124 @@ mod tests {
         })
     }
 
+    /// A document of each kind in which every field that is read has a value.
+    fn full(kind: Kind) -> Value {
+        match kind {
+            Kind::Service => json!({
+                "metadata": {"name": "x", "creationTimestamp": "2026-11-21T21:40:20Z", "labels": {"a": "b"}},
+                "spec": {
+                    "type": "LoadBalancer", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "fd00::1"],
+                    "ports": [{"name": "a", "port": 1, "nodePort": 3}, {"name": "b", "port": 2, "protocol": "UDP"}],
+                    "externalIPs": ["192.0.2.1", "192.0.2.2"], "internalTrafficPolicy": "Local",
+                    "externalTrafficPolicy": "Local", "sessionAffinity": "ClientIP",
+                    "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}},
+                    "loadBalancerSourceRanges": ["192.0.2.0/24", "198.51.100.0/24"],
+                },
+                "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.8", "ipMode": "VIP"}, {"ip": "192.0.2.9"}]}},
+            }),
+            Kind::EndpointSlice => json!({
+                "metadata": {"name": "x", "labels": {"kubernetes.io/service-name": "x"}}, "addressType": "IPv4",
+                "ports": [{"name": "a", "port": 1}, {"name": "b", "port": 2, "protocol": "UDP"}],
+                "endpoints": [
+                    {"addresses": ["10.0.0.1"], "nodeName": "n", "conditions": {"ready": true}},
+                    {"addresses": ["10.0.0.2", "10.0.0.3"], "hints": {"forNodes": [{"name": "n"}], "forZones": [{"name": "z"}]},
+                     "conditions": {"ready": false, "serving": true, "terminating": true}},
+                ],
+            }),
+            Kind::Node => json!({
+                "metadata": {"name": "x", "labels": {"topology.kubernetes.io/zone": "z"}},
+                "spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24", "fd00::/64"]},
+                "status": {"addresses": [
+                    {"type": "InternalIP", "address": "192.0.2.1"}, {"type": "InternalIP", "address": "192.0.2.2"},
+                ]},
+            }),
+            Kind::ServiceCidr => json!({"metadata": {"name": "x"}, "spec": {"cidrs": ["10.0.0.0/8", "fd00::/64"]}}),
+        }
+    }
+
+    /// Puts a value in the place of the `at`-th one, counted through the document, its name left out.
+    fn replace(document: &mut Value, at: &mut usize, with: &Value) -> bool {
+        let children: Vec<&mut Value> = match document {
+            Value::Object(map) => map.iter_mut().filter(|(name, _)| *name != "name").map(|(_, value)| value).collect(),
+            Value::Array(list) => list.iter_mut().collect(),
+            _ => Vec::new(),
+        };
+        for child in children {
+            if *at == 0 {
+                *child = with.clone();
+                return true;
+            }
+            *at -= 1;
+            if replace(child, at, with) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn parsed_pruned_and_whole(kind: Kind, document: &Value) -> [Result<Parsed, Nameless>; 2] {
+        let pruned = keep(kind).read(document.to_string().as_bytes()).unwrap();
+        // Numbers are compared as they are after one round through text.
+        let whole = serde_json::from_str(&document.to_string()).unwrap();
+        [parse(kind, &pruned), parse(kind, &whole)]
+    }
+
     proptest! {
         #[test]
-        fn any_document_is_parsed_without_panic_and_pruning_changes_nothing(mut document in documents()) {
+        fn any_document_is_parsed_without_panic_and_pruning_changes_nothing(mut document in values()) {
             if let Some(document) = document.as_object_mut() {
                 let name = json!({"name": "x", "labels": document.get("labels").cloned().unwrap_or_default()});
                 document.insert("metadata".to_owned(), name);
             }
             for kind in Kind::ALL {
-                let pruned = keep(kind).read(document.to_string().as_bytes()).unwrap();
-                let whole = serde_json::from_str(&document.to_string()).unwrap();
-                prop_assert_eq!(parse(kind, &pruned), parse(kind, &whole), "{:?}", kind);
+                let [pruned, whole] = parsed_pruned_and_whole(kind, &document);
+                prop_assert_eq!(pruned, whole, "{:?}", kind);
             }
+        }
+
+        #[test]
+        fn any_value_anywhere_in_a_document_is_parsed_without_panic_and_pruning_changes_nothing(
+            kind in prop::sample::select(Kind::ALL.to_vec()), at in 0_usize..50, value in values(),
+        ) {
+            let mut document = full(kind);
+            replace(&mut document, &mut at.clone(), &value);
+            let [pruned, whole] = parsed_pruned_and_whole(kind, &document);
+            prop_assert_eq!(pruned, whole);
+        }
+
+        /// W11, W6, W8, A4, A7, A10, R8: lists are read element by element.
+        #[test]
+        fn a_bad_element_of_a_list_never_hides_the_one_before_it(value in values()) {
+            for (kind, list) in [
+                (Kind::Service, "/spec/ports"), (Kind::Service, "/spec/externalIPs"),
+                (Kind::Service, "/spec/loadBalancerSourceRanges"), (Kind::Service, "/status/loadBalancer/ingress"),
+                (Kind::EndpointSlice, "/ports"), (Kind::EndpointSlice, "/endpoints"),
+                (Kind::Node, "/spec/podCIDRs"), (Kind::Node, "/status/addresses"), (Kind::ServiceCidr, "/spec/cidrs"),
+            ] {
+                let mut document = full(kind);
+                document.pointer_mut(list).unwrap()[1] = value.clone();
+                let outcome = parse(kind, &document).unwrap().outcome;
+                prop_assert!(holds_the_first(&outcome), "{} of {:?}", list, outcome);
+            }
+        }
+    }
+
+    /// Whether the first element of each list of [`full`] is there.
+    fn holds_the_first(outcome: &Outcome) -> bool {
+        let Outcome::Object(object) = outcome else { return false };
+        match object {
+            Object::Service(service) => {
+                service.ports[0].node_port.is_some()
+                    && service.external_ips[0].to_string() == "192.0.2.1"
+                    && service.source_ranges[0].to_string() == "192.0.2.0/24"
+                    && service.load_balancer_ips[0].to_string() == "192.0.2.8"
+            }
+            Object::EndpointSlice(slice) => &*slice.ports[0].name == "a" && slice.endpoints[0].node.is_some(),
+            Object::Node(node) => {
+                node.addresses.iter().any(|addr| addr.to_string() == "192.0.2.1")
+                    && node.pod_cidrs[0].to_string() == "10.0.0.0/24"
+            }
+            Object::ServiceCidr(cidr) => cidr.cidrs[0].to_string() == "10.0.0.0/8",
         }
     }
 

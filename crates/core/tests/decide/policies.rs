@@ -100,6 +100,8 @@ fn topology_narrows_the_cluster_set_of_every_way_and_never_the_local_one() {
     };
     let (near, far) = (hinted(["y", "x"]), hinted(["y", "z"]));
     assert_eq!(near.ask(OUTSIDE, ALL_WAYS[2]), "forward E7 [2.1] always", "E7: node a is in zone x");
+    let why = decide(&crate::world::packet(OUTSIDE, ALL_WAYS[2], None), &near.index, &near.config).why.join("; ");
+    assert!(why.contains("only those meant for this node or zone"), "{why}");
     assert_eq!(far.ask(OUTSIDE, ALL_WAYS[2]), "forward E1 [1.1 2.1] always", "E7: none is meant for zone x");
     assert_eq!(near.ask(POD, ALL_WAYS[0]), "forward E4 [1.1]", "E2: topology does not matter");
 }
@@ -128,4 +130,42 @@ fn the_endpoints_that_are_not_picked_are_told_with_the_reason() {
     assert_eq!(excluded(&world, OUTSIDE, ALL_WAYS[2]), ["10.0.2.1:8080 not local (E2)"]);
     assert_eq!(excluded(&world, POD, ALL_WAYS[2]), [""; 0], "E6: all of them");
     assert_eq!(excluded(&with(Local, Local, &[THERE]), OUTSIDE, ALL_WAYS[2]), ["10.0.2.1:8080 not local (E2)"], "drop");
+}
+
+#[test]
+fn each_answer_says_why() {
+    let why = |world: &World, from, to| {
+        decide(&crate::world::packet(from, to, None), &world.index, &world.config).why.join("; ")
+    };
+    let (both, there, none): (&[_], &[_], &[_]) = (&[HERE, THERE], &[THERE], &[]);
+    for (internal, external, endpoints, from, to, want) in [
+        (Cluster, Cluster, none, POD, 0, "none of its endpoints is usable anywhere: rejected"),
+        (
+            Local,
+            Cluster,
+            there,
+            POD,
+            0,
+            "internalTrafficPolicy is Local and no usable endpoint is on this node: dropped",
+        ),
+        (Local, Cluster, both, POD, 0, "internalTrafficPolicy is Local: only endpoints on this node"),
+        (
+            Cluster,
+            Local,
+            there,
+            OUTSIDE,
+            2,
+            "externalTrafficPolicy is Local and no usable endpoint is on this node: dropped",
+        ),
+        (Cluster, Local, both, OUTSIDE, 2, "externalTrafficPolicy is Local: only endpoints on this node"),
+        (Cluster, Local, both, NODE, 2, "but the node itself may go to all endpoints"),
+        (Cluster, Local, both, POD, 2, "but a pod of this node may go to all endpoints"),
+        (Cluster, Cluster, both, POD, 0, "10.96.0.1 is a ClusterIP of shop/web:http"),
+        (Cluster, Cluster, both, POD, 1, "this is the NodePort of shop/web:http"),
+    ] {
+        let said = why(&with(internal, external, endpoints), from, ALL_WAYS[to]);
+        assert!(said.contains(want), "{from} to {}: {said}", ALL_WAYS[to]);
+    }
+    let plain = why(&with(Cluster, Cluster, both), POD, ALL_WAYS[0]);
+    assert_eq!(plain.matches(';').count(), 0, "nothing else to say: {plain}");
 }

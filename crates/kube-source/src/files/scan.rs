@@ -1,4 +1,5 @@
-//! Which manifest files there are, and whether they changed.
+//! Which manifest files there are, whether they changed, and what they say.
+use crate::manifest::{self, Manifest, ManifestError};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
@@ -6,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// The manifest files, in the order in which they count.
-pub(super) type Stamps = BTreeMap<PathBuf, Stamp>;
+pub(crate) type Stamps = BTreeMap<PathBuf, Stamp>;
 
 /// What changes when a file's content does: also through a symbolic link, which is how a ConfigMap volume is updated. The
 /// time of change rather than of modification: it moves with permissions too, and nobody can set it back.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Stamp {
+pub(crate) enum Stamp {
     File {
         device: u64,
         inode: u64,
@@ -36,7 +37,7 @@ impl Stamp {
 }
 
 /// The manifest files at a path: the file itself, or a directory's YAML and JSON files, hidden ones left out.
-pub(super) fn look(path: &Path) -> io::Result<Stamps> {
+pub(crate) fn look(path: &Path) -> io::Result<Stamps> {
     if !fs::metadata(path)?.is_dir() {
         return Ok([(path.to_owned(), Stamp::of(path))].into());
     }
@@ -49,6 +50,25 @@ pub(super) fn look(path: &Path) -> io::Result<Stamps> {
         }
     }
     Ok(stamps)
+}
+
+/// Reads one of them; that it cannot be read is what it says then.
+pub(crate) fn read(path: &Path) -> Manifest {
+    match text(path) {
+        Ok(text) => manifest::read(&text),
+        Err(error) => {
+            let errors = vec![ManifestError { line: 0, message: error.to_string() }];
+            Manifest { errors, ..Manifest::default() }
+        }
+    }
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        // To open a FIFO is to wait for its writer.
+        return Err(io::Error::other("not a regular file"));
+    }
+    manifest::text_of(fs::File::open(path)?)
 }
 
 fn is_manifest(path: &Path) -> bool {

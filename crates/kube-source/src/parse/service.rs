@@ -132,6 +132,11 @@ mod tests {
             ("W2 headless", at("None"), Some(Absent::Headless)),
             ("W2 headless by its list", json!({"clusterIPs": ["None"]}), Some(Absent::Headless)),
             ("W2 headless by one of both", with(&json!({"clusterIPs": ["None"]})), Some(Absent::Headless)),
+            (
+                "W2 headless by the other",
+                json!({"clusterIP": "None", "clusterIPs": ["10.96.0.1"]}),
+                Some(Absent::Headless),
+            ),
             ("W2 no address", at(""), Some(Absent::NoClusterIp)),
             ("W2 nothing at all", json!({}), Some(Absent::NoClusterIp)),
             ("W3 ExternalName with an address", external, Some(Absent::ExternalName)),

@@ -31,6 +31,18 @@ fn table() -> Vec<(Value, bool, &'static str)> {
             true,
             "Service shop/bad: spec.ports[1].port: 80000 is no port; use 1 to 65535",
         ),
+        (
+            service(json!({"clusterIP": "10.96.0.1", "ports": [{"port": 80, "nodePort": -1}]})),
+            true,
+            "Service shop/bad: spec.ports[0].nodePort: -1 is no port; use 1 to 65535",
+        ),
+        (
+            service(
+                json!({"clusterIP": "10.96.0.1", "ports": [{"port": 80}], "externalIPs": ["0.0.0.0", "192.0.2.1"]}),
+            ),
+            true,
+            "Service shop/bad: spec.externalIPs[0]: 0.0.0.0 cannot carry Service traffic: it is unspecified",
+        ),
         (service(json!("x")), false, "Service shop/bad: spec: not a map; what was served of this Service before stays"),
         (
             slice("10.244.1.1.1", json!("IPv4")),

@@ -121,6 +121,7 @@ mod tests {
         for (fields, want) in [
             (json!({"sessionAffinity": "ClientIP"}), Some(10_800)),
             (json!({"sessionAffinity": "None"}), None),
+            (json!({"sessionAffinity": ""}), None),
             (json!({"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}}}), None),
             (lasting(json!(1)), Some(1)),
             (lasting(json!(86_400)), Some(86_400)),

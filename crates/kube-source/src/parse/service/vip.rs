@@ -236,6 +236,11 @@ mod tests {
             ("ingress", json!("192.0.2.5"), "status.loadBalancer.ingress[0]: \"192.0.2.5\" is not a map"),
             (
                 "ingress",
+                json!({"ip": "192.0.2.5", "ipMode": 1}),
+                "status.loadBalancer.ingress[0].ipMode: 1 is not a text",
+            ),
+            (
+                "ingress",
                 json!({"ip": "192.0.2.5", "ipMode": "Vip"}),
                 "status.loadBalancer.ingress[0].ipMode: \"Vip\" is neither VIP nor Proxy; its address is not served",
             ),
@@ -266,5 +271,6 @@ mod tests {
             ["status.loadBalancer.ingress[0].ip: 2001:db8::1 is not served: the Service has no IPv6 ClusterIP"]
         );
         assert_eq!(said(json!(["10.96.0.1", "fd00::1"])), [""; 0]);
+        assert_eq!(said(json!(["x"])), ["spec.clusterIPs[0]: \"x\" is not an IP address"], "the cause alone");
     }
 }

@@ -1,0 +1,156 @@
+//! `sheave explain`: what happens to a packet, and why.
+use crate::output::{Output, note, print};
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use sheave_agent::config::Config;
+use sheave_agent::explain::{Explanation, Observed, Question, explain};
+use sheave_core::{Diagnostic, Event, Index};
+use sheave_kube_source::manifests::Manifests;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+#[derive(Args)]
+#[command(
+    after_help = "The answer is that of the rules in docs/semantics.md. It needs neither root nor a cluster, only the \
+    objects.\n\nExit status: 0 for any answer, 2 for a question or manifests that cannot be used.\n\nExamples:\n  \
+    sheave explain --manifests ./examples --node node-a --from 10.244.1.10 --to shop/web\n  \
+    sheave explain --manifests ./examples --node node-a --from 192.0.2.1 --to 10.96.0.20:80/tcp -o json\n  \
+    kubectl get svc,endpointslices,nodes,servicecidrs -A -o yaml | sheave explain --manifests - --node worker-1 \
+    --from 203.0.113.9 --to 192.0.2.10:30080\n  \
+    kubectl -n kube-system get configmap kube-proxy -o jsonpath='{.data.config\\.conf}' > proxy.yaml\n  \
+    sheave explain --config proxy.yaml --manifests cluster.yaml --node worker-1 --from 10.244.1.10 --to \
+    kube-system/kube-dns:dns"
+)]
+pub(crate) struct Arguments {
+    /// Services, EndpointSlices, Nodes and ServiceCIDRs: a file or directory of YAML or JSON, or - for standard input
+    #[arg(long, value_name = "PATH|-")]
+    manifests: Option<PathBuf>,
+    /// The node that sees the packet [default: that of the configuration, or the only Node of the manifests]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Configuration file: KubeProxyConfiguration, SheaveConfiguration, or both
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The packet's source address
+    #[arg(long, value_name = "IP")]
+    from: String,
+    /// Its destination: IP:PORT[/tcp|udp|sctp], [IPV6]:PORT, IP/icmp for a ping, or NAMESPACE/NAME[:PORT]
+    #[arg(long, value_name = "DESTINATION")]
+    to: String,
+    /// The device it comes in by, where pods are told by their device
+    #[arg(long, value_name = "NAME")]
+    in_interface: Option<String>,
+    /// An address of the node beside those of its Node object; may be given several times
+    #[arg(long, value_name = "IP")]
+    node_address: Vec<IpAddr>,
+    /// Who answers
+    #[arg(long, value_enum, default_value_t)]
+    engine: Engine,
+    /// How to print the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+enum Engine {
+    /// The rules themselves
+    #[default]
+    Model,
+    /// The kernel programs: not there yet
+    Kernel,
+}
+
+/// More would hide the answer.
+const DIAGNOSTICS_MAX: usize = 10;
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.engine == Engine::Kernel {
+        bail!("--engine kernel is not there yet; --engine model answers from the rules");
+    }
+    let Some(path) = &arguments.manifests else {
+        bail!(
+            "asking the running agent is not there yet; name manifests with --manifests PATH, or - for standard input"
+        );
+    };
+    let question = Question::parse(&arguments.from, &arguments.to, arguments.in_interface.as_deref())?;
+    let config = arguments.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+    config.kube_proxy.notes.iter().for_each(|text| note(&format!("sheave: {text}")));
+    let manifests = match path.to_str() {
+        Some("-") => Manifests::read_from("<stdin>", std::io::stdin().lock())?,
+        _ => Manifests::read(path)?,
+    };
+    let node = node(arguments, &config, &manifests)?;
+    let index = observe(&manifests, &node, &arguments.node_address);
+    let absent = manifests.absent().map(|(name, absent)| (name.clone(), absent)).collect();
+    let proxy = config.proxy();
+    let explanation = explain(Observed { index: &index, config: &proxy, absent: &absent }, &question)?;
+    let told = match arguments.output {
+        Output::Text => explanation.diagnostics(),
+        Output::Json => Vec::new(),
+    };
+    let others: Vec<_> = index.diagnostics().filter(|diagnostic| !told.contains(diagnostic)).collect();
+    tell(&others);
+    print(&answer(&explanation, arguments.output)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn answer(explanation: &Explanation<'_>, output: Output) -> anyhow::Result<String> {
+    match output {
+        Output::Text => Ok(explanation.text()),
+        Output::Json => serde_json::to_string_pretty(&explanation.answer()).context("writing the answer as JSON"),
+    }
+}
+
+/// The node from which the question is seen.
+fn node(arguments: &Arguments, config: &Config, manifests: &Manifests) -> anyhow::Result<Arc<str>> {
+    let nodes = manifests.nodes();
+    let named = arguments.node.as_deref().or(config.configured_node_name());
+    match (named, &nodes.iter().collect::<Vec<_>>()[..]) {
+        (Some(name), _) => {
+            if !nodes.contains(name) {
+                note(&format!(
+                    "sheave: the manifests have no Node {name}: its addresses, zone and pod CIDRs are not known{}",
+                    listed(&nodes)
+                ));
+            }
+            Ok(name.into())
+        }
+        (None, [only]) => Ok(Arc::clone(only)),
+        (None, []) => {
+            // One that cannot be read may be the one that is missed.
+            tell(&manifests.diagnostics("").iter().collect::<Vec<_>>());
+            bail!("the manifests have no Node; add one, or name the node with --node NAME")
+        }
+        (None, _) => bail!("the manifests have several Nodes; choose one with --node NAME{}", listed(&nodes)),
+    }
+}
+
+fn listed(nodes: &BTreeSet<Arc<str>>) -> String {
+    const TOLD_MAX: usize = 10;
+    if nodes.is_empty() {
+        return String::new();
+    }
+    let told = nodes.iter().take(TOLD_MAX).map(|node| &**node).collect::<Vec<_>>().join(", ");
+    let more = if nodes.len() > TOLD_MAX { format!(" and {} more", nodes.len() - TOLD_MAX) } else { String::new() };
+    format!("; there are {told}{more}")
+}
+
+fn observe(manifests: &Manifests, node: &str, addresses: &[IpAddr]) -> Index {
+    let mut index = Index::new(node);
+    manifests.listed(node).into_iter().for_each(|event| index.apply(event));
+    index.apply(Event::LocalAddresses(addresses.iter().map(IpAddr::to_canonical).collect()));
+    index
+}
+
+/// What is wrong with the manifests, on standard error: the answer may depend on it.
+fn tell(diagnostics: &[&Diagnostic]) {
+    for diagnostic in diagnostics.iter().take(DIAGNOSTICS_MAX) {
+        note(&format!("sheave: {diagnostic}"));
+    }
+    if let Some(more) = diagnostics.len().checked_sub(DIAGNOSTICS_MAX).filter(|more| *more > 0) {
+        note(&format!("sheave: {more} more things are wrong with the manifests"));
+    }
+}
