@@ -1,12 +1,14 @@
-//! Nanoseconds per packet at the device entrance, by `BPF_PROG_TEST_RUN`, as the cluster grows: flat is the aim.
+//! Nanoseconds per packet at the device entrance and per decision, by `BPF_PROG_TEST_RUN`, as the cluster grows: flat is the aim.
 //!
 //! The kernel times the program alone. Every iteration is a run of its own, because a run rewrites its packet and the next
 //! one would miss; the few tens of nanoseconds that starting and stopping the clock takes are in the figures, `clock` shows
 //! them. Flows and Services are visited in a scattered order, so that caches help as little as in life.
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use sheave_abi::{
-    BackendId, FLOW_ESTABLISHED, FLOW_FORWARD, FlowKeyV4, FlowValue, IPPROTO_TCP, NetPort, ServiceId, SetWord,
+    BENCH_DECISIONS, BackendId, FLOW_ESTABLISHED, FLOW_FORWARD, FlowKeyV4, FlowValue, IPPROTO_TCP, NetPort, ServiceId,
+    SetWord,
 };
+use sheave_bpf::bench_select::SelectBench;
 use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::limits::Limits;
 use sheave_bpf::load::{Loader, Programs, SocketLb};
@@ -14,7 +16,7 @@ use sheave_bpf::map::Map;
 use sheave_bpf::maps::Maps as _;
 use sheave_bpf::ops::{BackendEntry, MapOp};
 use sheave_bpf::pins::Pins;
-use sheave_bpf::test_run::test_run;
+use sheave_bpf::test_run::time_each;
 use sheave_core::{Backend, Family, Frontend, Port, Protocol};
 use sheave_lab::Sandbox;
 use std::net::Ipv4Addr;
@@ -33,6 +35,7 @@ const ACK: u8 = 0x10;
 
 struct Node {
     programs: Programs,
+    select: SelectBench,
     services: u32,
     next: u32,
 }
@@ -42,7 +45,10 @@ impl Node {
     fn new(services: u32) -> Self {
         let bpffs = Path::new(BPFFS);
         let loader = Loader::new(bpffs, Limits::default(), 1 << 20, SocketLb::All);
-        let node = Self { programs: loader.load().expect("the programs load"), services, next: 0 };
+        let programs = loader.load().expect("the programs load");
+        let keys_max = NonZeroU32::new(services).expect("at least one Service");
+        let select = SelectBench::load(bpffs, keys_max).expect("the programs load");
+        let node = Self { programs, select, services, next: 0 };
         let mut maps = KernelMaps::open(bpffs).expect("the maps are pinned");
         for n in 0..services {
             service_ops(n).iter().for_each(|op| maps.exec(op).expect("the maps have room"));
@@ -53,15 +59,23 @@ impl Node {
         node
     }
 
-    /// Mean time of `count` runs on packets made one by one.
+    /// Time of `count` runs on packets made one by one.
     fn time(&mut self, count: u64, mut packet: impl FnMut(u32, u32) -> Vec<u8>) -> Duration {
-        let program = self.programs.device_fd("ingress").expect("the program is loaded");
-        let mut time = Duration::ZERO;
-        for _ in 0..count {
-            self.next = self.next.wrapping_add(STRIDE);
-            time += test_run(program, &packet(self.next, self.services), 1).expect("the program runs").time;
-        }
-        time
+        let Self { programs, services, next, .. } = self;
+        let program = programs.device_fd("ingress").expect("the program is loaded");
+        let packets = (0..count).map(|_| {
+            *next = next.wrapping_add(STRIDE);
+            packet(*next, *services)
+        });
+        time_each(program, packets).expect("the program runs").iter().sum()
+    }
+
+    /// Time of `count` decisions about the frontends filled in, without what is around them.
+    fn time_select(&mut self, count: u64) -> Duration {
+        let repeat = u32::try_from(count.div_ceil(BENCH_DECISIONS.into())).ok().and_then(NonZeroU32::new);
+        let cost = self.select.cost(repeat.expect("a few million at most")).expect("the programs run");
+        let ns = cost.net_ns().max(0.0) * f64::from(u32::try_from(count).expect("a few million at most"));
+        Duration::from_secs_f64(ns / 1e9)
     }
 }
 
@@ -82,12 +96,11 @@ fn service_ops(n: u32) -> [MapOp; 4] {
         })
         .collect();
     let ids = entries.iter().map(|(id, _)| *id).collect();
-    let frontend = Frontend { addr: vip(n).into(), port: Port::new(80).expect("a port"), protocol: Protocol::Tcp };
     [
         MapOp::WriteBackends { family: Family::V4, entries },
         MapOp::WriteSlots { first: block, ids },
         MapOp::WriteSet { service, word: SetWord { block, count: BACKENDS } },
-        MapOp::PutFrontend { frontend, service },
+        MapOp::PutFrontend { frontend: frontend(vip(n)), service },
     ]
 }
 
@@ -148,6 +161,30 @@ fn device_entrance(criterion: &mut Criterion) {
     }
 }
 
+fn frontend(addr: Ipv4Addr) -> Frontend {
+    Frontend { addr: addr.into(), port: Port::new(80).expect("a port"), protocol: Protocol::Tcp }
+}
+
+/// `select` alone: what of a new flow's first packet is the decision.
+fn decision(criterion: &mut Criterion) {
+    for services in SIZES {
+        let sandbox = Sandbox::with_bpffs("bench").expect("namespaces can be made");
+        let mut node = sandbox.run(move || Node::new(services)).expect("the sandbox runs");
+        let mut group = criterion.benchmark_group("select");
+        let misses = (0..services).map(|n| frontend(Ipv4Addr::from(0xc0a8_0000 + n))).collect();
+        for (name, frontends) in [
+            ("hot", vec![frontend(vip(services / 2))]),
+            ("random", (0..services).map(|n| frontend(vip(n))).collect()),
+            ("miss", misses),
+        ] {
+            // Once: it takes long, and it would drive what is measured out of the caches.
+            node.select.fill(&frontends).expect("the list has room");
+            let id = BenchmarkId::new(name, services);
+            group.bench_function(id, |bencher| bencher.iter_custom(|count| node.time_select(count)));
+        }
+    }
+}
+
 /// The shortest way through the program.
 fn arp() -> Vec<u8> {
     let mut frame = vec![0; 60];
@@ -158,6 +195,7 @@ fn arp() -> Vec<u8> {
 fn benches(criterion: &mut Criterion) {
     if sheave_tests::kernel_or_skip("loading kernel programs needs root") {
         device_entrance(criterion);
+        decision(criterion);
     }
 }
 

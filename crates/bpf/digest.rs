@@ -1,18 +1,19 @@
-// The digest that ties the committed object to its sources. Shared by this crate's build script, which refuses an object of
+// The digest that ties the committed objects to their sources. Shared by this crate's build script, which refuses objects of
 // other sources, and by `cargo xtask build-ebpf`, which writes it.
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What the object is made from, relative to the root of the repository.
+/// What the objects are made from, relative to the root of the repository.
 pub(crate) const SOURCES: [&str; 4] = ["ebpf/src", "ebpf/Cargo.toml", "ebpf/Cargo.lock", "crates/abi/src"];
-/// Where object and digest are.
-pub(crate) const OBJECT: &str = "crates/bpf/object/sheave.o";
+/// Where the objects are, each named after its program binary: the entrances, and what measures `select`.
+pub(crate) const OBJECTS: [&str; 2] = ["crates/bpf/object/sheave.o", "crates/bpf/object/bench_select.o"];
+/// Where the digest is.
 pub(crate) const DIGEST: &str = "crates/bpf/object/sheave.sha256";
 
-/// SHA-256 over paths and contents of the sources and over the object, in hexadecimal.
-pub(crate) fn digest(root: &Path, object: &[u8]) -> io::Result<String> {
+/// SHA-256 over paths and contents of the sources and over the objects, in hexadecimal.
+pub(crate) fn digest(root: &Path, objects: &[Vec<u8>]) -> io::Result<String> {
     let mut files = Vec::new();
     for source in SOURCES {
         collect(&root.join(source), &mut files)?;
@@ -24,7 +25,7 @@ pub(crate) fn digest(root: &Path, object: &[u8]) -> io::Result<String> {
         add(&mut hash, name.as_bytes());
         add(&mut hash, &fs::read(&file)?);
     }
-    add(&mut hash, object);
+    objects.iter().for_each(|object| add(&mut hash, object));
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

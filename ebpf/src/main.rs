@@ -10,6 +10,7 @@ mod flow;
 mod flow_state;
 mod ip;
 mod new_flow;
+mod object;
 mod reject;
 mod rewrite;
 mod segment;
@@ -49,15 +50,4 @@ pub fn getpeername4(context: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn getpeername6(context: SockAddrContext) -> i32 {
     socket::getpeername6(&SockAddr::new(context))
-}
-
-/// Helpers marked GPL-only are open to a program of this licence; the source is Apache-2.0 OR GPL-2.0.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 4] = *b"GPL\0";
-
-/// No path leads here: the verifier would refuse the program.
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
 }

@@ -1,6 +1,7 @@
 //! Packets through the device entrance, by `BPF_PROG_TEST_RUN`: built, not blobs; verdict, bytes and the whole counter delta.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod bench_select;
 mod choice;
 mod clash;
 mod frame;

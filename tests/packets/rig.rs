@@ -125,8 +125,7 @@ impl Rig {
     ) -> Vec<BackendId> {
         let service = service_id(service);
         let ids = self.write_set(service, backends);
-        let frontend = Frontend { addr: vip.ip(), port: Port::new(vip.port()).unwrap(), protocol };
-        self.exec(&MapOp::PutFrontend { frontend, service });
+        self.exec(&MapOp::PutFrontend { frontend: frontend(vip, protocol), service });
         ids
     }
 
@@ -239,6 +238,12 @@ impl Rig {
         Out { verdict, bytes: packet }
     }
 
+    /// No program of an entrance has run since the last packet of this rig.
+    #[track_caller]
+    pub(crate) fn assert_no_counter_moved(&self) {
+        assert_eq!(self.counters.read().unwrap(), self.before, "counters");
+    }
+
     /// The counters' sum since the last look, without asking for which.
     pub(crate) fn count_run(&mut self, program: &str, bytes: &[u8]) -> u64 {
         test_run(self.programs.device_fd(program).unwrap(), bytes, 1).unwrap();
@@ -335,6 +340,10 @@ impl Rig {
 
 pub(crate) fn service_id(id: u32) -> ServiceId {
     ServiceId(NonZeroU32::new(id).unwrap())
+}
+
+pub(crate) fn frontend(vip: SocketAddr, protocol: Protocol) -> Frontend {
+    Frontend { addr: vip.ip(), port: Port::new(vip.port()).unwrap(), protocol }
 }
 
 fn table<K>(name: &str) -> Map<K, FlowValue>

@@ -9,6 +9,7 @@
 #![no_std]
 
 mod backend;
+mod bench_select;
 mod counter;
 mod flow;
 mod frontend;
@@ -16,6 +17,7 @@ mod origin;
 mod service;
 
 pub use backend::{BACKEND_ABSENT, BACKEND_SERVING, BackendId, BackendV4, BackendV6};
+pub use bench_select::*;
 pub use counter::{COUNTER_NAMES, COUNTERS, COUNTERS_MAX, Counter};
 pub use flow::*;
 pub use frontend::{FrontendKeyV4, FrontendKeyV6, FrontendValue};

@@ -137,7 +137,7 @@ fn id(service: ServiceId) -> u32 {
 }
 
 /// IANA's protocol numbers.
-fn number(protocol: Protocol) -> u8 {
+pub(crate) fn number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => sheave_abi::IPPROTO_TCP,
         Protocol::Udp => sheave_abi::IPPROTO_UDP,

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod attach;
+pub mod bench_select;
 mod blocks;
 mod carried;
 pub mod chunks;

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../object/sheave.o");
 
 /// The maps that are pinned: name, `enum bpf_map_type`, bytes of key and value, what sizes them.
-const PINNED: [(&str, u32, usize, usize, Size); 13] = [
+pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 13] = [
     ("frontends_v4", HASH, size_of::<FrontendKeyV4>(), size_of::<FrontendValue>(), Size::Frontends),
     ("frontends_v6", HASH, size_of::<FrontendKeyV6>(), size_of::<FrontendValue>(), Size::Frontends),
     ("names", HASH, 4, size_of::<ServiceNameValue>(), Size::Services),
@@ -51,7 +51,7 @@ const HALF_FLOWS_SHARE: u32 = 8;
 
 /// What sizes a map.
 #[derive(Clone, Copy)]
-enum Size {
+pub(crate) enum Size {
     /// The object; arrays grow by chunks instead.
     Fixed,
     Frontends,
@@ -197,7 +197,7 @@ impl Loader {
             }
             loader.map_pin_path(map, path);
         }
-        let ebpf = load_programs(&mut loader)?;
+        let ebpf = load_programs(&mut loader, OBJECT)?;
         Ok(Programs { ebpf, links_dir: self.pins.links(), device_hook: device_hook(), _lock: lock })
     }
 
@@ -264,7 +264,7 @@ pub fn try_load() -> Result<(), LoadError> {
     let globals = Globals::new(SocketLb::All)?;
     let mut loader = EbpfLoader::new();
     globals.set(&mut loader);
-    load_programs(&mut loader).map(drop)
+    load_programs(&mut loader, OBJECT).map(drop)
 }
 
 /// What the programs are told at load time: read-only to them, so that the verifier drops what they do not need.
@@ -294,8 +294,9 @@ impl Globals {
     }
 }
 
-fn load_programs(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, LoadError> {
-    let mut ebpf = loader.load(OBJECT)?;
+/// Loads all programs of an object.
+pub(crate) fn load_programs(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<Ebpf, LoadError> {
+    let mut ebpf = loader.load(object)?;
     for (name, program) in ebpf.programs_mut() {
         let loaded = match program {
             Program::CgroupSockAddr(program) => program.load(),
@@ -360,7 +361,7 @@ fn device_hook() -> DeviceHook {
 
 /// Before Linux 5.11 maps count as locked memory, of which a process may have 64 KiB. Where it cannot be lifted the kernel
 /// refuses a map, and that is reported.
-fn lift_memory_lock() {
+pub(crate) fn lift_memory_lock() {
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: `limit` is a valid limit, and only read.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };

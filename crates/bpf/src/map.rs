@@ -128,7 +128,7 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
         Self::from_fd(create("chunk", BPF_MAP_TYPE_ARRAY, size_u32::<V>(), max_entries, 0)?)
     }
 
-    fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         let shape = Shape::of(&fd)?;
         if shape.key_size != size_u32::<K>() || shape.value_size != size_u32::<V>() {
             return Err(io::ErrorKind::InvalidData.into());

@@ -1,11 +1,13 @@
 //! `sheave`: a Kubernetes service proxy. One binary; each subcommand is a module.
 mod agent;
+mod bench;
 mod check;
 mod cleanup;
 mod demo;
 mod dump;
 mod explain;
 mod output;
+mod report;
 mod settings;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -37,6 +39,10 @@ enum Command {
     Dump(dump::Arguments),
     /// Look for what this node lacks; each finding names its remedy
     Check(check::Arguments),
+    /// Measure what a rule change, a lookup and a connection cost as Services grow: sheave, iptables and nftables
+    Bench(bench::Arguments),
+    /// Make a report of what `bench` has measured
+    Report(report::Arguments),
     /// Remove everything sheave has put on this node
     Cleanup(cleanup::Arguments),
     /// Print a completion script for a shell
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Dump(arguments) => dump::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Cleanup(arguments) => cleanup::run(&arguments),
         Command::Completion { shell } => {
             let mut script = Vec::new();

@@ -11,6 +11,7 @@ mod netns;
 pub mod probe;
 mod rtnl;
 mod sandbox;
+mod solitary;
 mod sysctl;
 mod wire;
 

@@ -18,6 +18,8 @@ pub(crate) const LEAF_DEVICE: &str = "eth0";
 const LEAF_INDEX: u32 = 100;
 const LO_INDEX: u32 = 1;
 const MTU: u32 = 1500;
+/// Looked at before the main table (`include/uapi/linux/rtnetlink.h`).
+const RT_TABLE_LOCAL: u8 = 255;
 
 const GATEWAYS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1)), IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1))];
@@ -112,6 +114,16 @@ pub(crate) fn loopback_up() -> Request {
     up("lo", LO_INDEX)
 }
 
+/// Makes every address of a network the sandbox's own.
+pub(crate) fn own(network: IpNet) -> Request {
+    route(network, Hop::Here)
+}
+
+/// An address on the loopback device.
+pub(crate) fn loopback_address(addr: IpAddr) -> Request {
+    Request::new_address(LO_INDEX, addr)
+}
+
 /// Drops what is for this network and has no longer route.
 pub(crate) fn blackhole(network: IpNet) -> Request {
     route(network, Hop::Nowhere)
@@ -133,6 +145,7 @@ enum Hop {
     Link { index: u32 },
     Via { gateway: IpAddr, index: u32 },
     Nowhere,
+    Here,
 }
 
 fn route(network: IpNet, hop: Hop) -> Request {
@@ -140,12 +153,13 @@ fn route(network: IpNet, hop: Hop) -> Request {
     let header = &mut message.header;
     header.address_family = family(network.addr());
     header.destination_prefix_length = network.prefix_len();
-    header.table = RouteHeader::RT_TABLE_MAIN;
+    header.table = if matches!(hop, Hop::Here) { RT_TABLE_LOCAL } else { RouteHeader::RT_TABLE_MAIN };
     header.protocol = RouteProtocol::Static;
     (header.scope, header.kind) = match hop {
         Hop::Link { .. } => (RouteScope::Link, RouteType::Unicast),
         Hop::Via { .. } => (RouteScope::Universe, RouteType::Unicast),
         Hop::Nowhere => (RouteScope::Universe, RouteType::BlackHole),
+        Hop::Here => (RouteScope::Host, RouteType::Local),
     };
     if network.prefix_len() > 0 {
         message.attributes.push(RouteAttribute::Destination(route_address(network.addr())));
@@ -158,6 +172,7 @@ fn route(network: IpNet, hop: Hop) -> Request {
             message.attributes.push(RouteAttribute::Oif(index));
         }
         Hop::Nowhere => {}
+        Hop::Here => message.attributes.push(RouteAttribute::Oif(LO_INDEX)),
     }
     Request::new_route(format!("route {network}"), message)
 }

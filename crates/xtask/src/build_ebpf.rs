@@ -1,4 +1,4 @@
-//! `cargo xtask build-ebpf`: makes the committed kernel object from `ebpf/`, byte for byte the same on every machine.
+//! `cargo xtask build-ebpf`: makes the committed kernel objects from `ebpf/`, byte for byte the same on every machine.
 use crate::ebpf_tools::{self, TOOLCHAIN, Tools};
 use crate::process::{run, workspace_root};
 use anyhow::{Context, Result, bail};
@@ -15,12 +15,12 @@ const TARGET: &str = "bpfel-unknown-none";
 /// Arguments of `build-ebpf`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Build anew in an empty directory and compare with the committed object instead of replacing it.
+    /// Build anew in an empty directory and compare with the committed objects instead of replacing them.
     #[arg(long)]
     check: bool,
 }
 
-/// Builds the object, or checks it.
+/// Builds the objects, or checks them.
 ///
 /// # Errors
 /// What is missing and what brings it; a failed build; with `--check`, an object that differs.
@@ -29,12 +29,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let tools = ebpf_tools::bring()?;
     let target = ebpf_tools::target_directory().join("ebpf");
     if !args.check {
-        let object = build(&root, &tools, &target)?;
-        fs::create_dir_all(root.join(digest::OBJECT).parent().context("invariant: the object is in a directory")?)?;
-        fs::write(root.join(digest::OBJECT), &object)?;
-        fs::write(root.join(digest::DIGEST), digest::digest(&root, &object)? + "\n")?;
-        println!("{}: {} bytes", digest::OBJECT, object.len());
-        return Ok(());
+        return write(&root, &build(&root, &tools, &target)?);
     }
     let fresh = target.join(format!("check-{}", std::process::id()));
     let built = build(&root, &tools, &fresh);
@@ -44,28 +39,39 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     compare(&root, &built)
 }
 
-fn compare(root: &Path, built: &[u8]) -> Result<()> {
-    let committed = fs::read(root.join(digest::OBJECT)).with_context(|| format!("cannot read {}", digest::OBJECT))?;
-    if committed != built {
-        let at = committed.iter().zip(built).position(|(a, b)| a != b).unwrap_or(committed.len().min(built.len()));
-        bail!(
-            "{} differs from what its sources make, first at byte {at} ({} and {} bytes): run `cargo xtask build-ebpf`, commit",
-            digest::OBJECT,
-            committed.len(),
-            built.len()
-        );
+fn write(root: &Path, objects: &[Vec<u8>]) -> Result<()> {
+    fs::create_dir_all(root.join(digest::DIGEST).parent().context("invariant: the digest is in a directory")?)?;
+    for (path, object) in digest::OBJECTS.iter().zip(objects) {
+        fs::write(root.join(path), object)?;
+        println!("{path}: {} bytes", object.len());
+    }
+    Ok(fs::write(root.join(digest::DIGEST), digest::digest(root, objects)? + "\n")?)
+}
+
+fn compare(root: &Path, built: &[Vec<u8>]) -> Result<()> {
+    for (path, built) in digest::OBJECTS.iter().zip(built) {
+        let committed = fs::read(root.join(path)).with_context(|| format!("cannot read {path}"))?;
+        if committed != *built {
+            let at = committed.iter().zip(built).position(|(a, b)| a != b);
+            bail!(
+                "{path} differs from what its sources make, first at byte {} ({} and {} bytes): run `cargo xtask build-ebpf`, commit",
+                at.unwrap_or(committed.len().min(built.len())),
+                committed.len(),
+                built.len()
+            );
+        }
     }
     let held =
         fs::read_to_string(root.join(digest::DIGEST)).with_context(|| format!("cannot read {}", digest::DIGEST))?;
     if held.trim() != digest::digest(root, built)? {
         bail!("{} is not the digest of the sources: run `cargo xtask build-ebpf`, commit", digest::DIGEST);
     }
-    println!("{} is what its sources make, byte for byte", digest::OBJECT);
+    println!("{} are what their sources make, byte for byte", digest::OBJECTS.join(" and "));
     Ok(())
 }
 
-/// The stripped object.
-fn build(root: &Path, tools: &Tools, target: &Path) -> Result<Vec<u8>> {
+/// The stripped objects, in the order of [`digest::OBJECTS`].
+fn build(root: &Path, tools: &Tools, target: &Path) -> Result<Vec<Vec<u8>>> {
     let mut cargo = Command::new("cargo");
     cargo
         .arg(format!("+{TOOLCHAIN}"))
@@ -83,9 +89,13 @@ fn build(root: &Path, tools: &Tools, target: &Path) -> Result<Vec<u8>> {
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("RUSTFLAGS");
     run(cargo)?;
-    let object = target.join(TARGET).join("release/sheave");
-    let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
-    strip(&bytes)
+    let binary = |object: &str| {
+        let name = Path::new(object).file_stem().context("invariant: an object has a name")?;
+        let path = target.join(TARGET).join("release").join(name);
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        strip(&bytes)
+    };
+    digest::OBJECTS.into_iter().map(binary).collect()
 }
 
 /// No path of this machine may end up in the object.

@@ -40,7 +40,7 @@ const STAGES: &[Stage] = &[
     },
     stage("fmt", "rustfmt changes nothing, in the workspace and in ebpf/", |_| one(fmt())),
     stage("clippy", "no lint, warnings are errors", |_| one(clippy())),
-    stage("ebpf", "the kernel programs built anew equal the committed object, byte for byte", |_| one(ebpf())),
+    stage("ebpf", "the kernel programs built anew equal the committed objects, byte for byte", |_| one(ebpf())),
     stage("test", "cargo test: pure, packets, namespaces; as root nothing may skip itself", |_| test()),
     stage("bench", "the benchmarks compile", |_| one(bench())),
     stage("demo", "sheave demo answers every request and leaves nothing behind", |_| run_demo()),

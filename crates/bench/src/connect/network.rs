@@ -1,0 +1,69 @@
+//! The namespaces: a client's pod, its node, and a far node that stands for all pods.
+use crate::cluster::{ENDPOINTS, NODE_ADDR, TARGET_PORT};
+use crate::contender::ContenderError;
+use ipnet::{IpNet, Ipv4Net};
+use sheave_lab::{Cluster, Node, Pod};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+const NODE: &str = "node";
+const FAR: &str = "far";
+const CLIENT: &str = "client";
+const FAR_ADDR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+/// In the pods' network, where no endpoint is: to the proxies the client is a pod like any other.
+const CLIENT_ADDR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 255, 255, 10));
+const CLIENT_NET: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 255, 255, 0), 24));
+/// Connections that are answered at a time.
+const SERVERS: usize = 4;
+
+/// The devices of the node that packets of the client pass: those an agent would serve.
+pub(crate) const DEVICES: [&str; 2] = ["veth-client", "eth0"];
+
+/// The namespaces and the server; gone when dropped.
+pub(crate) struct Network {
+    cluster: Cluster,
+}
+
+impl Network {
+    /// Builds it, without any dataplane.
+    pub(crate) fn new() -> Result<Self, ContenderError> {
+        let builder =
+            Cluster::builder("bench").node(NODE, [NODE_ADDR], [CLIENT_NET]).node(FAR, [FAR_ADDR], [ENDPOINTS]);
+        let mut cluster = builder.build()?;
+        cluster.add_pod(NODE, CLIENT, &[CLIENT_ADDR])?;
+        let network = Self { cluster };
+        network.serve()?;
+        Ok(network)
+    }
+
+    /// The node with the dataplane.
+    pub(crate) fn node(&self) -> &Node {
+        self.cluster.node(NODE).expect("invariant: built with the network")
+    }
+
+    /// The client's pod.
+    pub(crate) fn client(&self) -> &Pod {
+        self.cluster.pod(CLIENT).expect("invariant: built with the network")
+    }
+
+    /// Threads that end with the process, which ends with the run.
+    fn serve(&self) -> Result<(), ContenderError> {
+        let far = self.cluster.node(FAR).expect("invariant: built with the network").sandbox();
+        far.answer_for(&[ENDPOINTS])?;
+        let listen = || TcpListener::bind((Ipv4Addr::UNSPECIFIED, TARGET_PORT));
+        let listener = Arc::new(far.run(listen)?.map_err(ContenderError::Listen)?);
+        for _ in 0..SERVERS {
+            let listener = Arc::clone(&listener);
+            far.start("server", move || listener.incoming().flatten().for_each(answer))?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends back every byte until the client ends, in whatever way.
+fn answer(mut stream: TcpStream) {
+    let mut byte = [0];
+    let _unused = stream.set_nodelay(true);
+    while matches!(stream.read(&mut byte), Ok(1)) && stream.write_all(&byte).is_ok() {}
+}

@@ -1,0 +1,157 @@
+//! Measures a scenario: in turns, bounded in time, saved point by point.
+mod available;
+mod progress;
+mod series;
+mod turns;
+
+pub use available::Absent;
+pub(crate) use available::tools;
+pub use progress::Watch;
+
+use crate::environment;
+use crate::record::{ConnectOperation, Dataplane, Run, RunError, Shape, Work};
+use crate::scenario::{Need, ScenarioFile, available_memory_bytes};
+use progress::Progress;
+use series::Series;
+use sheave_lab::ProcessCgroup;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use turns::Turns;
+
+/// A run that is about to begin.
+pub struct Bench<'a> {
+    /// What is to be measured.
+    pub scenario: &'a ScenarioFile,
+    /// Starts a worker: a process that calls [`serve`](crate::worker::serve) on its standard input and output.
+    pub worker: &'a dyn Fn() -> Command,
+    /// Whom to tell what goes on, and whom to ask whether to go on.
+    pub watch: &'a dyn Watch,
+}
+
+/// A run could not begin, or its result not be saved.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// Nothing of what was asked for can be measured here.
+    #[error("none of the dataplanes can be measured here: {0}")]
+    NothingAvailable(String),
+    /// More memory than there is.
+    #[error(
+        "{services} Services with {backends} need about {need_mib} MiB for {dataplanes} dataplanes at once, and \
+         {available_mib} MiB are available; name fewer with --dataplane, or give a smaller scenario with --scenario"
+    )]
+    TooLarge {
+        /// Services of the largest shape.
+        services: u32,
+        /// Their backends.
+        backends: String,
+        /// The estimate.
+        need_mib: u64,
+        /// How many dataplanes it is for.
+        dataplanes: usize,
+        /// What there is.
+        available_mib: u64,
+    },
+    /// The result.
+    #[error(transparent)]
+    Save(#[from] RunError),
+}
+
+impl Bench<'_> {
+    /// Measures everything, and saves the run after each size into `dir`. An interruption ends it early; what was measured by
+    /// then is in the result as well. Nothing is left on the machine but that file.
+    ///
+    /// # Errors
+    /// Nothing can be measured, or the result cannot be saved.
+    pub fn run(&self, dir: &Path) -> Result<Run, BenchError> {
+        let (present, absent) = self.sorted_out()?;
+        self.check_memory(&present)?;
+        let mut run = Run::new(environment::found(), self.scenario.record());
+        run.save(dir)?;
+        let mut series = Series::default();
+        let mut progress = Progress::new(self.watch, self.scenario, &present);
+        for (works, shape) in self.stages() {
+            for (dataplane, absent) in &absent {
+                let of_it = works.iter().filter(|work| work.is_for(*dataplane));
+                run.points.extend(of_it.map(|work| absent.point(*work, *dataplane, shape)));
+            }
+            let turns = Turns { bench: self, shape, works: &works, dataplanes: &present };
+            run.points.extend(turns.measure(&mut series, &mut progress));
+            run.environment.load_after = environment::load();
+            run.save(dir)?;
+        }
+        sweep();
+        Ok(run)
+    }
+
+    /// Bench by bench, small sizes first.
+    fn stages(&self) -> Vec<(Vec<Work>, Shape)> {
+        let mut stages = Vec::new();
+        for bench in ["sync", "lookup", "connect"] {
+            let works: Vec<Work> = self.scenario.works().filter(|work| work.bench() == bench).collect();
+            if !works.is_empty() {
+                stages.extend(self.scenario.shapes().into_iter().map(|shape| (works.clone(), shape)));
+            }
+        }
+        stages
+    }
+
+    /// What this machine can do, and what it cannot; the latter is said at once.
+    fn sorted_out(&self) -> Result<(Vec<Dataplane>, BTreeMap<Dataplane, Absent>), BenchError> {
+        let mut absent = BTreeMap::new();
+        let mut present = Vec::new();
+        for dataplane in self.scenario.dataplanes.iter().copied() {
+            if !self.scenario.works().any(|work| work.is_for(dataplane)) {
+                continue;
+            }
+            match available::check(dataplane) {
+                Ok(()) => present.push(dataplane),
+                Err(why) => {
+                    self.watch.say(&format!("left out: {dataplane}: {why}"));
+                    absent.insert(dataplane, why);
+                }
+            }
+        }
+        if present.is_empty() {
+            let why: Vec<_> = absent.iter().map(|(dataplane, why)| format!("{dataplane}: {why}")).collect();
+            return Err(BenchError::NothingAvailable(why.join("; ")));
+        }
+        Ok((present, absent))
+    }
+
+    fn check_memory(&self, present: &[Dataplane]) -> Result<(), BenchError> {
+        let (Some(need), Some(available)) = (Need::of(self.scenario, present), available_memory_bytes()) else {
+            return Ok(());
+        };
+        if need.bytes <= available {
+            return Ok(());
+        }
+        Err(BenchError::TooLarge {
+            services: need.shape.services,
+            backends: need.shape.backends.to_string(),
+            need_mib: need.bytes >> 20,
+            dataplanes: present.len(),
+            available_mib: available >> 20,
+        })
+    }
+}
+
+impl Work {
+    /// Whether it says anything about a dataplane.
+    fn is_for(self, dataplane: Dataplane) -> bool {
+        match self {
+            // Without a dataplane nothing changes.
+            Self::Connect(ConnectOperation::Churn) if dataplane == Dataplane::Direct => false,
+            // Partial syncs leave the same rules behind as full ones, so their clients see the same.
+            Self::Connect(_) => !matches!(dataplane, Dataplane::IptablesLegacyPartial | Dataplane::IptablesNftPartial),
+            Self::Lookup(_) => dataplane == Dataplane::SheaveEbpf,
+            Self::Sync(_) => dataplane != Dataplane::Direct,
+        }
+    }
+}
+
+/// Removes the cgroups of workers that were ended: a lab that starts does that.
+fn sweep() {
+    // Without cgroups there is nothing to remove.
+    drop(ProcessCgroup::join("bench"));
+}

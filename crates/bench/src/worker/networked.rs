@@ -1,0 +1,152 @@
+//! `bench connect`: a dataplane on a node, a client in a pod of that node, servers elsewhere.
+use super::protocol::{Job, Reply, Request};
+use super::{Actor, Stage, unexpected};
+use crate::cluster::{Cluster, Edit, before, edits};
+use crate::connect::{DEVICES, Dial, Network, Until, dial, rate, round_trips};
+use crate::contender::{Contender, ContenderError, Peer, Sheave};
+use crate::record::{ConnectOperation, ConnectRound, SyncOperation};
+use sheave_lab::Sandbox;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Connections or round trips of one round.
+const COUNT: u64 = 300;
+/// For how long connections are counted.
+const RATE_TIME: Duration = Duration::from_millis(500);
+/// Under churn, connections go on until the changes of the round are made, and for that long at most.
+const CHURN_TIME_MAX: Duration = Duration::from_secs(60);
+/// Steps of the rolling update in one round under churn, each with a change of 1 % of all endpoints before it.
+const CHURN_STEPS: usize = 4;
+/// A change is due this long after the one before it; one that takes longer delays those that follow.
+const CHURN_EVERY: Duration = Duration::from_millis(100);
+
+/// Everything the worker has. In the order of its end: programs and rules before the namespaces they are in.
+pub(super) struct Networked {
+    job: Job,
+    /// `None` for the floor, which dials backends.
+    contender: Option<Box<dyn Contender>>,
+    cluster: Option<Cluster>,
+    network: Option<Network>,
+}
+
+impl Networked {
+    pub(super) fn new(job: Job) -> Self {
+        Self { job, contender: None, cluster: None, network: None }
+    }
+
+    fn set_up(&mut self) -> Result<Reply, ContenderError> {
+        let network = Network::new()?;
+        let cluster = Cluster::new(self.job.shape);
+        let node = network.node().sandbox().clone();
+        let contender = contender(self.job, &node)?;
+        self.network = Some(network);
+        let Some(mut contender) = contender else {
+            self.cluster = Some(cluster);
+            return Ok(Reply::Ready);
+        };
+        let (cluster, contender, lacks) = node.run(move || {
+            let set_up = contender.set_up(&cluster);
+            let lacks = contender.lacks(&cluster);
+            (cluster, contender, set_up.map(|()| lacks))
+        })?;
+        (self.cluster, self.contender) = (Some(cluster), Some(contender));
+        Ok(lacks?.map_or(Reply::Ready, Reply::Lacks))
+    }
+
+    fn round(&mut self, operation: ConnectOperation, round: u32) -> Result<ConnectRound, ContenderError> {
+        let mut random = fastrand::Rng::with_seed(self.job.seed ^ u64::from(round));
+        let services = self.job.shape.services;
+        let hot = random.u32(..services);
+        let client = self.network().client().sandbox().clone();
+        let one = Dial::new(vec![self.target(hot)]);
+        let many = Dial::new((0..COUNT).map(|_| self.target(random.u32(..services))).collect());
+        match operation {
+            ConnectOperation::LatencyHot => Ok(client.run(move || dial(&one, &Until::Count(COUNT)))?),
+            ConnectOperation::LatencyRandom => Ok(client.run(move || dial(&many, &Until::Count(COUNT)))?),
+            ConnectOperation::RoundTrip => Ok(client.run(move || round_trips(&one, COUNT))?),
+            ConnectOperation::Rate => Ok(client.run(move || rate(&many, RATE_TIME))?),
+            ConnectOperation::Churn => self.churn(round, &client, many),
+        }
+    }
+
+    /// Connections while a Service of 250 endpoints rolls and 1 % of all endpoints are replaced, in turns.
+    fn churn(&mut self, round: u32, client: &Sandbox, targets: Dial) -> Result<ConnectRound, ContenderError> {
+        let Job { shape, seed, .. } = self.job;
+        let told = Arc::new(AtomicBool::new(false));
+        let until = Until::Told(Arc::clone(&told), CHURN_TIME_MAX);
+        let dialling = client.start("client", move || dial(&targets, &until))?;
+        let mut changes: Vec<Edit> = before(shape, SyncOperation::RollingUpdate).into_iter().collect();
+        let rolling = edits(shape, seed, SyncOperation::RollingUpdate, round);
+        let churning = edits(shape, seed, SyncOperation::Churn, round);
+        changes.extend(rolling.into_iter().take(CHURN_STEPS).flat_map(|edit| churning.iter().cloned().chain([edit])));
+        changes.push(Edit::Remove);
+        let changed = self.follow(changes);
+        told.store(true, Ordering::Relaxed);
+        let round = dialling.join().unwrap_or_default();
+        changed.map(|()| round)
+    }
+
+    fn follow(&mut self, changes: Vec<Edit>) -> Result<(), ContenderError> {
+        let node = self.network().node().sandbox().clone();
+        let Some(mut contender) = self.contender.take() else { return Ok(()) };
+        let mut cluster = self.cluster.take().expect("invariant: set up first");
+        let (cluster, contender, result) = node.run(move || {
+            let mut actor = Actor { cluster: &mut cluster, contender: contender.as_mut() };
+            let result = changes.iter().try_for_each(|edit| at_least(CHURN_EVERY, || actor.follow(edit)));
+            (cluster, contender, result)
+        })?;
+        (self.cluster, self.contender) = (Some(cluster), Some(contender));
+        result
+    }
+
+    /// A Service; the floor dials one of its backends instead.
+    fn target(&self, service: u32) -> SocketAddr {
+        let view = self.cluster.as_ref().expect("invariant: set up first").view(service);
+        let backend = || view.answers.first().map(|addr| SocketAddr::new(*addr, crate::cluster::TARGET_PORT));
+        if self.contender.is_some() { view.frontend } else { backend().unwrap_or(view.frontend) }
+    }
+
+    fn network(&self) -> &Network {
+        self.network.as_ref().expect("invariant: set up first")
+    }
+}
+
+impl Stage for Networked {
+    fn perform(&mut self, request: Request) -> Result<Reply, ContenderError> {
+        match request {
+            Request::SetUp => self.set_up(),
+            Request::Connect(operation, round) => self.round(operation, round).map(|round| {
+                let hopeless = round.failures == round.attempts;
+                if hopeless { Reply::Failed(none_succeeded(&round)) } else { Reply::Connect(round) }
+            }),
+            Request::Sync(..) | Request::Lookup(..) => Ok(unexpected(request)),
+        }
+    }
+}
+
+/// Does something, and waits until it has taken that long.
+fn at_least<T>(time: Duration, body: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = body();
+    thread::sleep(time.saturating_sub(start.elapsed()));
+    result
+}
+
+fn none_succeeded(round: &ConnectRound) -> String {
+    format!("none of {} connections succeeded", round.attempts)
+}
+
+fn contender(job: Job, node: &Sandbox) -> Result<Option<Box<dyn Contender>>, ContenderError> {
+    use crate::record::Dataplane::Direct;
+    match (job.dataplane, job.dataplane.layout()) {
+        (Direct, _) => Ok(None),
+        (_, Some(layout)) => Ok(Some(Box::new(Peer::new(layout)?))),
+        (_, None) => {
+            let cgroup = node.cgroup().expect("invariant: nodes of a lab have one").path();
+            Ok(Some(Box::new(Sheave::new(job.shape, cgroup).at_devices(&DEVICES))))
+        }
+    }
+}
