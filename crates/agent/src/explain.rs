@@ -15,10 +15,13 @@ pub use question::{BadQuestion, Question};
 pub use target::{PortRef, Target};
 
 use question::Asked;
+use sheave_core::SliceName;
 use sheave_core::decide::Rule;
 use sheave_core::{Decision, Desired, Diagnostic, Index, ObjectName, ObjectRef, ProxyConfig, ServiceName, decide};
 use sheave_kube_source::{Absent, object_ref};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// What questions are asked about: objects, as a source reported them, and the settings of the proxy.
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +34,35 @@ pub struct Observed<'a> {
     pub absent: &'a BTreeMap<ObjectName, Absent>,
 }
 
-impl Observed<'_> {
+impl<'a> Observed<'a> {
     /// Why a Service that exists gives no rules.
-    fn absent(&self, service: &ServiceName) -> Option<Absent> {
-        self.absent.get(&ObjectName::Service(service.clone())).copied()
+    fn absent(&self, service: &ServiceName) -> Option<&'a Absent> {
+        self.absent.get(&ObjectName::Service(service.clone()))
+    }
+
+    /// The slices of a Service that do not count, each with the reason (W2, W4).
+    fn absent_slices(&self, service: &ServiceName) -> Vec<(&'a SliceName, &'a Absent)> {
+        let slice = |(name, absent): (&'a ObjectName, &'a Absent)| match name {
+            ObjectName::EndpointSlice(slice) if absent.of_service() == Some(service) => Some((slice, absent)),
+            _ => None,
+        };
+        self.absent.iter().filter_map(slice).collect()
+    }
+
+    /// The Service of another proxy that has this ClusterIP, and why it is left to that one (W1).
+    fn left_to_another(&self, addr: IpAddr) -> Option<(&'a ServiceName, &'a Absent)> {
+        self.absent.iter().find_map(|(name, absent)| match (name, absent) {
+            (ObjectName::Service(service), Absent::OtherProxy { cluster_ips }) if cluster_ips.contains(&addr) => {
+                Some((service, absent))
+            }
+            _ => None,
+        })
+    }
+
+    /// What is wrong with an object itself, as its source found it.
+    fn wrong_with(&self, name: &ObjectName) -> impl Iterator<Item = &'a Diagnostic> + use<'a> {
+        let object = object_ref(name);
+        self.index.diagnostics().filter(move |diagnostic| diagnostic.object == object)
     }
 }
 
@@ -44,6 +72,8 @@ pub struct Explanation<'a> {
     observed: Observed<'a>,
     asked: Asked,
     decision: Decision,
+    /// Worked out when it is first needed: the contract needs none of it.
+    desired: OnceCell<Desired>,
 }
 
 /// Asks.
@@ -56,17 +86,13 @@ pub fn explain<'a>(observed: Observed<'a>, question: &Question) -> Result<Explan
         Asked::Packet { packet, .. } => decide(packet, observed.index, observed.config),
         Asked::Undialled { service, .. } => undialled(observed.absent(service)),
     };
-    Ok(Explanation { observed, asked, decision })
+    Ok(Explanation { observed, asked, decision, desired: OnceCell::new() })
 }
 
 /// A Service that nothing can be sent to.
-fn undialled(absent: Option<Absent>) -> Decision {
-    let rule = match absent {
-        Some(Absent::OtherProxy) => Rule::W1,
-        Some(Absent::Headless | Absent::NoClusterIp) => Rule::W2,
-        Some(Absent::ExternalName) => Rule::W3,
-        _ => Rule::A15,
-    };
+fn undialled(absent: Option<&Absent>) -> Decision {
+    let is = |rule: &Rule| absent.is_some_and(|absent| absent.rule() == rule.to_string());
+    let rule = [Rule::W1, Rule::W2, Rule::W3].into_iter().find(is).unwrap_or(Rule::A15);
     Decision { rule, ..Decision::pass() }
 }
 
@@ -93,16 +119,18 @@ impl Explanation<'_> {
     #[must_use]
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let Some(service) = self.service() else { return Vec::new() };
-        self.diagnostics_of(service, &Desired::rebuild(self.observed.config.clone(), self.observed.index))
-    }
-
-    fn diagnostics_of(&self, service: &ServiceName, desired: &Desired) -> Vec<Diagnostic> {
         let index = self.observed.index;
-        let slices = index.slices(service).map(|slice| ObjectName::EndpointSlice(slice.name.clone()));
+        let slices = index.slices(service).map(|slice| &slice.name);
+        let absent = self.observed.absent_slices(service).into_iter().map(|(name, _)| name);
+        let slices = slices.chain(absent).map(|name| ObjectName::EndpointSlice(name.clone()));
         let names = slices.chain([ObjectName::Service(service.clone())]);
         let objects: BTreeSet<ObjectRef> = names.map(|name| object_ref(&name)).collect();
-        let all = index.diagnostics().cloned().chain(desired.diagnostics());
+        let all = index.diagnostics().cloned().chain(self.desired().diagnostics());
         all.filter(|diagnostic| objects.contains(&diagnostic.object)).collect()
+    }
+
+    fn desired(&self) -> &Desired {
+        self.desired.get_or_init(|| Desired::rebuild(self.observed.config.clone(), self.observed.index))
     }
 
     /// The Service that the question is about, whoever named it.

@@ -1,14 +1,17 @@
 //! `sheave explain`: what happens to a packet, and why.
 use crate::output::{Output, note, print};
 use anyhow::{Context as _, bail};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use sheave_agent::config::Config;
-use sheave_agent::explain::{Explanation, Observed, Question, explain};
-use sheave_core::{Diagnostic, Event, Index};
+use sheave_agent::explain::{Explanation, Observed, Question, Target, explain};
+use sheave_core::decide::Rule;
+use sheave_core::{Diagnostic, Event, Index, ObjectName, Problem};
 use sheave_kube_source::manifests::Manifests;
-use std::collections::BTreeSet;
+use sheave_kube_source::object_ref;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,19 +20,19 @@ use std::sync::Arc;
     after_help = "The answer is that of the rules in docs/semantics.md. It needs neither root nor a cluster, only the \
     objects.\n\nExit status: 0 for any answer, 2 for a question or manifests that cannot be used.\n\nExamples:\n  \
     sheave explain --manifests ./examples --node node-a --from 10.244.1.10 --to shop/web\n  \
-    sheave explain --manifests ./examples --node node-a --from 192.0.2.1 --to 10.96.0.20:80/tcp -o json\n  \
-    kubectl get svc,endpointslices,nodes,servicecidrs -A -o yaml | sheave explain --manifests - --node worker-1 \
-    --from 203.0.113.9 --to 192.0.2.10:30080\n  \
+    sheave explain -o json --manifests ./examples --node node-a --from 192.0.2.1 --to 10.96.0.20:80\n\n  \
+    kubectl get svc,endpointslices,nodes,servicecidrs -A -o yaml > cluster.yaml\n  \
+    sheave explain --manifests cluster.yaml --node worker-1 --from 203.0.113.9 --to 192.0.2.10:30080\n\n  \
     kubectl -n kube-system get configmap kube-proxy -o jsonpath='{.data.config\\.conf}' > proxy.yaml\n  \
-    sheave explain --config proxy.yaml --manifests cluster.yaml --node worker-1 --from 10.244.1.10 --to \
-    kube-system/kube-dns:dns"
+    sheave explain --config proxy.yaml --manifests cluster.yaml --node worker-1 \\\n    \
+    --from 10.244.1.10 --to kube-system/kube-dns:dns"
 )]
 pub(crate) struct Arguments {
     /// Services, EndpointSlices, Nodes and ServiceCIDRs: a file or directory of YAML or JSON, or - for standard input
     #[arg(long, value_name = "PATH|-")]
     manifests: Option<PathBuf>,
     /// The node that sees the packet [default: that of the configuration, or the only Node of the manifests]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     node: Option<String>,
     /// Configuration file: KubeProxyConfiguration, SheaveConfiguration, or both
     #[arg(long, value_name = "FILE")]
@@ -37,7 +40,7 @@ pub(crate) struct Arguments {
     /// The packet's source address
     #[arg(long, value_name = "IP")]
     from: String,
-    /// Its destination: IP:PORT[/tcp|udp|sctp], [IPV6]:PORT, IP/icmp for a ping, or NAMESPACE/NAME[:PORT]
+    /// Its destination: IP:PORT[/tcp|udp|sctp], [IPV6]:PORT, IP/icmp for a ping, or a Service as NAMESPACE/NAME[:PORT][/tcp|udp|sctp]
     #[arg(long, value_name = "DESTINATION")]
     to: String,
     /// The device it comes in by, where pods are told by their device
@@ -77,24 +80,69 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let question = Question::parse(&arguments.from, &arguments.to, arguments.in_interface.as_deref())?;
     let config = arguments.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+    let (manifests, unread) = read(path)?;
     config.kube_proxy.notes.iter().for_each(|text| note(&format!("sheave: {text}")));
-    let manifests = match path.to_str() {
-        Some("-") => Manifests::read_from("<stdin>", std::io::stdin().lock())?,
-        _ => Manifests::read(path)?,
-    };
     let node = node(arguments, &config, &manifests)?;
     let index = observe(&manifests, &node, &arguments.node_address);
     let absent = manifests.absent().map(|(name, absent)| (name.clone(), absent)).collect();
     let proxy = config.proxy();
-    let explanation = explain(Observed { index: &index, config: &proxy, absent: &absent }, &question)?;
-    let told = match arguments.output {
-        Output::Text => explanation.diagnostics(),
-        Output::Json => Vec::new(),
-    };
-    let others: Vec<_> = index.diagnostics().filter(|diagnostic| !told.contains(diagnostic)).collect();
-    tell(&others);
+    let explanation = explain(Observed { index: &index, config: &proxy, absent: &absent }, &question)
+        .inspect_err(|_| tell(index.diagnostics().filter(|diagnostic| is_about(diagnostic, &question))))?;
+    let about = explanation.diagnostics();
+    let said: HashSet<&Diagnostic> = about.iter().chain(&unread).collect();
+    let others = index.diagnostics().filter(|diagnostic| !said.contains(diagnostic));
+    match arguments.output {
+        Output::Text => tell(others),
+        Output::Json => tell(about.iter().chain(others)),
+    }
+    if let Some(elsewhere) = of_another_node(&question, &explanation, &manifests) {
+        note(&format!("sheave: {elsewhere}"));
+    }
     print(&answer(&explanation, arguments.output)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the manifests. What can be read of them is asked, but that something cannot is the first thing said, with an example,
+/// which is returned as well.
+fn read(path: &Path) -> anyhow::Result<(Manifests, Option<Diagnostic>)> {
+    let (name, manifests) = match path.to_str() {
+        Some("-") => ("<stdin>".into(), Manifests::read_from("<stdin>", std::io::stdin().lock())?),
+        _ => (path.to_string_lossy(), Manifests::read(path)?),
+    };
+    let diagnostics = manifests.diagnostics("");
+    let mut unread = diagnostics.iter().filter(|diagnostic| diagnostic.problem == Problem::Unreadable);
+    let first = unread.next();
+    match (manifests.is_empty(), first) {
+        (true, Some(first)) => bail!("nothing in the manifests can be used: {first}"),
+        (true, None) => bail!("{name} holds no Service, EndpointSlice, Node or ServiceCIDR"),
+        (false, Some(first)) => {
+            let more = match unread.count() {
+                0 => String::new(),
+                more => format!(" (and {more} more)"),
+            };
+            note(&format!(
+                "sheave: WARNING: not all of the manifests can be read, so the answer may be wrong: {first}{more}"
+            ));
+        }
+        (false, None) => {}
+    }
+    let first = first.cloned();
+    Ok((manifests, first))
+}
+
+/// Whether it is the Service that was named that is wrong.
+fn is_about(diagnostic: &Diagnostic, question: &Question) -> bool {
+    match &question.to {
+        Target::Service { service, .. } => diagnostic.object == object_ref(&ObjectName::Service(service.clone())),
+        Target::Address { .. } => false,
+    }
+}
+
+/// What is sent to another node passes here, and is decided there.
+fn of_another_node(question: &Question, explanation: &Explanation<'_>, manifests: &Manifests) -> Option<String> {
+    let Target::Address { addr, .. } = question.to else { return None };
+    let other = manifests.node_at(addr).filter(|_| explanation.decision().rule == Rule::A15)?;
+    Some(format!("{addr} is an address of {other}; ask what happens there with --node {other}"))
 }
 
 fn answer(explanation: &Explanation<'_>, output: Output) -> anyhow::Result<String> {
@@ -109,19 +157,19 @@ fn node(arguments: &Arguments, config: &Config, manifests: &Manifests) -> anyhow
     let nodes = manifests.nodes();
     let named = arguments.node.as_deref().or(config.configured_node_name());
     match (named, &nodes.iter().collect::<Vec<_>>()[..]) {
-        (Some(name), _) => {
-            if !nodes.contains(name) {
-                note(&format!(
-                    "sheave: the manifests have no Node {name}: its addresses, zone and pod CIDRs are not known{}",
-                    listed(&nodes)
-                ));
-            }
+        (Some(name), []) => {
+            note(&format!("sheave: the manifests have no Node: addresses, zone and pod CIDRs of {name} are not known"));
             Ok(name.into())
+        }
+        (Some(name), _) if nodes.contains(name) => Ok(name.into()),
+        (Some(name), _) => {
+            let by = if arguments.node.is_some() { "" } else { ", which the configuration names" };
+            bail!("the manifests have no Node {name}{by}; choose one with --node NAME{}", listed(&nodes))
         }
         (None, [only]) => Ok(Arc::clone(only)),
         (None, []) => {
             // One that cannot be read may be the one that is missed.
-            tell(&manifests.diagnostics("").iter().collect::<Vec<_>>());
+            tell(manifests.diagnostics("").iter());
             bail!("the manifests have no Node; add one, or name the node with --node NAME")
         }
         (None, _) => bail!("the manifests have several Nodes; choose one with --node NAME{}", listed(&nodes)),
@@ -146,11 +194,13 @@ fn observe(manifests: &Manifests, node: &str, addresses: &[IpAddr]) -> Index {
 }
 
 /// What is wrong with the manifests, on standard error: the answer may depend on it.
-fn tell(diagnostics: &[&Diagnostic]) {
-    for diagnostic in diagnostics.iter().take(DIAGNOSTICS_MAX) {
+fn tell<'a>(diagnostics: impl Iterator<Item = &'a Diagnostic>) {
+    let mut diagnostics = diagnostics.fuse();
+    for diagnostic in diagnostics.by_ref().take(DIAGNOSTICS_MAX) {
         note(&format!("sheave: {diagnostic}"));
     }
-    if let Some(more) = diagnostics.len().checked_sub(DIAGNOSTICS_MAX).filter(|more| *more > 0) {
-        note(&format!("sheave: {more} more things are wrong with the manifests"));
+    match diagnostics.count() {
+        0 => {}
+        more => note(&format!("sheave: {more} more things are wrong with the manifests")),
     }
 }

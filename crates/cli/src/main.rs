@@ -20,7 +20,8 @@ use std::process::ExitCode;
 #[command(
     after_help = "Examples:\n  sudo sheave demo                        a small cluster on this machine, real traffic, \
     a table\n  sheave check                            what this kernel lacks, with the remedy\n  sudo sheave agent \
-    --source ./manifests  serve Services from files\n  sudo sheave dump                        what the kernel holds now"
+    --source ./manifests  serve Services from files\n  sheave explain --manifests ./examples --node node-a --from \
+    10.244.1.10 --to shop/web\n                                          why a packet goes where it goes\n  sudo sheave dump                        what the kernel holds now"
 )]
 struct Arguments {
     #[command(subcommand)]

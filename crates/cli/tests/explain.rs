@@ -185,6 +185,10 @@ fn a_question_that_cannot_be_answered_ends_with_2_and_one_line_that_says_what_to
     let config = config.to_str().unwrap();
     let empty = directory.path().join("empty.yaml");
     std::fs::write(&empty, "").unwrap();
+    let nodeless = directory.path().join("nodeless.yaml");
+    std::fs::write(&nodeless, "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {clusterIP: 10.96.0.1}\n")
+        .unwrap();
+    let nodeless = nodeless.to_str().unwrap();
     let (empty, cluster) = (empty.to_str().unwrap(), fixture("cluster.yaml"));
     let cluster = cluster.to_str().unwrap();
     let asked = |from, to| vec!["--manifests", cluster, "--node", "node-a", "--from", from, "--to", to];
@@ -195,9 +199,23 @@ fn a_question_that_cannot_be_answered_ends_with_2_and_one_line_that_says_what_to
         ([asked(POD, "shop/web"), vec!["--config", "/nowhere.yaml"]].concat(), "/nowhere.yaml"),
         (vec!["--manifests", "/nowhere.yaml", "--from", POD, "--to", "shop/web"], "/nowhere.yaml"),
         (
-            vec!["--manifests", empty, "--from", POD, "--to", "shop/web"],
+            vec!["--manifests", nodeless, "--from", POD, "--to", "shop/web"],
             "the manifests have no Node; add one, or name the node",
         ),
+        (
+            vec!["--manifests", empty, "--node", "node-a", "--from", POD, "--to", "shop/web"],
+            "empty.yaml holds no Service, EndpointSlice, Node or ServiceCIDR",
+        ),
+        (
+            vec!["--manifests", cluster, "--node", "node-c", "--from", POD, "--to", "shop/web"],
+            "the manifests have no Node node-c; choose one with --node NAME; there are node-a, node-b",
+        ),
+        (vec!["--manifests", cluster, "--node", "", "--from", POD, "--to", "shop/web"], "--node"),
+        (
+            asked(POD, "kube-system/dns:dns/tcp"),
+            "has the ports dns (53/udp), dns-tcp (53/tcp); none is called \"dns\" and takes tcp",
+        ),
+        (asked(POD, "shop/web/udp"), "shop/web has the port http (80/tcp); none takes udp"),
         (asked("somewhere", "shop/web"), "\"somewhere\" is not an IP address"),
         (asked("0.0.0.0", "shop/web"), "0.0.0.0 cannot carry Service traffic"),
         (asked(POD, "0.0.0.0:30080"), "0.0.0.0 cannot carry Service traffic"),
@@ -263,4 +281,188 @@ fn who_asks_for_what_is_not_there_is_told_what_is_near() {
     }
     let nothing_near = ask(&["--from", POD, "--to", "elsewhere/entirely"]);
     assert!(!text(&nothing_near.stdout).contains("nearest"), "{}", text(&nothing_near.stdout));
+}
+
+/// A question about a few objects of its own, beside a node and a ServiceCIDR.
+fn ask_about(objects: &str, to: &str, more: &[&str]) -> Output {
+    const NODE_A: &str = "apiVersion: v1\nkind: Node\nmetadata: {name: node-a}\n---\n";
+    const CIDR: &str = "apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\nmetadata: {name: c}\nspec: {cidrs: [10.96.0.0/16]}\n---\n";
+    let manifests = [NODE_A, CIDR, objects].concat();
+    sheave(&[&["--manifests", "-", "--from", POD, "--to", to], more].concat(), Some(manifests.as_bytes()))
+}
+
+fn service(name: &str, spec: &str) -> String {
+    format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {spec}\n")
+}
+
+fn slice(name: &str, service: &str, rest: &str) -> String {
+    let labels = format!("kubernetes.io/service-name: {service}");
+    format!(
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, namespace: shop, labels: {{{labels}}}}}\n{rest}\n"
+    )
+}
+
+#[test]
+fn what_is_said_of_the_endpoints_is_true_of_them() {
+    let web = service("web", "{clusterIP: 10.96.0.1, ports: [{port: 80}]}");
+    let (empty, one) =
+        ("addressType: IPv4\nports: []\nendpoints: []", "addressType: IPv4\nports: [{port: 80}]\nendpoints: ");
+    let no_pod = "the Service's selector matches no pod that has an address";
+    for (name, slices, want, never) in [
+        ("W6 empty", slice("a", "web", empty), "EndpointSlice shop/a has no endpoint: ", "does not count"),
+        ("all empty", [slice("a", "web", empty), slice("b", "web", empty)].concat(), no_pod, "shop/b"),
+        (
+            "E1 another one is empty",
+            [slice("a", "web", &format!("{one}[{{addresses: [10.244.1.1]}}]")), slice("b", "web", empty)].concat(),
+            "goes to 10.244.1.1:80",
+            "shop/b",
+        ),
+        (
+            "refused",
+            slice("a", "web", &format!("{one}[{{addresses: [169.254.1.1]}}]")),
+            "shop/a has no endpoint that can be used: endpoints[0].addresses[0]: 169.254.1.1 cannot carry Service traffic",
+            no_pod,
+        ),
+        (
+            "W4 host names",
+            slice("a", "web", "addressType: FQDN\nports: [{port: 80}]\nendpoints: [{addresses: [a.example]}]"),
+            "EndpointSlice shop/a does not count: its addressType is FQDN: its endpoints are host names, not addresses (W4)",
+            "is labelled",
+        ),
+        (
+            "W2 headless",
+            slice("a", "web", one).replace("name: web}", "name: web, service.kubernetes.io/headless: ''}"),
+            "EndpointSlice shop/a does not count: its label service.kubernetes.io/headless",
+            "is labelled",
+        ),
+        (
+            "W6 no ports",
+            slice("a", "web", "addressType: IPv4\nendpoints: [{addresses: [10.244.1.1]}]"),
+            "has no port without a name for tcp: it has no ports. Slices have the names of the Service's ports and are matched by \
+             them (W6); one is missing usually because its targetPort names no port",
+            no_pod,
+        ),
+        ("none", String::new(), "no EndpointSlice is labelled kubernetes.io/service-name: web in shop", no_pod),
+    ] {
+        let output = ask_about(&[&*web, &slices].concat(), "shop/web", &[]);
+        let told = text(&output.stdout);
+        assert!(told.contains(want), "{name}: {told}");
+        assert!(!told.contains(never), "{name}: {told}");
+    }
+}
+
+#[test]
+fn w1_a_service_of_another_proxy_is_told_alike_by_its_name_and_by_its_address() {
+    let label = "namespace: shop, labels: {service.kubernetes.io/service-proxy-name: other}";
+    let other = service("other", "{clusterIP: 10.96.0.9, ports: [{port: 80}]}").replace("namespace: shop", label);
+    for (to, rule, wants) in [
+        (
+            "shop/other",
+            "W1",
+            [
+                "leaves it to another proxy",
+                "10.96.0.9 is inside the ServiceCIDR 10.96.0.0/16: dropped unless that proxy translates it first (A3)",
+            ],
+        ),
+        (
+            "10.96.0.9:80",
+            "A3",
+            [
+                "10.96.0.9 is the ClusterIP of shop/other: its label",
+                "dropped here unless that proxy translates the packet first",
+            ],
+        ),
+    ] {
+        let told = text(&ask_about(&other, to, &[]).stdout);
+        assert!(told.contains(&format!("rule        {rule}\n")), "{told}");
+        wants.iter().for_each(|want| assert!(told.contains(want), "{to}: {told}"));
+        assert!(!told.contains("no Service has it"), "{told}");
+    }
+}
+
+#[test]
+fn a_service_of_which_nothing_is_left_to_dial_is_passed_with_what_is_wrong_with_it() {
+    for (spec, wants) in [
+        (
+            "{clusterIP: 10.96.0.1, ports: [{port: http}, {port: 70000}]}",
+            [
+                "shop/web has no port that sheave serves",
+                "whoever dials 10.96.0.1 is rejected (A2)",
+                "spec.ports[1].port: 70000 is no port",
+            ],
+        ),
+        ("[]", ["Service shop/web cannot be read, so nothing of it is served", "rule        A15", "spec: not a map"]),
+        (
+            "{clusterIP: x, ports: [{port: 80}]}",
+            ["shop/web has no address that sheave serves", "rule        A15", "spec.clusterIP: \"x\""],
+        ),
+    ] {
+        let web = service("web", spec);
+        let output = ask_about(&web, "shop/web", &[]);
+        assert_eq!(output.status.code(), Some(0), "{spec}");
+        let told = text(&output.stdout);
+        wants.iter().for_each(|want| assert!(told.contains(want), "{spec}: {told}"));
+        let answer: Value = serde_json::from_slice(&ask_about(&web, "shop/web", &["-o", "json"]).stdout).unwrap();
+        assert_eq!((&answer["verdict"], &answer["rule"]), (&json!("pass"), &json!("A15")), "{spec}");
+    }
+    let misnamed =
+        ask_about(&service("web", "{clusterIP: 10.96.0.1, ports: [{port: 80}, {port: x}]}"), "shop/web:x", &[]);
+    assert_eq!(misnamed.status.code(), Some(2));
+    assert!(text(&misnamed.stderr).contains("spec.ports[1].port"), "the reason why it is not there: {misnamed:?}");
+}
+
+#[test]
+fn a8_an_address_that_its_load_balancer_serves_itself_is_told_with_the_rule() {
+    let status = "\nstatus: {loadBalancer: {ingress: [{ip: 203.0.113.9, ipMode: MODE}]}}";
+    let web = service("web", &format!("{{clusterIP: 10.96.0.1, type: LoadBalancer, ports: [{{port: 80}}]}}{status}"));
+    for (mode, verdict, rule) in [("VIP", "reject", "E11"), ("Proxy", "pass", "A8")] {
+        let output = ask_about(&web.replace("MODE", mode), "203.0.113.9:80", &["-o", "json"]);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&answer["verdict"], &answer["rule"]), (&json!(verdict), &json!(rule)), "{mode}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_service_in_question_is_said_before_all_the_rest() {
+    let other = |n| service(&format!("a{n}"), "{clusterIP: x, ports: [{port: 80}]}");
+    let others: String = (0..20).map(other).collect();
+    let web = service("web", "{clusterIP: 10.96.0.1, ports: [{port: 80}], internalTrafficPolicy: Near}");
+    let broken = "---\nspec: [1,\n";
+    let output = ask_about(&[&*others, &web, broken].concat(), "shop/web", &["-o", "json"]);
+    let told = text(&output.stderr);
+    let lines: Vec<_> = told.lines().collect();
+    assert!(lines[0].starts_with("sheave: WARNING: not all of the manifests can be read"), "{told}");
+    assert!(lines[0].contains("unclosed bracket"), "{told}");
+    assert!(lines[1].contains("Service shop/web: spec.internalTrafficPolicy"), "{told}");
+    assert_eq!((lines.len(), lines[11]), (12, "sheave: 11 more things are wrong with the manifests"), "{told}");
+    let output = ask_about(broken, "shop/web", &[]);
+    assert_eq!(output.status.code(), Some(0), "what can be read is asked: {output:?}");
+    let nothing =
+        sheave(&["--manifests", "-", "--node", "a", "--from", POD, "--to", "shop/web"], Some(broken.as_bytes()));
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(
+        text(&nothing.stderr)
+            .contains("nothing in the manifests can be used: <stdin>:2: File <stdin>: unclosed bracket")
+    );
+}
+
+#[test]
+fn a_source_may_stand_in_brackets_and_an_address_of_another_node_is_told() {
+    let bracketed = answer(&["--from", "[fd00:244:1::20]", "--to", "[fd00:96::20]:80"]);
+    assert_eq!(bracketed["verdict"], "forward");
+    let output = ask(&["--from", POD, "--to", "192.0.2.2:30080"]);
+    let told = "sheave: 192.0.2.2 is an address of node-b; ask what happens there with --node node-b";
+    assert!(text(&output.stderr).contains(told), "{output:?}");
+}
+
+#[test]
+fn what_is_told_of_topology_masquerade_and_pings_is_true() {
+    for (from, to, want, never) in [
+        (POD, "shop/api:http", "endpoints of the whole cluster that topology hints let through", "cluster\n"),
+        (OUTSIDE, "shop/web", "because the source does not count as a pod of this node (R1)", "is no pod"),
+        (POD, "10.96.0.10/icmp", "a Service answers at its ports only: shop/web has the port 80/tcp (http)", "picked"),
+    ] {
+        let told = text(&ask(&["--from", from, "--to", to]).stdout);
+        assert!(told.contains(want) && !told.contains(never), "{to}: {told}");
+    }
 }

@@ -174,6 +174,8 @@ impl Display for Shown<'_> {
             Value::String(text) if text.chars().count() > 64 => {
                 write!(f, "{:?}…", text.chars().take(64).collect::<String>())
             }
+            // Escapes what JSON lets through, too: nothing of a document moves a cursor.
+            Value::String(text) => write!(f, "{text:?}"),
             other => other.fmt(f),
         }
     }

@@ -15,6 +15,7 @@ mod said;
 mod watch;
 
 pub use config::{KubeConfig, Pace};
+pub use manifest::documents;
 pub use manifests::{Manifests, ReadError};
 pub use parse::{Absent, Nameless, Outcome, Parsed, object_ref};
 

@@ -5,6 +5,7 @@ use serde_saphyr::localizer::Localizer;
 use serde_saphyr::{Location, UserMessageFormatter};
 use sheave_core::Kind;
 use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, Read};
 
 /// A larger file is a mistake (I7): 100,000 Services with their slices are about 150 MB of YAML.
@@ -21,18 +22,41 @@ pub(crate) struct Manifest {
     pub(crate) errors: Vec<ManifestError>,
 }
 
-/// An object and the line its document begins at.
+/// An object and where it stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Located {
     pub(crate) parsed: Parsed,
-    pub(crate) line: u64,
+    pub(crate) place: Place,
 }
 
-/// A document that cannot be read.
+/// A document, or an object of one, that cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ManifestError {
-    pub(crate) line: u64,
+    pub(crate) place: Place,
     pub(crate) message: String,
+}
+
+/// Where something stands in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Place {
+    /// The line its document begins at; 0 = the file as a whole.
+    pub(crate) line: u64,
+    /// Which item of a list it is, counted from 0: `kubectl get -o yaml` prints one document.
+    pub(crate) item: Option<usize>,
+}
+
+impl From<u64> for Place {
+    fn from(line: u64) -> Self {
+        Self { line, item: None }
+    }
+}
+
+impl fmt::Display for Place {
+    /// `LINE`, or `LINE, items[N]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.line.fmt(f)?;
+        self.item.map_or(Ok(()), |item| write!(f, ", items[{item}]"))
+    }
 }
 
 /// Reads to the end: the text of a manifest.
@@ -58,15 +82,24 @@ pub(crate) fn read(text: &str) -> Manifest {
         manifest.documents +=
             values.iter().filter(|(_, value)| !value.is_null()).count() + usize::from(error.is_some());
         values.iter().for_each(|(line, value)| take(value, first_line + line - 1, &mut manifest));
-        let located = |(line, message)| ManifestError { line: first_line + line - 1, message };
+        let located = |(line, message): At<String>| {
+            let place = Place::from(first_line + line - 1);
+            ManifestError { place, message: printable(&message) }
+        };
         manifest.errors.extend(error.map(located));
     }
     manifest
 }
 
-/// Splits a stream at its document markers, so that one bad document does not hide the others. A line that begins with
-/// `---` is a marker wherever it stands (YAML 1.2, rule c-forbidden), so this needs no parser.
-fn documents(text: &str) -> impl Iterator<Item = (u64, &str)> {
+/// What a library says of a text may repeat what stands there: nothing that moves a cursor gets to a terminal.
+fn printable(message: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    message.chars().map(shown).collect()
+}
+
+/// Splits a stream of YAML at its document markers, each with its first line, so that one bad document does not hide the others.
+/// A line that begins with `---` is a marker wherever it stands (YAML 1.2, rule c-forbidden), so this needs no parser.
+pub fn documents(text: &str) -> impl Iterator<Item = (u64, &str)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut starts = vec![(1, 0)];
     let mut offset = 0;
@@ -160,39 +193,52 @@ fn take(document: &Value, line: u64, manifest: &mut Manifest) {
         (Value::Null, ..) => {}
         (_, Some(items), Some(of_kind)) => {
             let version = document["apiVersion"].as_str().unwrap_or_default();
-            items.iter().for_each(|item| take_object(item, (version, of_kind), line, manifest));
+            for (item, object) in items.iter().enumerate() {
+                take_object(object, (version, of_kind), Place { line, item: Some(item) }, manifest);
+            }
         }
-        _ => take_object(document, ("", ""), line, manifest),
+        _ => take_object(document, ("", ""), line.into(), manifest),
     }
 }
 
 /// The items of a `ServiceList` have no kind of their own; those of a `List` have.
-fn take_object(object: &Value, (version, kind): (&str, &str), line: u64, manifest: &mut Manifest) {
+fn take_object(object: &Value, (version, kind): (&str, &str), place: Place, manifest: &mut Manifest) {
     let text = |field: &str, inherited| object[field].as_str().unwrap_or(inherited);
     let (version, kind) = (text("apiVersion", version), text("kind", kind));
     if version.is_empty() || kind.is_empty() {
         let message = "not a Kubernetes object: apiVersion or kind is missing".to_owned();
-        manifest.errors.push(ManifestError { line, message });
+        manifest.errors.push(ManifestError { place, message });
         return;
     }
     let Some(kind) = kind_of(version, kind) else {
-        tracing::debug!(version, kind, line, "kind not read");
+        tracing::debug!(version, kind, %place, "kind not read");
         return;
     };
+    if version != version_of(kind) {
+        let message = format!("{} of {version:?}, of which only {} is read", kind.as_str(), version_of(kind));
+        manifest.errors.push(ManifestError { place, message });
+        return;
+    }
     match parse(kind, object) {
-        Ok(parsed) => manifest.objects.push(Located { parsed, line }),
-        Err(nameless) => manifest.errors.push(ManifestError { line, message: nameless.to_string() }),
+        Ok(parsed) => manifest.objects.push(Located { parsed, place }),
+        Err(nameless) => manifest.errors.push(ManifestError { place, message: nameless.to_string() }),
     }
 }
 
+/// A kind of ours in whatever version. Others have kinds of the same name: Knative has a Service.
 fn kind_of(version: &str, kind: &str) -> Option<Kind> {
+    let group = |version: &str| version.split_once('/').map_or("", |(group, _)| group).to_owned();
     let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind)?;
-    let wanted = match kind {
+    (group(version) == group(version_of(kind))).then_some(kind)
+}
+
+/// The version that is read.
+fn version_of(kind: Kind) -> &'static str {
+    match kind {
         Kind::Service | Kind::Node => "v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
         Kind::ServiceCidr => "networking.k8s.io/v1",
-    };
-    (version == wanted).then_some(kind)
+    }
 }
 
 #[cfg(test)]
@@ -205,8 +251,8 @@ mod tests {
     /// Objects as `KIND NAME at LINE`, errors with their line.
     fn read_as(text: &str) -> (Vec<String>, Vec<(u64, String)>) {
         let manifest = read(text);
-        let name = |located: &Located| format!("{} at {}", crate::object_ref(&located.parsed.name), located.line);
-        let error = |error: &ManifestError| (error.line, error.message.clone());
+        let name = |located: &Located| format!("{} at {}", crate::object_ref(&located.parsed.name), located.place);
+        let error = |error: &ManifestError| (error.place.line, error.message.clone());
         (manifest.objects.iter().map(name).collect(), manifest.errors.iter().map(error).collect())
     }
 
@@ -231,7 +277,7 @@ mod tests {
             (
                 "v1 List",
                 format!("apiVersion: v1\nkind: List\nitems:\n- {service}\n- {service}\n"),
-                vec!["Service default/a at 1".to_owned(); 2],
+                vec!["Service default/a at 1, items[0]".to_owned(), "Service default/a at 1, items[1]".to_owned()],
             ),
             (
                 "one JSON value after the other",
@@ -244,7 +290,11 @@ mod tests {
                 node(1),
             ),
             ("JSON with a comment", format!("{service} # not JSON\n"), vec!["Service default/a at 1".to_owned()]),
-            ("NodeList", "apiVersion: v1\nkind: NodeList\nitems: [{metadata: {name: node-a}}]\n".to_owned(), node(1)),
+            (
+                "NodeList",
+                "apiVersion: v1\nkind: NodeList\nitems: [{metadata: {name: node-a}}]\n".to_owned(),
+                vec!["Node node-a at 1, items[0]".to_owned()],
+            ),
         ] {
             assert_eq!(read_as(&text), (want, vec![]), "case: {name}");
         }
@@ -263,6 +313,14 @@ mod tests {
             ),
             ("not an object", "hello\n", 4, "apiVersion or kind is missing"),
             ("no kind", "apiVersion: v1\n", 4, "apiVersion or kind is missing"),
+            (
+                "a version that is not read",
+                "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: a}\n",
+                4,
+                "EndpointSlice of \"discovery.k8s.io/v1beta1\", of which only discovery.k8s.io/v1 is read",
+            ),
+            ("an item of no kind", "apiVersion: v1\nkind: List\nitems: [null]\n", 4, "apiVersion or kind is missing"),
+            ("an escape", "\"\\e[31m\": 1\n\"\\e[31m\": 2\n", 4, "\\u{1b}"),
             ("no name", "apiVersion: v1\nkind: Service\nspec: {}\n", 4, "Service without a usable metadata.name"),
             ("a bad name", "apiVersion: v1\nkind: Service\nmetadata: {name: a/b}\n", 4, "\"a/b\""),
         ] {

@@ -4,7 +4,7 @@
 mod part;
 
 use crate::files::scan;
-use crate::manifest::{self, Located, Manifest};
+use crate::manifest::{self, Located, Manifest, Place};
 use crate::parse::{Absent, Outcome, object_ref};
 use crate::said::Said;
 use part::Part;
@@ -12,6 +12,7 @@ use sheave_core::{Diagnostic, Event, Kind, Object, ObjectName, Problem, Service}
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,6 +77,12 @@ impl Manifests {
         manifests
     }
 
+    /// Whether no object of the kinds that are read can be used: what follows from nothing is no answer.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all().all(|(_, located)| located.parsed.outcome == Outcome::Unreadable)
+    }
+
     /// The names of the Nodes.
     #[must_use]
     pub fn nodes(&self) -> BTreeSet<Arc<str>> {
@@ -83,10 +90,19 @@ impl Manifests {
         names.filter_map(|name| if let ObjectName::Node(node) = name { Some(node.clone()) } else { None }).collect()
     }
 
+    /// The Node that has this address.
+    #[must_use]
+    pub fn node_at(&self, addr: IpAddr) -> Option<&Arc<str>> {
+        self.serving().find_map(|(_, located)| match &located.parsed.outcome {
+            Outcome::Object(Object::Node(node)) if node.addresses.contains(&addr) => Some(&node.name),
+            _ => None,
+        })
+    }
+
     /// The objects that give no rules although there is nothing wrong with them, and why.
     pub fn absent(&self) -> impl Iterator<Item = (&ObjectName, Absent)> {
-        self.serving().filter_map(|(_, located)| match located.parsed.outcome {
-            Outcome::Absent(absent) => Some((&located.parsed.name, absent)),
+        self.serving().filter_map(|(_, located)| match &located.parsed.outcome {
+            Outcome::Absent(absent) => Some((&located.parsed.name, absent.clone())),
             _ => None,
         })
     }
@@ -111,7 +127,7 @@ impl Manifests {
         for (path, located) in self.serving() {
             let name = &located.parsed.name;
             match &located.parsed.outcome {
-                Outcome::Object(object) => events.push(Event::Applied(with_origin(object, path, located.line))),
+                Outcome::Object(object) => events.push(Event::Applied(with_origin(object, path, located.place))),
                 Outcome::Absent(_) => events.push(Event::Deleted(name.clone())),
                 Outcome::Unreadable => {}
             }
@@ -141,7 +157,7 @@ impl Manifests {
         let mut first: HashMap<&ObjectName, Arc<str>> = HashMap::new();
         let of_interest = self.all().filter(|(_, located)| is_of_interest(&located.parsed.name, node));
         for (path, located) in of_interest {
-            let origin = origin(path, located.line);
+            let origin = origin(path, located.place);
             let said = located.parsed.diagnostics.iter().cloned();
             if let Some(first) = first.get(&located.parsed.name) {
                 diagnostics.push(defined_twice(&located.parsed.name, first, origin));
@@ -162,7 +178,7 @@ impl Manifests {
             let kind = located.parsed.name.kind();
             match &located.parsed.outcome {
                 Outcome::Object(object) => {
-                    objects.entry(kind).or_default().push(with_origin(object, path, located.line));
+                    objects.entry(kind).or_default().push(with_origin(object, path, located.place));
                 }
                 Outcome::Unreadable => kept.entry(kind).or_default().push(located.parsed.name.clone()),
                 Outcome::Absent(_) => {}
@@ -213,17 +229,17 @@ fn is_of_interest(name: &ObjectName, node: &str) -> bool {
 }
 
 /// What the core says of a Service names its file, too.
-fn with_origin(object: &Object, path: &Path, line: u64) -> Object {
+fn with_origin(object: &Object, path: &Path, place: Place) -> Object {
     match object.clone() {
-        Object::Service(service) => Object::Service(Service { origin: Some(origin(path, line)), ..service }),
+        Object::Service(service) => Object::Service(Service { origin: Some(origin(path, place)), ..service }),
         other => other,
     }
 }
 
-fn origin(path: &Path, line: u64) -> Arc<str> {
-    match line {
+fn origin(path: &Path, place: Place) -> Arc<str> {
+    match place.line {
         0 => path.to_string_lossy().into(),
-        line => format!("{}:{line}", path.display()).into(),
+        _ => format!("{}:{place}", path.display()).into(),
     }
 }
 

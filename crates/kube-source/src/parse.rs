@@ -137,6 +137,34 @@ fn is_name(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
+/// What a text that an object refers to is the name of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Named {
+    /// An RFC 1123 subdomain, as the API has it.
+    Node,
+    /// The value of a label: the API holds the zones of hints to the same.
+    Zone,
+}
+
+/// The name of a node or zone; an empty one is none. One that nothing can have is a finding, and none: it is shown to users and
+/// in logs as it stands.
+fn named<'a>(field: &Field<'a>, what: Named, findings: &mut Findings) -> Option<&'a str> {
+    let text = field.text(findings).filter(|text| !text.is_empty())?;
+    let (max, called) = match what {
+        Named::Node => (SUBDOMAIN_MAX, "node"),
+        Named::Zone => (LABEL_MAX, "zone"),
+    };
+    if is_name(text, max) {
+        return Some(text);
+    }
+    let message = format!(
+        "{} is no name of a {called}, so it counts as none; use 1 to {max} letters, digits, dots, dashes and underscores",
+        field.shown()
+    );
+    findings.invalid(field, message);
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

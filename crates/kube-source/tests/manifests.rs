@@ -53,14 +53,14 @@ fn w12_what_is_read_at_once_is_complete_and_names_its_nodes() {
         events.iter().filter_map(|e| if let Event::Listed { kind, .. } = e { Some(*kind) } else { None }).collect();
     assert_eq!(kinds, Kind::ALL);
     let index = index(events);
-    assert!(index.complete());
+    assert_eq!(index.missing().count(), 0);
     let web = ServiceName::new("shop", "web");
     assert_eq!(index.service(&web).unwrap().origin.as_deref(), Some("<stdin>:1"));
     assert_eq!(index.slices(&web).count(), 1);
     assert_eq!(index.node().unwrap().zone.as_deref(), Some("z1"));
     assert_eq!(index.service_cidrs().count(), 1);
     assert_eq!(manifests.nodes().iter().map(|node| &**node).collect::<Vec<_>>(), ["node-a"]);
-    assert!(index_of_nothing().complete(), "an empty text is a complete list of nothing");
+    assert_eq!(index_of_nothing().missing().count(), 0, "an empty text is a complete list of nothing");
 }
 
 fn index_of_nothing() -> Index {
@@ -82,14 +82,23 @@ fn a_list_as_kubectl_prints_it_is_read_with_everything_in_it() {
     let want = [
         ("Service shop/db".to_owned(), Absent::Headless),
         ("Service shop/mail".to_owned(), Absent::ExternalName),
-        ("EndpointSlice shop/db-7xk2q".to_owned(), Absent::HeadlessSlice),
+        ("EndpointSlice shop/db-7xk2q".to_owned(), Absent::HeadlessSlice { service: ServiceName::new("shop", "db") }),
     ];
     assert_eq!(absent, want);
 }
 
 #[test]
 fn every_reason_to_be_absent_is_a_sentence_with_its_rule() {
-    for absent in Absent::ALL {
+    let service = ServiceName::new("shop", "web");
+    for absent in [
+        Absent::OtherProxy { cluster_ips: vec![] },
+        Absent::Headless,
+        Absent::NoClusterIp,
+        Absent::ExternalName,
+        Absent::HeadlessSlice { service: service.clone() },
+        Absent::FqdnSlice { service },
+        Absent::NoService,
+    ] {
         let text = absent.to_string();
         assert!(text.starts_with("it") && !text.ends_with('.'), "{text}");
         assert!(["W1", "W2", "W3", "W4", "W5"].contains(&absent.rule()), "{text}");
@@ -106,6 +115,43 @@ fn one_bad_document_hides_no_other_and_is_named_by_its_line() {
     assert!(said.iter().all(|said| said.starts_with("all.yaml:") && said.contains("the rest of the file is served")));
     let diagnosed = index(manifests.listed("node-a")).diagnostics().count();
     assert_eq!(diagnosed, 2, "the index holds them, too");
+}
+
+#[test]
+fn an_object_of_a_list_is_named_by_its_place_there() {
+    let list = r#"{"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a"}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"clusterIP": "x", "ports": [{"port": 80}]}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {}}, null
+    ]}"#;
+    let manifests = Manifests::parse("<stdin>", list);
+    let said = said(&manifests);
+    for (said, want) in said.iter().zip([
+        "<stdin>:1, items[2]: File <stdin>: Service without a usable metadata.name",
+        "<stdin>:1, items[3]: File <stdin>: not a Kubernetes object",
+        "<stdin>:1, items[1]: Service default/web: spec.clusterIP",
+    ]) {
+        assert!(said.starts_with(want), "{said}");
+    }
+    assert_eq!(said.len(), 3);
+}
+
+#[test]
+fn a_text_is_empty_when_no_object_in_it_can_be_used() {
+    for (text, want) in [
+        (WEB, false),
+        ("", true),
+        ("# nothing\n---\n", true),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n", true),
+        ("apiVersion: v1\nkind: List\nitems: []\n", true),
+        ("apiVersion: v1\nkind: List\nitems: [{\n", true),
+        ("apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: a}\n", true),
+        ("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: []\n", true),
+        ("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {type: ExternalName}\n", false),
+        ("apiVersion: v1\nkind: Node\nmetadata: {name: a}\n", false),
+    ] {
+        assert_eq!(Manifests::parse("<stdin>", text).is_empty(), want, "{text}");
+    }
 }
 
 #[test]

@@ -16,7 +16,8 @@ pub(super) fn of_packet(packet: &Packet, index: &Index, rules: &NodeRules) -> Ve
     let here: Vec<_> =
         services().filter(|service| service.addresses().any(|addr| addr == packet.destination)).collect();
     if !here.is_empty() {
-        return here.into_iter().map(|service| format!("{} has {}", service.name, ports(service))).collect();
+        let ping = if packet.transport == Transport::Echo { "a Service answers at its ports only: " } else { "" };
+        return here.into_iter().map(|service| format!("{ping}{} has {}", service.name, ports(service))).collect();
     }
     if let Some(service) = services().find(|service| is_endpoint(&service.name, packet.destination, index)) {
         return vec![format!(

@@ -2,7 +2,7 @@
 use super::Observed;
 use super::target::{PortRef, Target, address};
 use sheave_core::decide::Transport;
-use sheave_core::{Family, Packet, Port, Protocol, Service, ServiceName, ServicePort};
+use sheave_core::{Family, ObjectName, Packet, Port, Problem, Protocol, Service, ServiceName, ServicePort};
 use sheave_kube_source::address::BadAddress;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -67,21 +67,27 @@ pub enum BadQuestion {
         has: IpAddr,
     },
     /// A Service with several ports, or none of that name.
-    #[error("{service} has {}; {}", listed(.ports), match .asked {
-        Some(asked) => format!("none is called {asked:?}"),
-        None => format!("say which, as in {service}:{}", .ports.first().map_or("80", |port| port.split(' ').next().unwrap_or("80"))),
+    #[error("{service} has {}; {}", listed(.ports), match (.asked, .protocol) {
+        (Some(asked), None) => format!("none is called {asked:?}"),
+        (Some(asked), Some(protocol)) => format!("none is called {asked:?} and takes {protocol}"),
+        (None, Some(protocol)) if !.takes => format!("none takes {protocol}"),
+        (None, _) => format!("say which, as in {service}:{}", .ports.first().map_or("80", |port| port.split(' ').next().unwrap_or("80"))),
     })]
     WhichPort {
         /// The Service.
         service: ServiceName,
         /// The name that was asked for.
         asked: Option<Arc<str>>,
+        /// The protocol that was asked for.
+        protocol: Option<Protocol>,
+        /// Whether a port takes that protocol.
+        takes: bool,
         /// Its ports.
         ports: Vec<String>,
     },
 }
 
-const FORMS: &str = "IP:PORT[/tcp|udp|sctp], [IPV6]:PORT, IP/icmp or NAMESPACE/NAME[:PORT]";
+const FORMS: &str = "IP:PORT[/tcp|udp|sctp], [IPV6]:PORT, IP/icmp or NAMESPACE/NAME[:PORT][/tcp|udp|sctp]";
 
 fn listed(ports: &[String]) -> String {
     match ports {
@@ -102,8 +108,21 @@ pub(super) enum Asked {
         /// What was taken for it.
         taken: Option<String>,
     },
-    /// A Service that has no address, or that does not exist.
-    Undialled { service: ServiceName, exists: bool },
+    /// A Service that nothing can be sent to.
+    Undialled { service: ServiceName, lack: Lack },
+}
+
+/// Why nothing can be sent to a Service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lack {
+    /// It is not there.
+    Missing,
+    /// It is there, but nothing of it can be read.
+    Unreadable,
+    /// It gives no rules (W1, W2, W3), or none of its ClusterIPs can be used.
+    Address,
+    /// None of its ports can be used.
+    Port,
 }
 
 impl Question {
@@ -113,7 +132,8 @@ impl Question {
     /// [`BadQuestion`] names what cannot be read.
     pub fn parse(from: &str, to: &str, interface: Option<&str>) -> Result<Self, BadQuestion> {
         let bad = |error| BadQuestion::Address { text: from.to_owned(), error };
-        let from = address(from).map_err(bad)?;
+        let bare = from.strip_prefix('[').and_then(|from| from.strip_suffix(']')).unwrap_or(from);
+        let from = address(bare).map_err(bad)?;
         Ok(Self { from, to: to.parse()?, interface: interface.map(Into::into) })
     }
 
@@ -127,13 +147,16 @@ impl Question {
                 let packet = self.packet(*addr, *transport);
                 Ok(Asked::Packet { packet, service: None, taken: None })
             }
-            Target::Service { service, port, protocol } => match observed.index.service(service) {
-                Some(found) if !found.cluster_ips.is_empty() => self.resolve_service(found, port.as_ref(), *protocol),
-                found => {
-                    let exists = found.is_some() || observed.absent(service).is_some();
-                    Ok(Asked::Undialled { service: service.clone(), exists })
-                }
-            },
+            Target::Service { service, port, protocol } => {
+                let numbered = matches!(port, Some(PortRef::Number(_)));
+                let lack = match observed.index.service(service) {
+                    None => lack(service, observed),
+                    Some(found) if found.cluster_ips.is_empty() => Lack::Address,
+                    Some(found) if found.ports.is_empty() && !numbered => Lack::Port,
+                    Some(found) => return self.resolve_service(found, port.as_ref(), *protocol),
+                };
+                Ok(Asked::Undialled { service: service.clone(), lack })
+            }
         }
     }
 
@@ -161,6 +184,16 @@ impl Question {
     }
 }
 
+/// Of a Service that is not served.
+fn lack(service: &ServiceName, observed: &Observed<'_>) -> Lack {
+    let mut wrong = observed.wrong_with(&ObjectName::Service(service.clone()));
+    match observed.absent(service) {
+        Some(_) => Lack::Address,
+        None if wrong.any(|diagnostic| diagnostic.problem == Problem::Unreadable) => Lack::Unreadable,
+        None => Lack::Missing,
+    }
+}
+
 /// The port that is meant, and how to say so. A number that no port has is dialled all the same: the answer tells what
 /// comes of it (A2).
 fn port_of(
@@ -185,9 +218,9 @@ fn port_of(
         let protocol = protocol.unwrap_or(Protocol::Tcp);
         return Ok((protocol, *number, String::new()));
     }
-    let asked = port.map(|port| port.to_string().into());
+    let (asked, takes) = (port.map(|port| port.to_string().into()), ports().next().is_some());
     let ports = service.ports.iter().map(described).collect();
-    Err(BadQuestion::WhichPort { service: service.name.clone(), asked, ports })
+    Err(BadQuestion::WhichPort { service: service.name.clone(), asked, protocol, takes, ports })
 }
 
 fn described(port: &ServicePort) -> String {

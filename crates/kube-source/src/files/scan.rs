@@ -1,5 +1,5 @@
 //! Which manifest files there are, whether they changed, and what they say.
-use crate::manifest::{self, Manifest, ManifestError};
+use crate::manifest::{self, Manifest, ManifestError, Place};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
@@ -57,7 +57,7 @@ pub(crate) fn read(path: &Path) -> Manifest {
     match text(path) {
         Ok(text) => manifest::read(&text),
         Err(error) => {
-            let errors = vec![ManifestError { line: 0, message: error.to_string() }];
+            let errors = vec![ManifestError { place: Place::default(), message: error.to_string() }];
             Manifest { errors, ..Manifest::default() }
         }
     }

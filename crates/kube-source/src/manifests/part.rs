@@ -1,6 +1,6 @@
 //! One file's share: its last good content when it no longer reads.
 use super::origin;
-use crate::manifest::{Located, Manifest, ManifestError};
+use crate::manifest::{Located, Manifest, ManifestError, Place};
 use sheave_core::{Diagnostic, ObjectRef, Problem};
 use std::path::Path;
 
@@ -45,23 +45,23 @@ impl Part {
         let consequence = match self.content {
             Content::Emptied => {
                 let message = "empty, so its last good content stays in force; delete the file to withdraw it";
-                return vec![unreadable(path, 0, message.to_owned())];
+                return vec![unreadable(path, Place::default(), message.to_owned())];
             }
             Content::Earlier => "its last good content stays in force",
             Content::Current if self.objects.is_empty() => "nothing of it is served",
             Content::Current => "the rest of the file is served",
         };
-        let said = |error: &ManifestError| unreadable(path, error.line, format!("{}; {consequence}", error.message));
+        let said = |error: &ManifestError| unreadable(path, error.place, format!("{}; {consequence}", error.message));
         self.errors.iter().map(said).collect()
     }
 }
 
-fn unreadable(path: &Path, line: u64, message: String) -> Diagnostic {
+fn unreadable(path: &Path, place: Place, message: String) -> Diagnostic {
     Diagnostic {
         object: ObjectRef::new("File", &path.to_string_lossy()),
         field: String::new(),
         problem: Problem::Unreadable,
         message,
-        origin: Some(origin(path, line)),
+        origin: Some(origin(path, place)),
     }
 }

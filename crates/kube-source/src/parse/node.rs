@@ -1,5 +1,5 @@
 //! Nodes: zone, addresses and pod networks (A5, E7, R5, W14).
-use super::{METADATA, Outcome};
+use super::{METADATA, Named, Outcome, named};
 use crate::address::{parse_cidr, parse_unicast};
 use crate::field::{Field, Findings};
 use crate::prune::Keep;
@@ -23,7 +23,7 @@ pub(super) const KEEP: Keep<'static> = Keep::Fields(&[
 pub(super) fn parse(root: &Field<'_>, name: &Arc<str>, findings: &mut Findings) -> Outcome {
     let (metadata, spec, status) = (root.get("metadata"), root.get("spec"), root.get("status"));
     let labels = metadata.get("labels");
-    let zone = labels.map(findings).key(ZONE).text(findings).filter(|zone| !zone.is_empty()).map(Arc::from);
+    let zone = named(&labels.map(findings).key(ZONE), Named::Zone, findings).map(Arc::from);
     let addresses = addresses(&status.map(findings).get("addresses"), findings);
     let pod_cidrs = pod_cidrs(spec.map(findings), findings);
     Outcome::Object(Object::Node(Node { name: name.clone(), zone, addresses, pod_cidrs }))
@@ -117,6 +117,8 @@ mod tests {
             let (node, said) = node(&json!({"metadata": {"name": "node-a", "labels": labels}}));
             assert_eq!((node.zone.as_deref(), said.len()), (want, 0), "{labels}");
         }
+        let (node, said) = node(&json!({"metadata": {"name": "node-a", "labels": {ZONE: "z\u{1b}1"}}}));
+        assert_eq!((node.zone, said.len()), (None, 1), "one that nothing can have is a finding and none: {said:?}");
     }
 
     #[test]

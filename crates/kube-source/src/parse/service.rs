@@ -5,10 +5,10 @@ mod vip;
 
 pub(super) use port::name_and_protocol;
 
-use super::{Absent, METADATA, Outcome};
+use super::{Absent, METADATA, Outcome, object_ref};
 use crate::field::{Field, Findings};
 use crate::prune::Keep;
-use sheave_core::{Object, Problem, Service, ServiceName, ServicePort};
+use sheave_core::{Object, ObjectName, Problem, Service, ServiceName, ServicePort};
 
 /// Services with this label belong to another proxy (KEP-2447).
 pub(crate) const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -41,7 +41,9 @@ const STATUS: Keep<'static> = Keep::Fields(&[(
 pub(super) fn parse(root: &Field<'_>, name: &ServiceName, findings: &mut Findings) -> Outcome {
     let (metadata, spec) = (root.get("metadata"), root.get("spec"));
     if !metadata.get("labels").map(findings).key(SERVICE_PROXY_NAME).is_null() {
-        return Outcome::Absent(Absent::OtherProxy);
+        // Whatever is wrong with it is the other proxy's business.
+        let cluster_ips = vip::cluster_ips(&spec, &mut Findings::of(object_ref(&ObjectName::Service(name.clone()))));
+        return Outcome::Absent(Absent::OtherProxy { cluster_ips: cluster_ips.unwrap_or_default() });
     }
     if !spec.is_map() {
         findings.add(&spec, Problem::Unreadable, "not a map; what was served of this Service before stays");
@@ -51,18 +53,22 @@ pub(super) fn parse(root: &Field<'_>, name: &ServiceName, findings: &mut Finding
         return Outcome::Absent(Absent::ExternalName);
     }
     match vip::cluster_ips(&spec, findings) {
-        Ok(cluster_ips) => Outcome::Object(Object::Service(Service {
-            created_unix_s: created_unix_s(&metadata.get("creationTimestamp"), findings),
-            ports: ports(&spec.get("ports"), findings),
-            load_balancer_ips: vip::load_balancer_ips(root, &cluster_ips, findings),
-            external_ips: vip::external_ips(&spec, &cluster_ips, findings),
-            internal_policy: policy::internal(&spec, findings),
-            external_policy: policy::external(&spec, findings),
-            affinity: policy::affinity(&spec, findings),
-            source_ranges: vip::source_ranges(&spec, findings),
-            cluster_ips,
-            ..Service::new(name.clone())
-        })),
+        Ok(cluster_ips) => {
+            let vip::Ingress { vips, proxied } = vip::ingress(root, &cluster_ips, findings);
+            Outcome::Object(Object::Service(Service {
+                created_unix_s: created_unix_s(&metadata.get("creationTimestamp"), findings),
+                ports: ports(&spec.get("ports"), findings),
+                load_balancer_ips: vips,
+                proxied_ips: proxied,
+                external_ips: vip::external_ips(&spec, &cluster_ips, findings),
+                internal_policy: policy::internal(&spec, findings),
+                external_policy: policy::external(&spec, findings),
+                affinity: policy::affinity(&spec, findings),
+                source_ranges: vip::source_ranges(&spec, findings),
+                cluster_ips,
+                ..Service::new(name.clone())
+            }))
+        }
         Err(absent) => Outcome::Absent(absent),
     }
 }
@@ -146,7 +152,7 @@ mod tests {
             let got = if let Outcome::Absent(absent) = parsed.outcome { Some(absent) } else { None };
             assert_eq!(got, want, "case: {name}");
             assert_eq!(parsed.diagnostics, [], "case: {name}");
-            assert!(want.is_none_or(|absent| name.starts_with(absent.rule())), "case: {name}");
+            assert!(want.as_ref().is_none_or(|absent| name.starts_with(absent.rule())), "case: {name}");
         }
     }
 
@@ -154,7 +160,9 @@ mod tests {
     fn w1_a_service_of_another_proxy_is_absent_whatever_the_label_says() {
         for value in [json!("other"), json!(""), json!(5)] {
             let doc = json!({"metadata": {"name": "a", "labels": {SERVICE_PROXY_NAME: value}}, "spec": {"clusterIP": "10.96.0.1"}});
-            assert_eq!(parse(Kind::Service, &doc).unwrap().outcome, Outcome::Absent(Absent::OtherProxy));
+            let cluster_ips = vec!["10.96.0.1".parse().unwrap()];
+            let parsed = parse(Kind::Service, &doc).unwrap();
+            assert_eq!(parsed.outcome, Outcome::Absent(Absent::OtherProxy { cluster_ips }));
         }
         let doc = json!({"metadata": {"name": "a", "labels": {"other": "x"}}, "spec": {"clusterIP": "10.96.0.1"}});
         assert!(matches!(parse(Kind::Service, &doc).unwrap().outcome, Outcome::Object(_)));

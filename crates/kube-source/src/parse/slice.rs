@@ -1,11 +1,11 @@
 //! EndpointSlices (W2, W4–W9, E7).
 use super::service::name_and_protocol;
-use super::{Absent, LABEL_MAX, METADATA, Outcome, is_name};
+use super::{Absent, LABEL_MAX, METADATA, Named, Outcome, is_name, named};
 use crate::address::parse_endpoint;
 use crate::field::{Field, Findings};
 use crate::prune::Keep;
 use sheave_core::{Endpoint, EndpointSlice, Family, Hints, Object, Problem, ServiceName, SliceName, SlicePort};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -43,13 +43,13 @@ pub(super) fn parse(root: &Field<'_>, name: &SliceName, findings: &mut Findings)
         }
     };
     if !labels.key(HEADLESS).is_null() {
-        return Outcome::Absent(Absent::HeadlessSlice);
+        return Outcome::Absent(Absent::HeadlessSlice { service });
     }
     let address_type = root.get("addressType");
     let family = match [("IPv4", Family::V4), ("IPv6", Family::V6)].iter().find(|(name, _)| address_type.is_text(name))
     {
         Some((_, family)) => *family,
-        None if address_type.is_text("FQDN") => return Outcome::Absent(Absent::FqdnSlice),
+        None if address_type.is_text("FQDN") => return Outcome::Absent(Absent::FqdnSlice { service }),
         None => {
             let message = "neither IPv4 nor IPv6; what was served of this slice before stays";
             findings.add(&address_type, Problem::Unreadable, message);
@@ -62,14 +62,16 @@ pub(super) fn parse(root: &Field<'_>, name: &SliceName, findings: &mut Findings)
 
 fn ports(field: &Field<'_>, findings: &mut Findings) -> Vec<SlicePort> {
     let mut ports: Vec<SlicePort> = Vec::new();
+    let mut taken = HashSet::new();
     let fields: Vec<_> = field.list(findings).collect();
     for field in &fields {
         let Some((name, protocol)) = name_and_protocol(field, findings) else { continue };
         let Some(port) = field.get("port").port(findings) else { continue };
-        if ports.iter().any(|held| (&*held.name, held.protocol) == (name, protocol)) {
-            findings.invalid(field, format!("a second port named {name:?} for {protocol}; only the first counts"));
+        let name: Arc<str> = name.into();
+        if taken.insert((name.clone(), protocol)) {
+            ports.push(SlicePort { name, protocol, port });
         } else {
-            ports.push(SlicePort { name: name.into(), protocol, port });
+            findings.invalid(field, format!("a second port named {name:?} for {protocol}; only the first counts"));
         }
     }
     ports
@@ -87,7 +89,7 @@ fn endpoint(field: &Field<'_>, family: Family, repeated: &mut Repeated, findings
     conditions.map(findings);
     let mut condition = |name| conditions.get(name).flag(findings);
     let (ready, serving, terminating) = (condition("ready"), condition("serving"), condition("terminating"));
-    let node = field.get("nodeName").text(findings).filter(|node| !node.is_empty());
+    let node = named(&field.get("nodeName"), Named::Node, findings);
     Some(Endpoint {
         addr,
         ready: ready.unwrap_or(true),
@@ -103,14 +105,15 @@ fn hints(field: &Field<'_>, findings: &mut Findings) -> Option<Hints> {
     if field.map(findings).is_null() {
         return None;
     }
-    let (nodes, zones) = (hinted(&field.get("forNodes"), findings), hinted(&field.get("forZones"), findings));
+    let nodes = hinted(&field.get("forNodes"), Named::Node, findings);
+    let zones = hinted(&field.get("forZones"), Named::Zone, findings);
     (!nodes.is_empty() || !zones.is_empty()).then_some(Hints { nodes, zones })
 }
 
-fn hinted(field: &Field<'_>, findings: &mut Findings) -> Vec<Arc<str>> {
+fn hinted(field: &Field<'_>, what: Named, findings: &mut Findings) -> Vec<Arc<str>> {
     let fields: Vec<_> = field.list(findings).collect();
-    let mut name = |field: &Field<'_>| field.map(findings).get("name").text(findings).map(Arc::from);
-    fields.iter().filter_map(&mut name).filter(|name: &Arc<str>| !name.is_empty()).collect()
+    let mut name = |field: &Field<'_>| named(&field.map(findings).get("name"), what, findings).map(Arc::from);
+    fields.iter().filter_map(&mut name).collect()
 }
 
 /// W8: only the first address counts. An endpoint without one is skipped.
@@ -156,6 +159,10 @@ mod tests {
     use serde_json::{Value, json};
     use sheave_core::Kind;
 
+    fn web() -> ServiceName {
+        ServiceName::new("shop", "web")
+    }
+
     fn slice() -> Value {
         json!({
             "metadata": {"name": "web-1", "namespace": "shop", "labels": {SERVICE_NAME: "web"}},
@@ -185,16 +192,21 @@ mod tests {
             ("W5 labelled", labels, json!({SERVICE_NAME: "web"}), None),
             ("W5 without label", labels, json!({}), Some(Absent::NoService)),
             ("W5 empty label", labels, json!({SERVICE_NAME: ""}), Some(Absent::NoService)),
-            ("W2 headless", labels, json!({SERVICE_NAME: "web", HEADLESS: ""}), Some(Absent::HeadlessSlice)),
+            (
+                "W2 headless",
+                labels,
+                json!({SERVICE_NAME: "web", HEADLESS: ""}),
+                Some(Absent::HeadlessSlice { service: web() }),
+            ),
             ("W2 other label", labels, json!({SERVICE_NAME: "web", "x": ""}), None),
             ("W4 IPv4", "/addressType", json!("IPv4"), None),
-            ("W4 FQDN", "/addressType", json!("FQDN"), Some(Absent::FqdnSlice)),
+            ("W4 FQDN", "/addressType", json!("FQDN"), Some(Absent::FqdnSlice { service: web() })),
         ] {
             let parsed = parsed(pointer, value);
-            let got = if let Outcome::Absent(absent) = parsed.outcome { Some(absent) } else { None };
+            let got = if let Outcome::Absent(absent) = &parsed.outcome { Some(absent.clone()) } else { None };
             assert_eq!(got, absent, "case: {name}");
             assert_eq!(parsed.diagnostics, [], "case: {name}");
-            assert!(absent.is_none_or(|absent| name.starts_with(absent.rule())), "case: {name}");
+            assert!(absent.as_ref().is_none_or(|absent| name.starts_with(absent.rule())), "case: {name}");
         }
     }
 
@@ -291,6 +303,25 @@ mod tests {
             let found: Vec<_> = parsed.diagnostics.iter().map(|d| format!("{}: {}", d.field, d.message)).collect();
             assert_eq!(found.join(" / "), message);
             assert_eq!(object(&parsed).endpoints.len(), endpoints, "{message}");
+        }
+    }
+
+    #[test]
+    fn e7_w7_a_name_that_no_node_or_zone_has_is_a_finding_and_none() {
+        let node =
+            "is no name of a node, so it counts as none; use 1 to 253 letters, digits, dots, dashes and underscores";
+        let zone =
+            "is no name of a zone, so it counts as none; use 1 to 63 letters, digits, dots, dashes and underscores";
+        let long = "z".repeat(64);
+        for (field, value, want) in [
+            ("nodeName", json!("\u{1b}[31mnode"), format!("nodeName: \"\\u{{1b}}[31mnode\" {node}")),
+            ("hints", json!({"forNodes": [{"name": "a/b"}]}), format!("hints.forNodes[0].name: \"a/b\" {node}")),
+            ("hints", json!({"forZones": [{"name": long}]}), format!("hints.forZones[0].name: \"{long}\" {zone}")),
+        ] {
+            let parsed = parsed("/endpoints", json!([{"addresses": ["10.244.1.1"], field: value}]));
+            let found: Vec<_> = parsed.diagnostics.iter().map(|d| format!("{}: {}", d.field, d.message)).collect();
+            assert_eq!(found, [format!("endpoints[0].{want}")]);
+            assert_eq!(object(&parsed).endpoints, [Endpoint::ready("10.244.1.1".parse().unwrap())], "{field}");
         }
     }
 

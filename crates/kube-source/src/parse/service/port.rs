@@ -2,26 +2,59 @@
 use crate::field::{Field, Findings};
 use crate::parse::{LABEL_MAX, is_name};
 use sheave_core::{Port, Protocol, ServicePort};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 pub(super) fn ports(field: &Field<'_>, findings: &mut Findings) -> Vec<ServicePort> {
     let mut ports: Vec<ServicePort> = Vec::new();
+    let mut taken = Taken::default();
     let fields: Vec<_> = field.list(findings).collect();
     for field in &fields {
         let Some(port) = service_port(field, findings) else { continue };
-        let same_name = |held: &&ServicePort| (&held.name, held.protocol) == (&port.name, port.protocol);
-        let same_port = |held: &&ServicePort| (held.port, held.protocol) == (port.port, port.protocol);
-        if ports.iter().any(|held| same_name(&held) || same_port(&held)) {
+        if taken.holds(&port) {
             let message = format!(
                 "a second port named {:?} or numbered {} for {}; only the first is served",
                 port.name, port.port, port.protocol
             );
             findings.invalid(field, message);
         } else {
-            let node_port = own_node_port(&port, &ports, field, findings);
+            taken.names.insert((port.name.clone(), port.protocol));
+            taken.numbers.insert((port.port, port.protocol));
+            let node_port = taken.node_port(&port, field, findings);
             ports.push(ServicePort { node_port, ..port });
         }
     }
     ports
+}
+
+/// What the ports before have: a list may be as long as its author likes.
+#[derive(Default)]
+struct Taken {
+    names: HashSet<(Arc<str>, Protocol)>,
+    numbers: HashSet<(Port, Protocol)>,
+    /// By NodePort the name of the port that has it.
+    node_ports: HashMap<(Port, Protocol), Arc<str>>,
+}
+
+impl Taken {
+    fn holds(&self, port: &ServicePort) -> bool {
+        self.names.contains(&(port.name.clone(), port.protocol)) || self.numbers.contains(&(port.port, port.protocol))
+    }
+
+    /// A port whose NodePort an earlier port has keeps its VIPs.
+    fn node_port(&mut self, port: &ServicePort, field: &Field<'_>, findings: &mut Findings) -> Option<Port> {
+        let node_port = port.node_port?;
+        let Some(holder) = self.node_ports.get(&(node_port, port.protocol)) else {
+            self.node_ports.insert((node_port, port.protocol), port.name.clone());
+            return Some(node_port);
+        };
+        let message = format!(
+            "port {holder:?} has NodePort {node_port} for {} already; this one is served at its VIPs only",
+            port.protocol
+        );
+        findings.invalid(&field.get("nodePort"), message);
+        None
+    }
 }
 
 fn service_port(field: &Field<'_>, findings: &mut Findings) -> Option<ServicePort> {
@@ -41,24 +74,6 @@ fn service_port(field: &Field<'_>, findings: &mut Findings) -> Option<ServicePor
     // kube-proxy reads the number whatever the Service's type (pkg/proxy/serviceport.go, newBaseServiceInfo); 0 is none (A9).
     let node_port = field.get("nodePort").port(findings);
     Some(ServicePort { name: name.into(), protocol, port, node_port })
-}
-
-/// A port whose NodePort an earlier port has keeps its VIPs.
-fn own_node_port(
-    port: &ServicePort,
-    earlier: &[ServicePort],
-    field: &Field<'_>,
-    findings: &mut Findings,
-) -> Option<Port> {
-    let node_port = port.node_port?;
-    let taken = earlier.iter().find(|held| (held.node_port, held.protocol) == (port.node_port, port.protocol));
-    let Some(holder) = taken else { return Some(node_port) };
-    let message = format!(
-        "port {:?} has NodePort {node_port} for {} already; this one is served at its VIPs only",
-        holder.name, port.protocol
-    );
-    findings.invalid(&field.get("nodePort"), message);
-    None
 }
 
 /// What ports of Services and of slices have in common: an unset name is empty, an unset protocol TCP.

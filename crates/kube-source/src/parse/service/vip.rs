@@ -4,6 +4,7 @@ use crate::field::{Field, Findings};
 use crate::parse::Absent;
 use ipnet::IpNet;
 use sheave_core::Family;
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// The first ClusterIP of each family, which is empty when none can be used.
@@ -32,15 +33,35 @@ pub(super) fn cluster_ips(spec: &Field<'_>, findings: &mut Findings) -> Result<V
     Ok(cluster_ips)
 }
 
-/// The addresses of A7. An ipMode that is neither unset nor VIP is not served (A8), as in kube-proxy (pkg/proxy/serviceport.go).
-pub(super) fn load_balancer_ips(root: &Field<'_>, cluster_ips: &[IpAddr], findings: &mut Findings) -> Vec<IpAddr> {
+/// The addresses that a load balancer has been given.
+#[derive(Default)]
+pub(super) struct Ingress {
+    /// Those of A7.
+    pub(super) vips: Vec<IpAddr>,
+    /// Those of A8.
+    pub(super) proxied: Vec<IpAddr>,
+}
+
+/// Of `status.loadBalancer.ingress`. An ipMode that is neither unset nor VIP is not served (A8), as in kube-proxy
+/// (pkg/proxy/serviceport.go).
+pub(super) fn ingress(root: &Field<'_>, cluster_ips: &[IpAddr], findings: &mut Findings) -> Ingress {
     let status = root.get("status");
     let balancer = status.map(findings).get("loadBalancer");
     let ingress = balancer.map(findings).get("ingress");
     let entries: Vec<_> = ingress.list(findings).collect();
-    let served: Vec<_> = entries.iter().filter(|entry| is_vip(&entry.map(findings).get("ipMode"), findings)).collect();
-    let fields: Vec<_> = served.iter().map(|entry| entry.get("ip")).collect();
-    external(&fields, cluster_ips, findings)
+    let (mut vips, mut proxied) = (Vec::new(), Vec::new());
+    for entry in &entries {
+        match mode(&entry.map(findings).get("ipMode"), findings) {
+            Some(Mode::Vip) => vips.push(entry.get("ip")),
+            Some(Mode::Proxy) => proxied.push(entry.get("ip")),
+            None => {}
+        }
+    }
+    let vips = external(&vips, cluster_ips, findings);
+    let mut proxied: Vec<_> = addresses(&proxied, findings).into_iter().map(|(_, addr)| addr).collect();
+    proxied.sort_unstable();
+    proxied.dedup();
+    Ingress { vips, proxied }
 }
 
 /// `spec.externalIPs` (A10), whatever the Service's type.
@@ -66,14 +87,22 @@ fn source_range(field: &Field<'_>, findings: &mut Findings) -> Option<IpNet> {
     parse_cidr(field.text(findings)?.trim()).map_err(|error| findings.invalid(field, error)).ok()
 }
 
-fn is_vip(mode: &Field<'_>, findings: &mut Findings) -> bool {
-    match mode.text(findings) {
-        Some("VIP") => true,
-        Some("Proxy") => false,
-        None => mode.is_null(),
+/// Who passes on what is sent to an address of a load balancer (KEP-1860).
+enum Mode {
+    /// The node, by a rule.
+    Vip,
+    /// The load balancer itself.
+    Proxy,
+}
+
+fn mode(field: &Field<'_>, findings: &mut Findings) -> Option<Mode> {
+    match field.text(findings) {
+        Some("VIP") => Some(Mode::Vip),
+        Some("Proxy") => Some(Mode::Proxy),
+        None => field.is_null().then_some(Mode::Vip),
         Some(_) => {
-            findings.invalid(mode, format!("{} is neither VIP nor Proxy; its address is not served", mode.shown()));
-            false
+            findings.invalid(field, format!("{} is neither VIP nor Proxy; its address is not served", field.shown()));
+            None
         }
     }
 }
@@ -81,14 +110,14 @@ fn is_vip(mode: &Field<'_>, findings: &mut Findings) -> bool {
 /// Addresses beside the ClusterIPs, each once. Those of a family without a ClusterIP have no frontend, as in kube-proxy
 /// (pkg/proxy/servicechangetracker.go, serviceToServiceMap).
 fn external(fields: &[Field<'_>], cluster_ips: &[IpAddr], findings: &mut Findings) -> Vec<IpAddr> {
-    let mut external = Vec::new();
+    let (mut external, mut seen) = (Vec::new(), HashSet::new());
     for (field, addr) in addresses(fields, findings) {
         let family = Family::of(addr);
         let of_family = cluster_ips.iter().any(|held| Family::of(*held) == family);
         if !of_family && !cluster_ips.is_empty() {
             findings.invalid(field, format!("{addr} is not served: the Service has no {family} ClusterIP"));
         }
-        if !external.contains(&addr) {
+        if seen.insert(addr) {
             external.push(addr);
         }
     }
@@ -153,21 +182,26 @@ mod tests {
     #[test]
     fn a7_a8_load_balancer_addresses_are_those_of_mode_vip() {
         for (name, ingress, want) in [
-            ("A7 no mode", json!([{"ip": "192.0.2.1"}]), "192.0.2.1"),
-            ("A7 VIP", json!([{"ip": "192.0.2.1", "ipMode": "VIP"}]), "192.0.2.1"),
-            ("A8 Proxy", json!([{"ip": "192.0.2.1", "ipMode": "Proxy"}]), ""),
-            ("A8 one of two", json!([{"ip": "192.0.2.1", "ipMode": "Proxy"}, {"ip": "192.0.2.2"}]), "192.0.2.2"),
-            ("A7 host name only", json!([{"hostname": "lb.example.org"}, {"ip": ""}]), ""),
+            ("A7 no mode", json!([{"ip": "192.0.2.1"}]), "192.0.2.1;"),
+            ("A7 VIP", json!([{"ip": "192.0.2.1", "ipMode": "VIP"}]), "192.0.2.1;"),
+            ("A8 Proxy", json!([{"ip": "192.0.2.1", "ipMode": "Proxy"}]), ";192.0.2.1"),
+            (
+                "A8 one of two",
+                json!([{"ip": "192.0.2.1", "ipMode": "Proxy"}, {"ip": "192.0.2.2"}]),
+                "192.0.2.2;192.0.2.1",
+            ),
+            ("A7 host name only", json!([{"hostname": "lb.example.org"}, {"ip": ""}]), ";"),
             (
                 "A7 several, each once",
                 json!([{"ip": "192.0.2.2"}, {"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}]),
-                "192.0.2.2 192.0.2.1",
+                "192.0.2.2 192.0.2.1;",
             ),
-            ("W11 sloppy", json!([{"ip": "192.0.2.010"}]), "192.0.2.10"),
-            ("A7 none", json!(null), ""),
+            ("W11 sloppy", json!([{"ip": "192.0.2.010"}]), "192.0.2.10;"),
+            ("A7 none", json!(null), ";"),
         ] {
             let (service, said) = read(&with(&json!({})), &json!({"loadBalancer": {"ingress": ingress}}));
-            assert_eq!((shown(&service.load_balancer_ips).as_str(), said.len()), (want, 0), "case: {name}");
+            let got = format!("{};{}", shown(&service.load_balancer_ips), shown(&service.proxied_ips));
+            assert_eq!((got.as_str(), said.len()), (want, 0), "case: {name}");
         }
     }
 
