@@ -15,6 +15,8 @@ use kube_proxy::{BadValue, Refused};
 use serde::Deserialize;
 use sheave_bpf::limits::Limits;
 use sheave_core::ProxyConfig;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Which connect() calls are translated at the socket; what is declined there is served at the device entrance.
@@ -99,6 +101,9 @@ pub struct MapsConfig {
     pub flows_max: u32,
 }
 
+/// A longer file is none (I7): both documents with every field set are a few KiB.
+const BYTES_MAX: u64 = 1 << 20;
+
 const API_VERSION: &str = "sheave.dev/v1alpha1";
 const KIND: &str = "SheaveConfiguration";
 const DOCUMENT: &str = "sheave.dev/v1alpha1 SheaveConfiguration";
@@ -139,7 +144,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The text is no YAML, or has a field or value the configuration does not know.
     #[error("configuration {path}: {reason}")]
@@ -193,8 +198,7 @@ impl Config {
     /// Reads a configuration file. Missing fields have their defaults. Unknown fields of sheave's own document are refused;
     /// those of kube-proxy's are named in [`KubeProxy::notes`], as kube-proxy itself warns and goes on.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = text_of(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 
@@ -202,7 +206,8 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let bad = |BadDocument(reason)| ConfigError::Parse { path: path.to_owned(), reason };
         let (mut ours, mut kube_proxy) = (None, None);
-        for document in Document::of(text).map_err(bad)? {
+        for document in Document::of(text) {
+            let document = document.map_err(bad)?;
             let twice = match &*document.what {
                 DOCUMENT => ours.replace(document.read::<Self>().map_err(bad)?).is_some(),
                 kube_proxy::DOCUMENT => {
@@ -250,6 +255,16 @@ impl Config {
         let MapsConfig { frontends_max, services_max, slots_max, backends_max, .. } = self.maps;
         Limits { frontends_max, services_max, slots_max, backends_max }
     }
+}
+
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let length = File::open(path)?.take(BYTES_MAX + 1).read_to_string(&mut text)?;
+    if length as u64 > BYTES_MAX {
+        let message = format!("it has more than the {BYTES_MAX} bytes that a configuration may have");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
 }
 
 fn host_name() -> Option<String> {
@@ -317,6 +332,30 @@ mod tests {
         ] {
             let error = parse(&text).unwrap_err();
             assert!(error.contains(want), "{error:?} should name {want:?}");
+        }
+    }
+
+    #[test]
+    fn i7_a_file_that_is_too_long_or_has_many_documents_is_read_no_further_than_needed() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.yaml");
+        let size = usize::try_from(BYTES_MAX).unwrap();
+        for (text, want) in [
+            ("# \n---\n".repeat(size / 7), None),
+            (format!("{}{HEAD}", "~\n---\n".repeat(1000)), None),
+            (
+                "{}\n---\n".repeat(size / 7),
+                Some("config.yaml:1: found a document without apiVersion and kind".to_owned()),
+            ),
+            ("#".repeat(size + 1), Some(format!("more than the {size} bytes that a configuration may have"))),
+        ] {
+            std::fs::write(&file, &text).unwrap();
+            let error = Config::read(&file).err().map(|error| error.to_string());
+            let as_wanted = match (&error, &want) {
+                (Some(error), Some(want)) => error.contains(want),
+                (error, want) => error.is_none() == want.is_none(),
+            };
+            assert!(as_wanted, "{error:?} should name {want:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! A configuration file as a stream of YAML documents, told apart by apiVersion and kind.
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use sheave_kube_source::documents;
 
 /// One document of a file. Its text stands at its own lines, so that whatever is said of it names the line in the file.
 pub(super) struct Document {
@@ -22,18 +23,23 @@ struct Head {
 }
 
 impl Document {
-    /// The documents of a stream that are not empty.
-    pub(super) fn of(text: &str) -> Result<Vec<Self>, BadDocument> {
-        let mut documents = Vec::new();
-        for (line, text) in split(text) {
-            // Blank lines stand for what comes before.
-            let text = format!("{}{text}", "\n".repeat(line - 1));
-            let Some(head) = read::<Option<Head>>(&text)? else { continue };
-            let words = [head.api_version, head.kind].map(Option::unwrap_or_default);
-            let what = words.join(" ").trim().to_owned();
-            documents.push(Self { what, line: line as u64, text });
+    /// The documents of a stream that are not empty, one after the other: who finds one too many reads no further.
+    pub(super) fn of(text: &str) -> impl Iterator<Item = Result<Self, BadDocument>> {
+        documents(text).filter_map(|(line, text)| Self::at(line, text).transpose())
+    }
+
+    fn at(line: u64, text: &str) -> Result<Option<Self>, BadDocument> {
+        // Before anything is copied: a file may have many empty ones.
+        if let Ok(None) = read::<Option<Head>>(text) {
+            return Ok(None);
         }
-        Ok(documents)
+        // Blank lines stand for what comes before.
+        let before = usize::try_from(line - 1).unwrap_or(usize::MAX);
+        let text = format!("{}{text}", "\n".repeat(before));
+        let Some(head) = read::<Option<Head>>(&text)? else { return Ok(None) };
+        let words = [head.api_version, head.kind].map(Option::unwrap_or_default);
+        let what = words.join(" ").trim().to_owned();
+        Ok(Some(Self { what, line, text }))
     }
 
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, BadDocument> {
@@ -43,20 +49,4 @@ impl Document {
 
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, BadDocument> {
     serde_saphyr::from_str(text).map_err(|error| BadDocument(error.to_string()))
-}
-
-/// Each document with its first line. A line that begins with `---` is a marker wherever it stands (YAML 1.2, rule
-/// c-forbidden), so this needs no parser.
-fn split(text: &str) -> Vec<(usize, String)> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut documents = vec![(1, String::new())];
-    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-        let after = line.strip_prefix("---");
-        if after.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace)) {
-            documents.push((number, String::new()));
-        }
-        let (_, text) = documents.last_mut().expect("invariant: there is a first document");
-        text.push_str(line);
-    }
-    documents
 }
