@@ -14,7 +14,7 @@ const BPFFS: &str = "/sys/fs/bpf";
 const NODE: &str = "node-a";
 const VIP: &str = "10.96.0.10";
 const SERVERS: [(&str, &str); 2] = [("web-1", "10.244.1.11"), ("web-2", "10.244.1.12")];
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// In the order of its end: agent, servers, namespaces.
 pub(crate) struct Lab {
