@@ -2,6 +2,7 @@
 //! machines.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod addresses;
 mod agent;
 mod changes;
 mod clsact;

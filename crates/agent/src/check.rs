@@ -239,8 +239,10 @@ fn other_proxies(host: &Host) -> Finding {
     if !host.kube_ipvs0 {
         return Finding::ok("other-proxies", "no kube-ipvs0 device");
     }
+    // A12: what is on it does not keep a ClusterIP from being served.
+    let found = "kube-ipvs0 of kube-proxy's IPVS mode holds the VIPs; they are not taken for addresses of the node";
     let remedy = "stop kube-proxy, then `kube-proxy --cleanup`, or `ip link delete kube-ipvs0`";
-    Finding::bad(Level::Warning, "other-proxies", "kube-ipvs0 of kube-proxy's IPVS mode holds the VIPs", remedy)
+    Finding::bad(Level::Warning, "other-proxies", found, remedy)
 }
 
 fn programs(host: &Host, load: impl FnOnce() -> Result<(), String>) -> Finding {
