@@ -15,6 +15,8 @@ const SYSCALLS: &str = "events/raw_syscalls/sys_enter/id";
 /// and folded lazily, and what a namespace held is freed some time after it has gone.
 const SETTLED_BYTES: u64 = 128 << 10;
 const SETTLE_POLL: Duration = Duration::from_millis(20);
+/// So many looks in a row: maps are freed by a work queue, some tens of milliseconds after their last user is gone.
+const SETTLED_LOOKS: u32 = 5;
 const SETTLE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Counts what a thread does, and what it starts.
@@ -118,7 +120,7 @@ pub(crate) fn meminfo(name: &str) -> Option<u64> {
 
 /// What rules are made of: slab objects that are not caches of files, vmalloc and per-CPU areas, of the whole machine. A
 /// difference of two looks is the cost of what happened in between, if nothing else did.
-pub(crate) fn kernel_memory_bytes() -> Option<u64> {
+fn kernel_memory_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     ["SUnreclaim", "VmallocUsed", "Percpu"].iter().map(|name| field(&text, name)).sum()
 }
@@ -127,14 +129,14 @@ pub(crate) fn kernel_memory_bytes() -> Option<u64> {
 pub(crate) fn settled_kernel_memory_bytes() -> Option<u64> {
     let deadline = Instant::now() + SETTLE_DEADLINE;
     let mut last = kernel_memory_bytes()?;
-    loop {
+    let mut settled = 0;
+    while settled < SETTLED_LOOKS && Instant::now() < deadline {
         thread::sleep(SETTLE_POLL);
         let now = kernel_memory_bytes()?;
-        if now.abs_diff(last) < SETTLED_BYTES || Instant::now() > deadline {
-            return Some(now);
-        }
+        settled = if now.abs_diff(last) < SETTLED_BYTES { settled + 1 } else { 0 };
         last = now;
     }
+    Some(last)
 }
 
 /// `Name:   123 kB`, as files of /proc have it.

@@ -141,6 +141,16 @@ impl Dataplane {
         }
     }
 
+    /// Whether the set-up of the other one is the same: syncs differ, the rules do not.
+    pub(crate) fn sets_up_like(self, other: Self) -> bool {
+        let rules = |dataplane| match dataplane {
+            Self::IptablesLegacyPartial => Self::IptablesLegacy,
+            Self::IptablesNftPartial => Self::IptablesNft,
+            dataplane => dataplane,
+        };
+        rules(self) == rules(other)
+    }
+
     /// Whether a set-up does what a cold start does.
     pub(crate) fn sets_up_by_a_cold_start(self) -> bool {
         self != Self::Nftables

@@ -1,5 +1,6 @@
 //! Measures a scenario: in turns, bounded in time, saved point by point.
 mod available;
+mod clock;
 mod progress;
 mod series;
 mod turns;
@@ -11,6 +12,7 @@ pub use progress::Watch;
 use crate::environment;
 use crate::record::{ConnectOperation, Dataplane, Run, RunError, Shape, Work};
 use crate::scenario::{Need, ScenarioFile, available_memory_bytes};
+use clock::Clock;
 use progress::Progress;
 use series::Series;
 use sheave_lab::ProcessCgroup;
@@ -70,12 +72,13 @@ impl Bench<'_> {
         run.save(dir)?;
         let mut series = Series::default();
         let mut progress = Progress::new(self.watch, self.scenario, &present);
+        let clock = Clock::new(self.scenario);
         for (works, shape) in self.stages() {
             for (dataplane, absent) in &absent {
                 let of_it = works.iter().filter(|work| work.is_for(*dataplane));
                 run.points.extend(of_it.map(|work| absent.point(*work, *dataplane, shape)));
             }
-            let turns = Turns { bench: self, shape, works: &works, dataplanes: &present };
+            let turns = Turns { bench: self, shape, works: &works, dataplanes: &present, clock: &clock };
             run.points.extend(turns.measure(&mut series, &mut progress));
             run.environment.load_after = environment::load();
             run.save(dir)?;
@@ -84,16 +87,12 @@ impl Bench<'_> {
         Ok(run)
     }
 
-    /// Bench by bench, small sizes first.
+    /// Small sizes first, and at each of them what takes least time first.
     fn stages(&self) -> Vec<(Vec<Work>, Shape)> {
-        let mut stages = Vec::new();
-        for bench in ["sync", "lookup", "connect"] {
-            let works: Vec<Work> = self.scenario.works().filter(|work| work.bench() == bench).collect();
-            if !works.is_empty() {
-                stages.extend(self.scenario.shapes().into_iter().map(|shape| (works.clone(), shape)));
-            }
-        }
-        stages
+        let benches = ["lookup", "connect", "sync"]
+            .map(|bench| self.scenario.works().filter(|work| work.bench() == bench).collect::<Vec<Work>>());
+        let stages = |shape| benches.iter().filter(|works| !works.is_empty()).map(move |works| (works.clone(), shape));
+        self.scenario.shapes().into_iter().flat_map(stages).collect()
     }
 
     /// What this machine can do, and what it cannot; the latter is said at once.

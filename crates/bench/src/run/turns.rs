@@ -1,6 +1,7 @@
 //! One size: all dataplanes in turns, round by round, in an order that turns round each time (A B, B A), so that a drift of
 //! the machine is shared by all.
 use super::Bench;
+use super::clock::{Clock, Limit};
 use super::progress::Progress;
 use super::series::{Cut, Series};
 use crate::record::{ConnectRound, Dataplane, LookupRound, Phase, Point, Shape, SyncOperation, SyncRound, Work};
@@ -13,6 +14,7 @@ pub(super) struct Turns<'a> {
     pub(super) shape: Shape,
     pub(super) works: &'a [Work],
     pub(super) dataplanes: &'a [Dataplane],
+    pub(super) clock: &'a Clock,
 }
 
 /// A dataplane that takes part.
@@ -74,7 +76,7 @@ impl Turns<'_> {
                 if self.bench.watch.interrupted() {
                     return entries;
                 }
-                if entry.why.is_some() || entry.spent >= self.limit() {
+                if entry.why.is_some() || entry.spent >= self.clock.point() {
                     continue;
                 }
                 let Shape { services, backends, .. } = self.shape;
@@ -87,6 +89,13 @@ impl Turns<'_> {
     }
 
     fn round(&self, work: Work, round: u32, contestant: &mut Contestant, entry: &mut Entry, series: &mut Series) {
+        if self.clock.is_over() {
+            let (dataplane, after) = (contestant.dataplane, self.clock.elapsed());
+            let cut =
+                Cut { dataplane, work: Some(work), shape: self.shape, during: Phase::Setup, after, limit: Limit::Run };
+            entry.why = Some(Why::Cut(cut));
+            return;
+        }
         if let Some(cut) = series.forbids(contestant.dataplane, Some(work), self.shape) {
             entry.why = Some(Why::Cut(cut));
             return;
@@ -102,27 +111,17 @@ impl Turns<'_> {
             return;
         }
         let start = Instant::now();
-        let asked = self.ask(contestant, work.request(round));
+        let asked = self.ask(contestant, work.request(round), Some(work));
         entry.spent += start.elapsed();
         match asked {
-            Ok(Reply::Failed(error)) => {
-                contestant.worker = None;
-                entry.why = Some(Why::Failed(error));
-            }
-            Ok(Reply::Lacks(what)) => entry.why = Some(Why::Lacks(what)),
             Ok(reply) => entry.replies.push(reply),
-            Err(Ended::TooLong(after)) => {
-                contestant.worker = None;
-                let during = work.phase();
-                let cut = Cut { dataplane: contestant.dataplane, work: Some(work), shape: self.shape, during, after };
-                if entry.replies.is_empty() {
-                    series.note(cut);
+            Err(why) => {
+                if let Some(Why::Cut(cut)) = &why
+                    && entry.replies.is_empty()
+                {
+                    series.note(*cut);
                 }
-                entry.why = Some(Why::Cut(cut));
-            }
-            Err(ended) => {
-                contestant.worker = None;
-                entry.why = (!matches!(ended, Ended::Interrupted)).then(|| Why::Failed(ended.to_string()));
+                entry.why = why;
             }
         }
     }
@@ -135,26 +134,15 @@ impl Turns<'_> {
         if contestant.worker.is_some() {
             return Ok(());
         }
-        let why = match series.forbids(contestant.dataplane, None, self.shape) {
-            Some(cut) => Why::Cut(cut),
-            None => match self.ask(contestant, Request::SetUp) {
-                Ok(Reply::Ready) => return Ok(()),
-                Ok(Reply::Lacks(what)) => Why::Lacks(what),
-                Ok(Reply::Failed(error)) => Why::Failed(error),
-                Ok(reply) => Why::Failed(format!("the worker answered {reply:?} to its set-up")),
-                Err(Ended::TooLong(after)) => {
-                    let (dataplane, shape) = (contestant.dataplane, self.shape);
-                    let cut = Cut { dataplane, work: None, shape, during: Phase::Setup, after };
-                    series.note(cut);
-                    Why::Cut(cut)
-                }
-                Err(Ended::Interrupted) => return Err(None),
-                Err(ended) => Why::Failed(ended.to_string()),
-            },
-        };
-        contestant.worker = None;
-        contestant.out = Some(why.clone());
-        Err(Some(why))
+        let forbidden = series.forbids(contestant.dataplane, None, self.shape).map(|cut| Some(Why::Cut(cut)));
+        let asked = forbidden.map_or_else(|| self.ask(contestant, Request::SetUp, None).map(drop), Err);
+        if let Err(Some(why)) = &asked {
+            contestant.out = Some(why.clone());
+            if let Why::Cut(cut) = why {
+                series.note(*cut);
+            }
+        }
+        asked
     }
 
     /// Where the set-up is a cold start and took too long, a cold start does.
@@ -164,19 +152,35 @@ impl Turns<'_> {
         Some(Cut { work: Some(work), during: Phase::Operation, ..cut })
     }
 
-    fn ask(&self, contestant: &mut Contestant, request: Request) -> Result<Reply, Ended> {
+    /// Has a worker do something. Without a result the worker has ended, and `None` says that the run was interrupted.
+    fn ask(&self, contestant: &mut Contestant, request: Request, work: Option<Work>) -> Result<Reply, Option<Why>> {
+        let (dataplane, shape) = (contestant.dataplane, self.shape);
+        let (time, limit) = self.clock.step();
+        let asked =
+            self.worker(contestant).and_then(|worker| worker.ask(request, time, &|| self.bench.watch.interrupted()));
+        let why = match asked {
+            Ok(Reply::Lacks(what)) => Some(Why::Lacks(what)),
+            Ok(Reply::Failed(error)) => Some(Why::Failed(error)),
+            Ok(reply) => return Ok(reply),
+            Err(Ended::TooLong(after)) => {
+                let during = work.map_or(Phase::Setup, Work::phase);
+                Some(Why::Cut(Cut { dataplane, work, shape, during, after, limit }))
+            }
+            Err(Ended::Interrupted) => None,
+            Err(ended) => Some(Why::Failed(ended.to_string())),
+        };
+        contestant.worker = None;
+        Err(why)
+    }
+
+    fn worker<'a>(&self, contestant: &'a mut Contestant) -> Result<&'a mut Worker, Ended> {
         let is_connect = matches!(self.works.first(), Some(Work::Connect(_)));
         let setting = if is_connect { Setting::Networked } else { Setting::Alone };
         let job = Job { dataplane: contestant.dataplane, shape: self.shape, seed: self.bench.scenario.seed, setting };
-        let worker = match &mut contestant.worker {
-            Some(worker) => worker,
-            none => none.insert(Worker::start((self.bench.worker)(), job)?),
-        };
-        worker.ask(request, self.limit(), &|| self.bench.watch.interrupted())
-    }
-
-    fn limit(&self) -> Duration {
-        Duration::from_secs(self.bench.scenario.point_limit_seconds.into())
+        match &mut contestant.worker {
+            Some(worker) => Ok(worker),
+            none => Ok(none.insert(Worker::start((self.bench.worker)(), job)?)),
+        }
     }
 }
 

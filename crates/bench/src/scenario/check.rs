@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 const REPEATS_MAX: u32 = 1000;
 /// An hour for one point.
 const LIMIT_MAX_S: u32 = 3600;
+/// A week for a run.
+const RUN_LIMIT_MAX_S: u32 = 7 * 24 * 3600;
 /// Endpoints of one Service: Kubernetes keeps no more in the old Endpoints object, and tests no more.
 const BACKENDS_MAX: u32 = 1000;
 
@@ -72,6 +74,7 @@ pub(super) fn check(file: &ScenarioFile, path: &Path) -> Result<(), ScenarioErro
     };
     within("repeats", file.repeats, REPEATS_MAX)?;
     within("pointLimitSeconds", file.point_limit_seconds, LIMIT_MAX_S)?;
+    within("runLimitSeconds", file.run_limit_seconds.unwrap_or(RUN_LIMIT_MAX_S), RUN_LIMIT_MAX_S)?;
     for (field, is_empty) in [
         ("services", file.services.is_empty()),
         ("backends", file.backends.is_empty()),

@@ -25,6 +25,9 @@ pub struct ScenarioFile {
     pub repeats: u32,
     /// What one point may take: its set-up, a round, all rounds together.
     pub point_limit_seconds: u32,
+    /// What the whole run may take; not bounded by default. What is not begun by then is cut off.
+    #[serde(default)]
+    pub run_limit_seconds: Option<u32>,
     /// Numbers of Services.
     pub services: Vec<u32>,
     /// Backends of a Service: `each: N` or `load-test-mix`.
