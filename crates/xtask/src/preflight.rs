@@ -33,6 +33,16 @@ const NEEDS: &[Need] = &[
         why: "the C library to link with",
     },
     Need {
+        present: || in_path("iptables-legacy-restore") && in_path("iptables-nft-restore"),
+        from: From::Debian("iptables"),
+        why: "loads the rules that sheave is compared with",
+    },
+    Need {
+        present: || in_path("nft"),
+        from: From::Debian("nftables"),
+        why: "loads the rules that sheave is compared with",
+    },
+    Need {
         present: || succeeds("cargo", &["fmt", "--version"]),
         from: From::Component("rustfmt"),
         why: "checks the format",
