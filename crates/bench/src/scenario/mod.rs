@@ -170,7 +170,7 @@ mod tests {
             ("no Service", "services: [10, 1000, 10000]", "services: [0]", "services: 0"),
             ("nothing to measure", "services: [10, 1000, 10000]", "services: []", "services"),
             ("more Services than addresses", "services: [10, 1000, 10000]", "services: [10000000]", "give at most"),
-            ("more endpoints than addresses", "backends: [each: 1]", "backends: [each: 10000]", "endpoints"),
+            ("more endpoints than addresses", "backends: [each: 1]", "backends: [each: 1000]", "endpoints"),
             ("no round", "repeats:", "repeats: 0 #", "repeats"),
         ] {
             assert!(good.contains(from), "case: {case}");
