@@ -1,82 +1,115 @@
-//! `bench lookup`: nanoseconds for a packet in the kernel, by BPF_PROG_TEST_RUN.
+//! `bench lookup`: nanoseconds in the kernel, by BPF_PROG_TEST_RUN.
 //!
-//! The kernel times the program alone. A program that translates a packet changes it, and the kernel does not put it back
-//! between repeats, so each packet that is translated has a run of its own; starting and stopping the clock is then in the
-//! figure (some tens of nanoseconds). A packet that is passed is not changed: hot ones are repeated within one run.
+//! A *decision* is measured with programs that call the very `select` of the entrances and write nothing, so that they can be
+//! repeated ([`SelectBench`]). A *packet* goes through the real program of the device entrance, with its flow and its
+//! rewriting. That changes the packet, and the kernel does not put it back between repeats: each packet has a run of its own,
+//! and starting and stopping the clock, some tens of nanoseconds, is in the figure.
 use crate::cluster::Cluster;
 use crate::contender::ContenderError;
 use crate::record::{LookupOperation, LookupRound, Shape};
+use sheave_bpf::bench_select::{BenchError, SelectBench};
 use sheave_bpf::load::Programs;
 use sheave_bpf::test_run::test_run;
+use sheave_core::{Frontend, Port, Protocol};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::num::NonZeroU32;
+use std::path::Path;
 
-/// Runs of one round, each with a packet of its own.
+/// Packets of one round.
 const PACKETS: u32 = 2000;
-/// Repeats within one run of a packet that stays as it is.
-const REPEATS: u32 = 100_000;
+/// Runs of one round of decisions; each makes 64 (`BENCH_DECISIONS`).
+const RUNS: NonZeroU32 = NonZeroU32::new(1000).expect("not zero");
+/// At most so many frontends are drawn from: more than any cache holds.
+const FRONTENDS_MAX: u32 = 100_000;
 /// Clients come from here, one for each flow: nobody has seen them before.
 const CLIENTS: u32 = u32::from_be_bytes([11, 0, 0, 0]);
 /// No Service has an address from here on.
-const STRANGERS: u32 = u32::from_be_bytes([192, 168, 0, 0]);
+const STRANGERS: u32 = u32::from_be_bytes([192, 0, 0, 0]);
 const IPPROTO_TCP: u8 = 6;
 const SYN: u8 = 0x02;
 
-/// Why an operation cannot be measured with the programs as they are; `None` for those that can.
-pub(crate) fn lacks(operation: LookupOperation) -> Option<&'static str> {
-    match operation {
-        LookupOperation::HitHot | LookupOperation::HitRandom => {
-            Some("there is no program that decides for a frontend without translating the packet")
+/// What is looked at: programs that are loaded, beside the maps that are pinned below a BPF file system, and what they serve.
+pub(crate) struct Lookups<'a> {
+    pub(crate) programs: &'a Programs,
+    pub(crate) bpffs: &'a Path,
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) shape: Shape,
+}
+
+impl Lookups<'_> {
+    /// One round.
+    pub(crate) fn round(&self, operation: LookupOperation, seed: u64) -> Result<LookupRound, ContenderError> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let services = self.shape.services;
+        let latency_ns = match operation {
+            LookupOperation::HitHot => self.decide(&[self.vip(random.u32(..services))])?,
+            LookupOperation::HitRandom => {
+                // Every Service, or as many of them as there is room for.
+                let every = services.div_ceil(FRONTENDS_MAX).max(1);
+                let vips = (0..services / every).map(|nth| self.vip(nth * every));
+                self.decide(&vips.collect::<Vec<_>>())?
+            }
+            LookupOperation::MissHot => self.decide(&[stranger(random.u32(..FRONTENDS_MAX))])?,
+            LookupOperation::MissRandom => {
+                self.decide(&(0..services.min(FRONTENDS_MAX)).map(stranger).collect::<Vec<_>>())?
+            }
+            LookupOperation::Packet => self.packets(&mut random)?,
+        };
+        Ok(LookupRound { latency_ns, instructions: None })
+    }
+
+    /// Decides about frontends drawn from these: all of them lead somewhere, or none does.
+    fn decide(&self, to: &[SocketAddr]) -> Result<f64, ContenderError> {
+        let frontends: Vec<Frontend> = to.iter().map(|addr| frontend(*addr)).collect();
+        let room = u32::try_from(frontends.len()).ok().and_then(NonZeroU32::new).ok_or(BenchError::NoKeys)?;
+        let mut bench = SelectBench::load(self.bpffs, room)?;
+        bench.fill(&frontends)?;
+        let cost = bench.cost(RUNS)?;
+        let outcomes = cost.decide.outcomes;
+        let wanted = if is_stranger(to[0]) { outcomes.no_frontend } else { outcomes.forward };
+        let all = outcomes.forward + outcomes.reject + outcomes.no_frontend + outcomes.raced;
+        if wanted != all {
+            return Err(ContenderError::Decided { wanted, all });
         }
-        LookupOperation::MissHot | LookupOperation::MissRandom | LookupOperation::Packet => None,
+        // Below the noise the drawing of keys may take longer without a decision than with one.
+        Ok(cost.net_ns().max(0.0))
+    }
+
+    fn packets(&self, random: &mut fastrand::Rng) -> Result<f64, ContenderError> {
+        let failed =
+            |wrong: String| ContenderError::Map { what: "the program ingress, run on a packet".to_owned(), wrong };
+        let program = self.programs.device_fd("ingress").map_err(|error| failed(error.to_string()))?;
+        let first = random.u32(..0x00ff_ffff);
+        let mut sum = 0.0;
+        for nth in 0..PACKETS {
+            let to = self.vip(random.u32(..self.shape.services));
+            let ran =
+                test_run(program, &segment(client(first + nth), to), 1).map_err(|error| failed(error.to_string()))?;
+            sum += ran.time.as_secs_f64() * 1e9;
+        }
+        Ok(sum / f64::from(PACKETS))
+    }
+
+    fn vip(&self, service: u32) -> SocketAddr {
+        self.cluster.view(service).frontend
     }
 }
 
-/// One round.
-pub(crate) fn round(
-    programs: &Programs,
-    cluster: &Cluster,
-    shape: Shape,
-    operation: LookupOperation,
-    seed: u64,
-) -> Result<LookupRound, ContenderError> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let stranger = |n: u32| SocketAddr::new(Ipv4Addr::from_bits(STRANGERS + n % 0xffff).into(), 80);
-    let first = random.u32(..0x00ff_ffff);
-    let time = match operation {
-        LookupOperation::MissHot => run(programs, &segment(client(first), stranger(first)), REPEATS)?,
-        LookupOperation::MissRandom => {
-            mean(PACKETS, |_| run(programs, &segment(client(random.u32(..)), stranger(random.u32(..))), 1))?
-        }
-        LookupOperation::HitHot | LookupOperation::HitRandom | LookupOperation::Packet => {
-            let mut vip = || cluster.view(random.u32(..shape.services)).frontend;
-            let frontends: Vec<SocketAddr> = (0..PACKETS).map(|_| vip()).collect();
-            mean(PACKETS, |n| run(programs, &segment(client(first + n), frontends[n as usize]), 1))?
-        }
-    };
-    Ok(LookupRound { latency_ns: time, instructions: None })
+fn frontend(addr: SocketAddr) -> Frontend {
+    let port = Port::new(addr.port()).expect("invariant: nobody dials port 0");
+    Frontend { addr: addr.ip(), port, protocol: Protocol::Tcp }
 }
 
-fn mean(count: u32, mut run: impl FnMut(u32) -> Result<f64, ContenderError>) -> Result<f64, ContenderError> {
-    let sum: Result<f64, _> = (0..count).map(&mut run).sum();
-    Ok(sum? / f64::from(count))
+fn stranger(nth: u32) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::from_bits(STRANGERS + nth).into(), 80)
 }
 
-/// Nanoseconds of one repeat.
-fn run(programs: &Programs, packet: &[u8], repeats: u32) -> Result<f64, ContenderError> {
-    let failed =
-        |wrong: String| ContenderError::Map { what: "running the program ingress on a packet".to_owned(), wrong };
-    let program = programs.device_fd("ingress").map_err(|error| failed(error.to_string()))?;
-    let run = test_run(program, packet, repeats).map_err(|error| failed(error.to_string()))?;
-    Ok(nanoseconds(run.time))
+fn is_stranger(addr: SocketAddr) -> bool {
+    matches!(addr.ip(), IpAddr::V4(v4) if v4.to_bits() >= STRANGERS)
 }
 
-fn nanoseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e9
-}
-
-fn client(n: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(CLIENTS + n % 0x00ff_ffff)
+fn client(nth: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(CLIENTS + nth % 0x00ff_ffff)
 }
 
 /// The first segment of a connection. Nobody verifies its checksums; updating them costs the same.

@@ -15,8 +15,8 @@ const SYSCALLS: &str = "events/raw_syscalls/sys_enter/id";
 /// and folded lazily, and what a namespace held is freed some time after it has gone.
 const SETTLED_BYTES: u64 = 128 << 10;
 const SETTLE_POLL: Duration = Duration::from_millis(20);
-/// So many looks in a row: maps are freed by a work queue, some tens of milliseconds after their last user is gone.
-const SETTLED_LOOKS: u32 = 5;
+/// So many looks in a row when something was taken away: maps are freed by a work queue, some time after their last user.
+const FREED_LOOKS: u32 = 8;
 const SETTLE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Counts what a thread does, and what it starts.
@@ -120,19 +120,28 @@ pub(crate) fn meminfo(name: &str) -> Option<u64> {
 
 /// What rules are made of: slab objects that are not caches of files, vmalloc and per-CPU areas, of the whole machine. A
 /// difference of two looks is the cost of what happened in between, if nothing else did.
-fn kernel_memory_bytes() -> Option<u64> {
+fn kernel_memory_bytes_now() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     ["SUnreclaim", "VmallocUsed", "Percpu"].iter().map(|name| field(&text, name)).sum()
 }
 
 /// Waits until the kernel has freed what it was about to free, and says what it holds then.
-pub(crate) fn settled_kernel_memory_bytes() -> Option<u64> {
+pub(crate) fn kernel_memory_bytes_once_freed() -> Option<u64> {
+    kernel_memory_bytes_after(FREED_LOOKS)
+}
+
+/// What the kernel holds, when nothing was taken away.
+pub(crate) fn kernel_memory_bytes() -> Option<u64> {
+    kernel_memory_bytes_after(1)
+}
+
+fn kernel_memory_bytes_after(looks: u32) -> Option<u64> {
     let deadline = Instant::now() + SETTLE_DEADLINE;
-    let mut last = kernel_memory_bytes()?;
+    let mut last = kernel_memory_bytes_now()?;
     let mut settled = 0;
-    while settled < SETTLED_LOOKS && Instant::now() < deadline {
+    while settled < looks && Instant::now() < deadline {
         thread::sleep(SETTLE_POLL);
-        let now = kernel_memory_bytes()?;
+        let now = kernel_memory_bytes_now()?;
         settled = if now.abs_diff(last) < SETTLED_BYTES { settled + 1 } else { 0 };
         last = now;
     }

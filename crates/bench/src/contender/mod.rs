@@ -10,9 +10,11 @@ use crate::record::{Backends, Dataplane, Shape};
 use sheave_baseline::exec::ExecError;
 use sheave_baseline::{Layout, Missing, Restore, Variant};
 use sheave_bpf::attach::AttachError;
+use sheave_bpf::bench_select::BenchError;
 use sheave_bpf::load::{LoadError, Programs};
 use sheave_core::Touched;
 use sheave_lab::{CgroupError, ClusterError, RtnlError, SandboxError};
+use std::path::Path;
 use std::time::Duration;
 
 /// A dataplane in the network namespace of the calling thread. Each step comes in two parts: making what is to be written,
@@ -44,8 +46,8 @@ pub(crate) trait Contender: Send {
         None
     }
 
-    /// Its programs, where it has such, for running them on packets.
-    fn programs(&self) -> Option<&Programs> {
+    /// Its programs, where it has such, for running them on packets, and the BPF file system with their maps.
+    fn programs(&self) -> Option<(&Programs, &Path)> {
         None
     }
 }
@@ -111,6 +113,17 @@ pub(crate) enum ContenderError {
     /// A lookup was asked of a dataplane without programs.
     #[error("this dataplane has no programs that could be run on a packet")]
     NoPrograms,
+    /// Decisions could not be measured.
+    #[error(transparent)]
+    Decide(#[from] BenchError),
+    /// Decisions came out in another way than they must.
+    #[error("of {all} decisions {wanted} came out as they must")]
+    Decided {
+        /// Those that did.
+        wanted: u64,
+        /// All of them.
+        all: u64,
+    },
     /// No cgroup to work in.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),

@@ -82,8 +82,8 @@ impl Contender for Sheave {
         Ok(Effort::default())
     }
 
-    fn programs(&self) -> Option<&Programs> {
-        self.loaded.as_ref().map(|loaded| &loaded.programs)
+    fn programs(&self) -> Option<(&Programs, &Path)> {
+        self.loaded.as_ref().map(|loaded| (&loaded.programs, Path::new(BPFFS)))
     }
 
     fn lacks(&self, cluster: &Cluster) -> Option<String> {

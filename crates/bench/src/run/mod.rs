@@ -11,7 +11,7 @@ pub use progress::Watch;
 
 use crate::environment;
 use crate::record::{ConnectOperation, Dataplane, Run, RunError, Shape, Work};
-use crate::scenario::{Need, ScenarioFile, available_memory_bytes};
+use crate::scenario::{Room, ScenarioFile, available_memory_bytes};
 use clock::Clock;
 use progress::Progress;
 use series::Series;
@@ -39,18 +39,18 @@ pub enum BenchError {
     NothingAvailable(String),
     /// More memory than there is.
     #[error(
-        "{services} Services with {backends} need about {need_mib} MiB for {dataplanes} dataplanes at once, and \
-         {available_mib} MiB are available; name fewer with --dataplane, or give a smaller scenario with --scenario"
+        "{services} Services with {backends} need about {need_mib} MiB with {dataplane} alone, and {available_mib} MiB are \
+         available; give a smaller scenario with --scenario"
     )]
     TooLarge {
-        /// Services of the largest shape.
+        /// Services of the size.
         services: u32,
         /// Their backends.
         backends: String,
-        /// The estimate.
+        /// What would take least.
+        dataplane: Dataplane,
+        /// How much that is.
         need_mib: u64,
-        /// How many dataplanes it is for.
-        dataplanes: usize,
         /// What there is.
         available_mib: u64,
     },
@@ -67,18 +67,22 @@ impl Bench<'_> {
     /// Nothing can be measured, or the result cannot be saved.
     pub fn run(&self, dir: &Path) -> Result<Run, BenchError> {
         let (present, absent) = self.sorted_out()?;
-        self.check_memory(&present)?;
+        // Where the kernel says nothing, everything has to be tried.
+        let available = available_memory_bytes().unwrap_or(u64::MAX);
+        let rooms = self.rooms(&present, available)?;
         let mut run = Run::new(environment::found(), self.scenario.record());
         run.save(dir)?;
         let mut series = Series::default();
         let mut progress = Progress::new(self.watch, self.scenario, &present);
         let clock = Clock::new(self.scenario);
         for (works, shape) in self.stages() {
-            for (dataplane, absent) in &absent {
-                let of_it = works.iter().filter(|work| work.is_for(*dataplane));
-                run.points.extend(of_it.map(|work| absent.point(*work, *dataplane, shape)));
+            let room = &rooms[&shape];
+            let crowded_out = room.left_out.iter().map(|(dataplane, need)| (*dataplane, no_room(*need, available)));
+            for (dataplane, absent) in absent.clone().into_iter().chain(crowded_out) {
+                let of_it = works.iter().filter(|work| work.is_for(dataplane));
+                run.points.extend(of_it.map(|work| absent.point(*work, dataplane, shape)));
             }
-            let turns = Turns { bench: self, shape, works: &works, dataplanes: &present, clock: &clock };
+            let turns = Turns { bench: self, shape, works: &works, dataplanes: &room.fits, clock: &clock };
             run.points.extend(turns.measure(&mut series, &mut progress));
             run.environment.load_after = environment::load();
             run.save(dir)?;
@@ -118,20 +122,35 @@ impl Bench<'_> {
         Ok((present, absent))
     }
 
-    fn check_memory(&self, present: &[Dataplane]) -> Result<(), BenchError> {
-        let (Some(need), Some(available)) = (Need::of(self.scenario, present), available_memory_bytes()) else {
-            return Ok(());
-        };
-        if need.bytes <= available {
-            return Ok(());
+    /// At which size which dataplanes fit into the memory; what does not is said at once.
+    fn rooms(&self, present: &[Dataplane], available: u64) -> Result<BTreeMap<Shape, Room>, BenchError> {
+        let mut rooms = BTreeMap::new();
+        for shape in self.scenario.shapes() {
+            let room = Room::of(shape, present, available);
+            if let ([], Some((dataplane, need))) = (&room.fits[..], room.left_out.iter().min_by_key(|(_, need)| need)) {
+                return Err(BenchError::TooLarge {
+                    services: shape.services,
+                    backends: shape.backends.to_string(),
+                    dataplane: *dataplane,
+                    need_mib: need >> 20,
+                    available_mib: available >> 20,
+                });
+            }
+            for (dataplane, need) in &room.left_out {
+                let Shape { services, backends, .. } = shape;
+                let why = no_room(*need, available);
+                self.watch.say(&format!("left out: {dataplane} at {services} Services with {backends}: {why}"));
+            }
+            rooms.insert(shape, room);
         }
-        Err(BenchError::TooLarge {
-            services: need.shape.services,
-            backends: need.shape.backends.to_string(),
-            need_mib: need.bytes >> 20,
-            dataplanes: present.len(),
-            available_mib: available >> 20,
-        })
+        Ok(rooms)
+    }
+}
+
+fn no_room(need: u64, available: u64) -> Absent {
+    Absent {
+        reason: format!("no room: it needs about {} MiB beside the others, of {} MiB", need >> 20, available >> 20),
+        remedy: "name fewer with --dataplane".to_owned(),
     }
 }
 

@@ -200,10 +200,7 @@ impl Entry {
             Why::Cut(cut) => cut.point(work, shape),
             Why::Failed(error) => Point::failed(work, dataplane, shape, error),
             Why::Lacks(what) => {
-                let remedy = match work {
-                    Work::Lookup(_) => "measure miss-hot, miss-random and packet",
-                    _ => "measure without NodePorts (`nodePortPercent: [0]`)",
-                };
+                let remedy = "measure without NodePorts (`nodePortPercent: [0]`)";
                 Point::unavailable(work, dataplane, shape, format!("this version does not have it: {what}"), remedy)
             }
         })

@@ -3,7 +3,7 @@ mod check;
 mod need;
 
 pub use check::ScenarioError;
-pub use need::{Need, available_memory_bytes};
+pub use need::{Room, available_memory_bytes};
 
 use crate::record::{
     ConnectOperation, Dataplane, Grid, LookupOperation, Percent, Scenario, Shape, SyncOperation, Work,

@@ -3,10 +3,12 @@ use super::protocol::{Job, Reply, Request};
 use super::{Actor, Stage, unexpected};
 use crate::cluster::{Cluster, after, before, edits};
 use crate::contender::{Contender, ContenderError, Effort, Peer, Sheave};
-use crate::lookup;
+use crate::lookup::Lookups;
 use crate::place::{Lookup, Place};
 use crate::record::{LookupOperation, LookupRound, SyncOperation, SyncRound};
-use crate::usage::{Meter, Usage, forget_peak_rss, peak_rss_bytes, settled_kernel_memory_bytes};
+use crate::usage::{
+    Meter, Usage, forget_peak_rss, kernel_memory_bytes, kernel_memory_bytes_once_freed, peak_rss_bytes,
+};
 use sheave_lab::ProcessCgroup;
 use std::time::{Duration, Instant};
 
@@ -40,7 +42,7 @@ impl Alone {
 
     fn cold_start(&mut self) -> Result<SyncRound, ContenderError> {
         self.move_on()?;
-        let held_before = settled_kernel_memory_bytes();
+        let held_before = kernel_memory_bytes_once_freed();
         let round = self.act(|actor, lookup| {
             let mut round = Round::new();
             round.generate(|| actor.contender.generate_all(actor.cluster));
@@ -48,7 +50,7 @@ impl Alone {
             round.look(|| lookup.expect(&actor.cluster.view(0)))?;
             Ok(round.finish())
         })?;
-        let held = settled_kernel_memory_bytes();
+        let held = kernel_memory_bytes();
         // What others free meanwhile may be more than little rules take.
         let kernel_memory_bytes = held_before.zip(held).map(|(before, now)| now.saturating_sub(before));
         Ok(SyncRound { kernel_memory_bytes, ..round })
@@ -96,8 +98,9 @@ impl Alone {
     fn look_up(&mut self, operation: LookupOperation, round: u32) -> Result<LookupRound, ContenderError> {
         let Job { shape, seed, .. } = self.job;
         self.act(move |actor, _| {
-            let programs = actor.contender.programs().ok_or(ContenderError::NoPrograms)?;
-            lookup::round(programs, actor.cluster, shape, operation, seed ^ u64::from(round))
+            let (programs, bpffs) = actor.contender.programs().ok_or(ContenderError::NoPrograms)?;
+            let lookups = Lookups { programs, bpffs, cluster: actor.cluster, shape };
+            lookups.round(operation, seed ^ u64::from(round))
         })
     }
 
@@ -122,10 +125,7 @@ impl Stage for Alone {
             Request::SetUp => self.set_up(),
             Request::Sync(SyncOperation::ColdStart, _) => self.cold_start().map(Reply::Sync),
             Request::Sync(operation, round) => self.change(operation, round).map(Reply::Sync),
-            Request::Lookup(operation, round) => match lookup::lacks(operation) {
-                Some(what) => Ok(Reply::Lacks(what.to_owned())),
-                None => self.look_up(operation, round).map(Reply::Lookup),
-            },
+            Request::Lookup(operation, round) => self.look_up(operation, round).map(Reply::Lookup),
             Request::Connect(..) => Ok(unexpected(request)),
         }
     }
