@@ -91,9 +91,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let interrupted = Arc::clone(&interrupted);
         move || interrupted.store(true, Ordering::Relaxed)
     })?;
-    let program = std::env::current_exe().context("finding this binary")?;
     let worker = || {
-        let mut command = Command::new(&program);
+        // This very program, also if its file is replaced while it runs.
+        let mut command = Command::new("/proc/self/exe");
         command.args(["bench", "worker"]);
         command
     };
