@@ -1,14 +1,16 @@
-//! Links, addresses and routes of this node, followed at run time.
+//! Devices and addresses of this node, followed at run time, and what the kernel programs need to know of them.
 
 mod address;
 mod addresses;
+mod devices;
 mod feed;
 mod link;
 mod notice;
 mod table;
 mod watch;
 
-pub use addresses::{AddressWatch, watch_addresses};
+pub use addresses::{AddressWatch, NodeAddresses, SourceAddr, watch_addresses};
+pub use devices::{Surroundings, device_values, fallback_addresses};
 pub use feed::{Subject, WatchError};
 pub use link::{Exclusion, Layer, Link, LinkIndex, LinkKind, Upper, exclusion, serves};
 pub use table::LinkChange;

@@ -2,7 +2,7 @@
 //!
 //! Only the attributes we act on are read. The full parsers refuse a message whole when one attribute of an exotic device is
 //! not as they expect it, and that device would then not be served.
-use crate::address::{Assignment, Standing, assignment};
+use crate::address::{Assignment, Standing, Use, assignment};
 use crate::link::{Layer, Link, LinkIndex, LinkKind, Upper};
 use rtnetlink::packet_core::{NLM_F_DUMP_INTR, NetlinkBuffer, NlasIterator};
 
@@ -23,6 +23,9 @@ const IFLA_INFO_SLAVE_KIND: u16 = 4;
 /// include/uapi/linux/if_arp.h
 const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
+/// The devices of these types keep no header in front of the IP header, or hand it to nobody: PPP, IP tunnels over IPv4 and
+/// IPv6 (ipip, ip6tnl, vti, sit, GRE), modems that speak IP, and NONE, which WireGuard and `tun` have.
+const ARPHRD_OF_IP: [u16; 8] = [512, 519, 768, 769, 776, 778, 823, 0xfffe];
 /// include/uapi/linux/if.h; also set on failover and netvsc ports, not on team ports.
 const IFF_SLAVE: u32 = 1 << 11;
 const AF_UNSPEC: u8 = 0;
@@ -47,7 +50,7 @@ pub(crate) enum News {
     /// A link is no more in this namespace.
     LinkGone(LinkIndex),
     /// A device has an address, to which the kernel delivers.
-    Address(Assignment),
+    Address(Assignment, Use),
     /// A device has an address no more, or does not receive by it.
     AddressGone(Assignment),
 }
@@ -74,7 +77,7 @@ fn notice(message: &NetlinkBuffer<&[u8]>) -> Option<Notice> {
         RTM_DELLINK => header(payload).map(|header| Notice::News(News::LinkGone(header.index))),
         RTM_NEWADDR => assignment(payload).map(|(assignment, standing)| {
             Notice::News(match standing {
-                Standing::Usable => News::Address(assignment),
+                Standing::Proven(used) => News::Address(assignment, used),
                 Standing::Unproven => News::AddressGone(assignment),
             })
         }),
@@ -103,6 +106,7 @@ fn header(payload: &[u8]) -> Option<Header> {
     let layer = match u16::from_ne_bytes([layer_low, layer_high]) {
         ARPHRD_ETHER => Layer::Ethernet,
         ARPHRD_LOOPBACK => Layer::Loopback,
+        ip if ARPHRD_OF_IP.contains(&ip) => Layer::Ip,
         other => Layer::Other(other),
     };
     let index = LinkIndex::new(u32::from_ne_bytes([i0, i1, i2, i3]));
