@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// The socket entrance: program and `enum bpf_attach_type` value.
 const SOCKET_HOOKS: [(&str, u32); 4] = [("connect4", 10), ("connect6", 11), ("getpeername4", 29), ("getpeername6", 30)];
 /// The device entrance. Egress first: ingress alone would send requests out whose replies nobody translates.
-const DEVICE_HOOKS: [DeviceSite; 2] = [
+static DEVICE_HOOKS: [DeviceSite; 2] = [
     DeviceSite { name: "egress", programs: ["egress", "egress_l3"], tcx: 47, clsact: TcAttachType::Egress },
     DeviceSite { name: "ingress", programs: ["ingress", "ingress_l3"], tcx: 46, clsact: TcAttachType::Ingress },
 ];
@@ -25,6 +25,7 @@ const DEVICE_HOOKS: [DeviceSite; 2] = [
 /// Priority and handle of our clsact filters: fixed, so that the next start replaces them in place and finds no others.
 const CLSACT_PRIORITY: u16 = 0x5ea;
 const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 1);
+const CLSACT_HANDLE_NUMBER: u32 = 1;
 
 /// One of the two ways through a device.
 struct DeviceSite {
@@ -231,6 +232,25 @@ pub fn pinned_devices(links_dir: &Path) -> Vec<u32> {
     indices.sort_unstable();
     indices.dedup();
     indices
+}
+
+/// The programs of others at a device's tcx hooks, each with its way; none before Linux 6.6. They run before ours or after
+/// them, in the order in which they were attached.
+#[must_use]
+pub fn foreign_programs(device: &str) -> Vec<String> {
+    let at = |way: &'static DeviceSite| {
+        // A kernel without tcx, or a device that has gone, has none.
+        let programs = SchedClassifier::query_tcx(device, way.clsact).map(|(_, programs)| programs).unwrap_or_default();
+        let foreign = programs.into_iter().map(|program| String::from_utf8_lossy(program.name()).into_owned());
+        foreign.filter(|name| !way.programs.contains(&&**name)).map(|name| format!("tcx {} {name}", way.name))
+    };
+    DEVICE_HOOKS.iter().flat_map(at).collect()
+}
+
+/// Whether a clsact filter of this priority and handle is one of ours.
+#[must_use]
+pub fn is_own_filter(priority: u16, handle: u32) -> bool {
+    (priority, handle) == (CLSACT_PRIORITY, CLSACT_HANDLE_NUMBER)
 }
 
 fn device_pin(links_dir: &Path, index: u32, way: &str) -> PathBuf {

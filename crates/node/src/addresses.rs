@@ -73,6 +73,13 @@ pub fn watch_addresses() -> Result<AddressWatch, WatchError> {
     Ok(AddressWatch { feed, table: AddressTable::default() })
 }
 
+/// The addresses that devices and addresses amount to, in the order in which the kernel lists them.
+pub(crate) fn addresses_of(listed: impl IntoIterator<Item = News>) -> NodeAddresses {
+    let mut table = AddressTable::default();
+    listed.into_iter().for_each(|news| table.take(Told::News(news)));
+    table.addresses()
+}
+
 /// What is on the devices, and what was told of it.
 #[derive(Default)]
 struct AddressTable {
@@ -189,7 +196,7 @@ mod tests {
     fn link(index: u32, name: &str) -> Told {
         let (index, name) = (LinkIndex::new(index), name.to_owned());
         let (kind, upper) = (LinkKind::Other("dummy".to_owned()), Upper::None);
-        Told::News(News::Link(Link { index, name, kind, upper, layer: Layer::Ethernet, mac: None }))
+        Told::News(News::Link(Link { index, name, kind, upper, layer: Layer::Ethernet, mac: None, xdp_program: None }))
     }
 
     fn add(index: u32, addr: &str) -> Told {

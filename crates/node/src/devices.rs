@@ -38,6 +38,11 @@ pub fn device_values(node: Surroundings<'_>) -> BTreeMap<u32, DeviceValue> {
     values
 }
 
+/// The devices that lead out of a node.
+pub(crate) fn uplinks(node: Surroundings<'_>) -> impl Iterator<Item = &Link> {
+    node.links.values().filter(move |link| node.is_uplink(link))
+}
+
 /// The addresses of the entry at [`DEVICE_FALLBACK`] of a map that holds this.
 #[must_use]
 pub fn fallback_addresses(held: &BTreeMap<u32, DeviceValue>) -> Vec<IpAddr> {

@@ -3,9 +3,11 @@
 mod address;
 mod addresses;
 mod devices;
+mod dump;
 mod feed;
 mod link;
 mod notice;
+mod survey;
 mod table;
 mod watch;
 
@@ -13,5 +15,6 @@ pub use addresses::{AddressWatch, NodeAddresses, SourceAddr, watch_addresses};
 pub use devices::{Surroundings, device_values, fallback_addresses};
 pub use feed::{Subject, WatchError};
 pub use link::{Exclusion, Layer, Link, LinkIndex, LinkKind, Upper, exclusion, serves};
+pub use survey::{Chain, Filter, Survey, chains, filters, survey};
 pub use table::LinkChange;
 pub use watch::{LinkWatch, watch_links};

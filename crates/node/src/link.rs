@@ -40,6 +40,8 @@ pub struct Link {
     pub layer: Layer,
     /// Its address on an Ethernet.
     pub mac: Option<[u8; 6]>,
+    /// The XDP program that meets its packets first, by the kernel's number.
+    pub xdp_program: Option<u32>,
 }
 
 /// What made a device: `IFLA_INFO_KIND`.
@@ -170,7 +172,7 @@ mod tests {
             ("tunl0", "ipip".into(), Layer::Ip, Upper::None, None),
             ("ib0", LinkKind::Driver, INFINIBAND, Upper::None, Some(Exclusion::OtherHeader)),
         ] {
-            let link = Link { index: LinkIndex(2), name: name.to_owned(), kind, upper, layer, mac: None };
+            let link = Link { index: LinkIndex(2), name: name.to_owned(), kind, upper, layer, mac: None, xdp_program: None };
             assert_eq!(exclusion(&link), want, "case: {name}");
             assert_eq!(serves(&link), want.is_none(), "case: {name}");
         }

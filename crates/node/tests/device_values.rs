@@ -29,7 +29,7 @@ fn link(index: u32, name: &str, kind: &str) -> Link {
         _ => Layer::Ethernet,
     };
     let mac = (layer == Layer::Ethernet).then_some([2, 0, 0, 0, 0, u8::try_from(index).unwrap()]);
-    Link { index: LinkIndex::new(index), name: name.into(), kind: kind.into(), upper: Upper::None, layer, mac }
+    Link { index: LinkIndex::new(index), name: name.into(), kind: kind.into(), upper: Upper::None, layer, mac, xdp_program: None }
 }
 
 impl Node {
