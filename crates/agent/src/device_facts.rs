@@ -33,14 +33,7 @@ impl DeviceFacts {
     /// object has been read: without the API server the node goes on to send from the same address.
     pub(crate) fn new(table: DeviceTable, local_pods: LocalPods) -> Self {
         let primary = fallback_addresses(table.held());
-        Self {
-            links: BTreeMap::new(),
-            addresses: None,
-            primary,
-            local_pods,
-            table,
-            standing: Standing::Stale,
-        }
+        Self { links: BTreeMap::new(), addresses: None, primary, local_pods, table, standing: Standing::Stale }
     }
 
     /// A device as it is now.

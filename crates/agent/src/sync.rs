@@ -4,8 +4,8 @@
 //! kernel really holds (I3).
 use sheave_core::plan::{plan, plan_all};
 use sheave_core::{
-    Backend, Change, Desired, Diagnostic, Event, Family, Index, Plan, ProxyConfig, Realized as _, ServiceKey, ServiceName,
-    Touched,
+    Backend, Change, Desired, Diagnostic, Event, Family, Index, Plan, ProxyConfig, Realized as _, ServiceKey,
+    ServiceName, Touched,
 };
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Writes};
 use std::collections::{BTreeMap, BTreeSet};

@@ -215,7 +215,8 @@ mod tests {
 
     /// Takes in what is at hand at once, and tells at which addresses the node answers, if there is anything to tell.
     fn told(table: &mut AddressTable, at_once: impl IntoIterator<Item = Told>) -> Option<String> {
-        news(table, at_once).map(|NodeAddresses { own: set, .. }| set.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" "))
+        news(table, at_once)
+            .map(|NodeAddresses { own: set, .. }| set.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" "))
     }
 
     fn settled(listed: impl IntoIterator<Item = Told>) -> AddressTable {

@@ -1,9 +1,7 @@
 //! What the kernel programs need to know of each device: the contents of their map `devices`.
 use crate::addresses::{NodeAddresses, SourceAddr};
 use crate::link::{Layer, Link, LinkIndex, LinkKind, Upper, serves};
-use sheave_abi::{
-    DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue,
-};
+use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue};
 use sheave_core::Family;
 use sheave_core::rules::LocalPods;
 use std::collections::BTreeMap;
@@ -11,8 +9,21 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// Devices that carry packets inside of others, and so lead to where another device leads.
 const TUNNELS: [&str; 15] = [
-    "geneve", "ipip", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan", "ip6tnl", "sit", "vti", "vti6",
-    "xfrm", "wireguard", "tun",
+    "geneve",
+    "ipip",
+    "gre",
+    "gretap",
+    "erspan",
+    "ip6gre",
+    "ip6gretap",
+    "ip6erspan",
+    "ip6tnl",
+    "sit",
+    "vti",
+    "vti6",
+    "xfrm",
+    "wireguard",
+    "tun",
 ];
 
 /// A node and its devices.

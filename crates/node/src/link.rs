@@ -172,7 +172,8 @@ mod tests {
             ("tunl0", "ipip".into(), Layer::Ip, Upper::None, None),
             ("ib0", LinkKind::Driver, INFINIBAND, Upper::None, Some(Exclusion::OtherHeader)),
         ] {
-            let link = Link { index: LinkIndex(2), name: name.to_owned(), kind, upper, layer, mac: None, xdp_program: None };
+            let link =
+                Link { index: LinkIndex(2), name: name.to_owned(), kind, upper, layer, mac: None, xdp_program: None };
             assert_eq!(exclusion(&link), want, "case: {name}");
             assert_eq!(serves(&link), want.is_none(), "case: {name}");
         }

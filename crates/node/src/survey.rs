@@ -128,7 +128,9 @@ fn filter(message: &Message) -> Option<Filter> {
     for (attribute, value) in attributes(message.payload.get(TCMSG_LEN..)?) {
         match attribute {
             TCA_KIND => kind = text(value),
-            TCA_OPTIONS => name = attributes(value).find(|(inner, _)| *inner == TCA_BPF_NAME).map(|(_, name)| text(name)),
+            TCA_OPTIONS => {
+                name = attributes(value).find(|(inner, _)| *inner == TCA_BPF_NAME).map(|(_, name)| text(name))
+            }
             _ => {}
         }
     }
@@ -150,7 +152,8 @@ fn chain(message: &Message) -> Option<Chain> {
             NFTA_CHAIN_TABLE => table = text(value),
             NFTA_CHAIN_NAME => name = text(value),
             NFTA_CHAIN_HOOK => {
-                hook = attributes(value).find(|(inner, _)| *inner == NFTA_HOOK_HOOKNUM).and_then(|(_, hook)| number(hook));
+                hook =
+                    attributes(value).find(|(inner, _)| *inner == NFTA_HOOK_HOOKNUM).and_then(|(_, hook)| number(hook));
             }
             NFTA_CHAIN_POLICY => policy = number(value),
             _ => {}

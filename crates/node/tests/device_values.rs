@@ -1,8 +1,6 @@
 //! What the kernel programs are told of each device, by tables.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
-use sheave_abi::{
-    DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue,
-};
+use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue};
 use sheave_core::rules::LocalPods;
 use sheave_node::{
     Layer, Link, LinkIndex, NodeAddresses, SourceAddr, Surroundings, Upper, device_values, fallback_addresses,
@@ -29,7 +27,15 @@ fn link(index: u32, name: &str, kind: &str) -> Link {
         _ => Layer::Ethernet,
     };
     let mac = (layer == Layer::Ethernet).then_some([2, 0, 0, 0, 0, u8::try_from(index).unwrap()]);
-    Link { index: LinkIndex::new(index), name: name.into(), kind: kind.into(), upper: Upper::None, layer, mac, xdp_program: None }
+    Link {
+        index: LinkIndex::new(index),
+        name: name.into(),
+        kind: kind.into(),
+        upper: Upper::None,
+        layer,
+        mac,
+        xdp_program: None,
+    }
 }
 
 impl Node {

@@ -4,7 +4,7 @@
 use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_UPLINK, DeviceValue};
 use sheave_core::rules::LocalPods;
 use sheave_lab::Sandbox;
-use sheave_node::{Filter, Link, Survey, Surroundings, chains, device_values, fallback_addresses, filters, survey};
+use sheave_node::{Filter, Link, Surroundings, Survey, chains, device_values, fallback_addresses, filters, survey};
 use sheave_tests::kernel_or_skip;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,7 +19,8 @@ fn in_namespace(body: impl FnOnce() + Send + 'static) {
 /// Runs a tool for each line; `~` is a space within an argument.
 fn run(tool: &str, lines: &[&str]) {
     for line in lines {
-        let output = Command::new(tool).args(line.split_whitespace().map(|word| word.replace('~', " "))).output().unwrap();
+        let output =
+            Command::new(tool).args(line.split_whitespace().map(|word| word.replace('~', " "))).output().unwrap();
         assert!(output.status.success(), "{tool} {line}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
