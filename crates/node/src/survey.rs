@@ -138,11 +138,11 @@ fn filter(message: &Message) -> Option<Filter> {
 }
 
 fn chain(message: &Message) -> Option<Chain> {
-    let family = match message.payload.first()? {
+    let family = match *message.payload.first()? {
         _ if message.kind != NFT_MSG_NEWCHAIN => return None,
-        &NFPROTO_INET => "inet",
-        &NFPROTO_IPV4 => "ip",
-        &NFPROTO_IPV6 => "ip6",
+        NFPROTO_INET => "inet",
+        NFPROTO_IPV4 => "ip",
+        NFPROTO_IPV6 => "ip6",
         _ => return None,
     };
     let number = |value: &[u8]| value.try_into().ok().map(u32::from_be_bytes);
