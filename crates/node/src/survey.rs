@@ -129,7 +129,7 @@ fn filter(message: &Message) -> Option<Filter> {
         match attribute {
             TCA_KIND => kind = text(value),
             TCA_OPTIONS => {
-                name = attributes(value).find(|(inner, _)| *inner == TCA_BPF_NAME).map(|(_, name)| text(name))
+                name = inner(value, TCA_BPF_NAME).map(text);
             }
             _ => {}
         }
@@ -151,16 +151,18 @@ fn chain(message: &Message) -> Option<Chain> {
         match attribute {
             NFTA_CHAIN_TABLE => table = text(value),
             NFTA_CHAIN_NAME => name = text(value),
-            NFTA_CHAIN_HOOK => {
-                hook =
-                    attributes(value).find(|(inner, _)| *inner == NFTA_HOOK_HOOKNUM).and_then(|(_, hook)| number(hook));
-            }
+            NFTA_CHAIN_HOOK => hook = inner(value, NFTA_HOOK_HOOKNUM).and_then(number),
             NFTA_CHAIN_POLICY => policy = number(value),
             _ => {}
         }
     }
     let drops_forwarded = (hook, policy) == (Some(NF_INET_FORWARD), Some(NF_DROP));
     Some(Chain { family, table, name, drops_forwarded })
+}
+
+/// The attribute of a kind within another one.
+fn inner(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes).find(|(inner, _)| *inner == kind).map(|(_, value)| value)
 }
 
 fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
