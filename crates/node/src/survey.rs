@@ -128,9 +128,7 @@ fn filter(message: &Message) -> Option<Filter> {
     for (attribute, value) in attributes(message.payload.get(TCMSG_LEN..)?) {
         match attribute {
             TCA_KIND => kind = text(value),
-            TCA_OPTIONS => {
-                name = inner(value, TCA_BPF_NAME).map(text);
-            }
+            TCA_OPTIONS => name = inner(value, TCA_BPF_NAME).map(text),
             _ => {}
         }
     }
