@@ -3,10 +3,7 @@
 //! Retry is not a code path: what failed stays in `pending`, and the next [`Syncer::sync`] plans it anew from what the
 //! kernel really holds (I3).
 use sheave_core::plan::{plan, plan_all};
-use sheave_core::{
-    Backend, Change, Desired, Diagnostic, Event, Family, Index, Plan, ProxyConfig, Realized as _, ServiceKey,
-    ServiceName, Touched,
-};
+use sheave_core::{Desired, Diagnostic, Event, Family, Index, ProxyConfig, ServiceName, Touched};
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Writes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,9 +15,6 @@ pub struct Synced {
     pub writes: Writes,
     /// What the kernel refused. Not empty: call [`Syncer::sync`] again, after a pause.
     pub failed: Vec<ApplyError>,
-    /// Backends that no new flow picks and no old one may name any more, by what they belonged to. Sockets that were connected
-    /// to those of UDP are pinned to them (L8).
-    pub retired: BTreeMap<ServiceKey, BTreeSet<Backend>>,
 }
 
 /// Brings a dataplane to what the observed objects ask for.
@@ -103,28 +97,12 @@ impl<D: Dataplane> Syncer<D> {
         } else {
             plan_all(&self.desired, &self.dataplane)
         };
-        let mut retired = self.retired_by(&plan);
         let Applied { writes, refused, failed, pending } = self.dataplane.apply(&plan);
         self.compared |= failed.is_empty();
-        retired.retain(|key, _| !pending.keys.contains(key));
-        retired.into_iter().for_each(|(key, backends)| synced.retired.entry(key).or_default().extend(backends));
         self.pending = pending;
         synced.writes += writes;
         synced.failed.extend(failed);
         (refused, writes.ops > 0)
-    }
-
-    /// The backends that a plan takes away for good: those of what goes as a whole included (L4).
-    fn retired_by(&self, plan: &Plan) -> BTreeMap<ServiceKey, BTreeSet<Backend>> {
-        let retired = plan.break_.iter().filter_map(|change| match change {
-            Change::Retire { key, backends } => Some((key.clone(), backends.clone())),
-            Change::Forget { key } => {
-                let held = self.dataplane.serving(key)?;
-                Some((key.clone(), held.members().copied().collect()))
-            }
-            _ => None,
-        });
-        retired.collect()
     }
 
     /// The primary addresses of the node, as its Node object has them (A5); `None` before every source has been listed once.

@@ -110,7 +110,7 @@ impl<'a> Surroundings<'a> {
 
     /// Whether a device leads out of the node by itself. A device with the node's primary address does, whatever it is. Else
     /// it has an address and is neither a bridge, which leads to pods, nor a tunnel, which may be one way of a route that is
-    /// another one back, nor a pod's veth, which some plugins give an address without a subnet.
+    /// another one back, nor a pod's veth, all of which some plugins give one address.
     fn is_uplink(self, link: &Link) -> bool {
         let sources = self.sources(link.index);
         let global: Vec<SourceAddr> = sources.iter().copied().filter(|source| !is_link_local(source.addr)).collect();
@@ -120,9 +120,15 @@ impl<'a> Surroundings<'a> {
         match &link.kind {
             LinkKind::Bridge | LinkKind::Vxlan => false,
             LinkKind::Other(kind) => kind != "dummy" && !TUNNELS.contains(&&**kind) && !global.is_empty(),
-            LinkKind::Veth => !self.leads_to_pods(link) && global.iter().any(|source| !stands_alone(*source)),
+            LinkKind::Veth => !self.leads_to_pods(link) && global.iter().any(|source| self.is_alone(link, source.addr)),
             LinkKind::Driver | LinkKind::Vlan | LinkKind::Bond | LinkKind::Ifb => !global.is_empty(),
         }
+    }
+
+    /// Whether no other device has an address.
+    fn is_alone(self, link: &Link, addr: IpAddr) -> bool {
+        let mut others = self.addresses.sources.iter().filter(|(index, _)| **index != link.index);
+        !others.any(|(_, sources)| sources.iter().any(|source| source.addr == addr))
     }
 
     fn sources(self, index: LinkIndex) -> &'a [SourceAddr] {
