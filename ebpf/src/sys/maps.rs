@@ -92,12 +92,14 @@ pub fn scratch_bytes() -> Option<*mut u32> {
     Some(unsafe { (&raw mut (*scratch).bytes).cast() })
 }
 
-/// The set of a Service, read as one word: the old one or the new one.
+/// The Cluster set of a Service, read as one word: the old one or the new one.
 #[inline(always)]
 pub fn set_word(service: u32) -> Option<SetWord> {
-    let slot = SERVICES.get_value_ptr_mut(service / SERVICES_CHUNK, &(service % SERVICES_CHUNK))?;
-    // SAFETY: an aligned 8-byte array value, which stays for the life of the program.
-    let word = unsafe { slot.cast::<u64>().read_volatile() };
+    let entry = SERVICES.get_value_ptr_mut(service / SERVICES_CHUNK, &(service % SERVICES_CHUNK))?;
+    // SAFETY: an array value, which stays for the life of the program; only an address is taken.
+    let word = unsafe { &raw const (*entry).cluster };
+    // SAFETY: eight aligned bytes of that value.
+    let word = unsafe { word.cast::<u64>().read_volatile() };
     Some(zerocopy::transmute!(word))
 }
 
