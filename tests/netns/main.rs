@@ -6,6 +6,7 @@ mod addresses;
 mod agent;
 mod changes;
 mod clsact;
+mod devices;
 mod manifests;
 mod paths;
 mod refusals;
