@@ -4,8 +4,10 @@
 
 mod addresses;
 mod agent;
+mod atomic;
 mod changes;
 mod clsact;
+mod dns;
 mod manifests;
 mod paths;
 mod refusals;
