@@ -12,6 +12,7 @@ pub mod probe;
 mod rtnl;
 mod sandbox;
 mod solitary;
+mod stand;
 mod sysctl;
 mod wire;
 
@@ -20,4 +21,5 @@ pub use cluster::{Builder, Cluster, ClusterError, Node, Pod};
 pub use netns::{NameError, NetNs, NetNsName};
 pub use rtnl::RtnlError;
 pub use sandbox::{Sandbox, SandboxError};
+pub use stand::{Device, Stand, StandError};
 pub use sysctl::SysctlError;
