@@ -8,6 +8,8 @@ use zerocopy::{FromBytes, IntoBytes};
 const BPF_PROG_TEST_RUN: u32 = 10;
 /// `struct __sk_buff` (include/uapi/linux/bpf.h) up to and with `gso_size`, in words.
 const SKB_WORDS: usize = 46;
+const SKB_INGRESS_IFINDEX: usize = 9;
+const SKB_IFINDEX: usize = 10;
 const SKB_GSO_SIZE: usize = 44;
 /// How much longer than it was a packet may come out: an ICMP error puts headers in front.
 const GROWTH_MAX: usize = 256;
@@ -53,6 +55,23 @@ pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Resu
     test_run_gso(program, packet, repeat, 0)
 }
 
+/// Where a packet stands, by indices of devices in the network namespace of the calling thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Standing {
+    /// The device the program runs at; 0 is the loopback device.
+    pub device: u32,
+    /// The device it came in by before, as a forwarded packet has it at egress; 0 = none.
+    pub ingress_device: u32,
+}
+
+/// As [`test_run`], once, at a device.
+///
+/// # Errors
+/// As [`test_run`]; `ENODEV` when there is no such device.
+pub fn test_run_at(program: BorrowedFd<'_>, packet: &[u8], at: Standing) -> io::Result<Run> {
+    run_in(program, packet, 1, &context(at, 0))
+}
+
 /// What `program` takes for each packet: every one is run once, as it came in, because a run rewrites it and a repeat would
 /// take another way. Starting and stopping the clock is in each time: some tens of nanoseconds, which a packet that takes
 /// the shortest way through the program shows.
@@ -68,8 +87,18 @@ pub fn time_each(program: BorrowedFd<'_>, packets: impl IntoIterator<Item = Vec<
 /// # Errors
 /// As [`test_run`].
 pub fn test_run_gso(program: BorrowedFd<'_>, packet: &[u8], repeat: u32, gso_size: u32) -> io::Result<Run> {
+    run_in(program, packet, repeat, &context(Standing::default(), gso_size))
+}
+
+fn context(at: Standing, gso_size: u32) -> [u32; SKB_WORDS] {
     let mut context = [0; SKB_WORDS];
+    context[SKB_INGRESS_IFINDEX] = at.ingress_device;
+    context[SKB_IFINDEX] = at.device;
     context[SKB_GSO_SIZE] = gso_size;
+    context
+}
+
+fn run_in(program: BorrowedFd<'_>, packet: &[u8], repeat: u32, context: &[u32; SKB_WORDS]) -> io::Result<Run> {
     let mut out = vec![0; packet.len() + GROWTH_MAX];
     let size = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
     let mut attr = TestRun {

@@ -14,6 +14,7 @@ pub mod probe;
 mod rtnl;
 mod sandbox;
 mod solitary;
+mod stand;
 mod sysctl;
 mod wire;
 
@@ -24,4 +25,5 @@ pub use place::{Host, Node, Pod};
 pub use pod_network::PodNetwork;
 pub use rtnl::RtnlError;
 pub use sandbox::{Sandbox, SandboxError};
+pub use stand::{Device, Stand, StandError};
 pub use sysctl::SysctlError;

@@ -197,6 +197,11 @@ pub(crate) fn loopback_address(addr: IpAddr) -> Request {
     Request::new_address(LO_INDEX, host(addr))
 }
 
+/// Sends what is for this network out by a device.
+pub(crate) fn link_route(network: IpNet, index: u32) -> Request {
+    route(network, Hop::Link { index })
+}
+
 /// Drops what is for this network and has no longer route.
 pub(crate) fn blackhole(network: IpNet) -> Request {
     route(network, Hop::Nowhere)
@@ -208,7 +213,7 @@ pub(crate) fn everything(of: IpAddr) -> IpNet {
     IpNet::new_assert(any, 0)
 }
 
-fn up(device: &str, index: u32) -> Request {
+pub(crate) fn up(device: &str, index: u32) -> Request {
     let message = LinkMessageBuilder::<LinkUnspec>::new().index(index).up().build();
     Request::change_link(format!("{device} (up)"), message)
 }
