@@ -64,7 +64,7 @@ pub fn select<F: Family>(addr: &F::Addr, port: NetPort, protocol: u8, chosen: &m
 fn draw<F: Family>(service: u32, block: u32, count: u32, chosen: &mut Chosen<F::Addr>) -> Option<()> {
     let id = maps::slot(block.wrapping_add(random_below(count)))?;
     let backend = F::backend(id)?;
-    if backend.service != service || backend.state != BACKEND_SERVING {
+    if backend.service != service || backend.state & BACKEND_SERVING == 0 {
         return None;
     }
     *chosen = Chosen { id, service, addr: backend.addr, port: backend.port };
@@ -75,6 +75,6 @@ fn draw<F: Family>(service: u32, block: u32, count: u32, chosen: &mut Chosen<F::
 #[inline(always)]
 pub fn still_serves<F: Family>(id: u32, service: u32, addr: F::Addr, port: NetPort) -> bool {
     F::backend(id).is_some_and(|backend| {
-        backend.service == service && backend.state == BACKEND_SERVING && backend.addr == addr && backend.port == port
+        backend.service == service && backend.state & BACKEND_SERVING != 0 && backend.addr == addr && backend.port == port
     })
 }

@@ -35,7 +35,7 @@ fn a_limit_that_needs_a_cleanup_to_be_raised_says_so_and_then_it_is() {
             (SMALL, 1 << 16, "flows_v4", "32768 entries and `maps.flowsMax` asks for 65536;"),
         ] {
             let want = format!(
-                "the pinned map {BPFFS}/sheave/v1/maps/{map} has room for {wants} lower it, or run `sheave cleanup`"
+                "the pinned map {BPFFS}/sheave/v2/maps/{map} has room for {wants} lower it, or run `sheave cleanup`"
             );
             let error = load(limits, flows_max).unwrap_err();
             assert!(error.starts_with(&want), "{error}");

@@ -12,10 +12,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct BackendId(pub NonZeroU32);
 
-/// [`BackendV4::state`]: the entry is free, or its endpoint serves no more.
+/// [`BackendV4::state`], all bits clear: the entry is free, or its endpoint serves no more.
 pub const BACKEND_ABSENT: u8 = 0;
-/// [`BackendV4::state`]: the endpoint serves: flows that name it go on; whether new flows may pick it the slots say.
+/// [`BackendV4::state`], a bit: the endpoint serves: flows that name it go on; whether new flows may pick it the slots say.
 pub const BACKEND_SERVING: u8 = 1;
+/// [`BackendV4::state`], a bit: it is in the Cluster set. For affinity, which asks about one backend without reading the set (E10).
+pub const BACKEND_IN_CLUSTER: u8 = 2;
+/// [`BackendV4::state`], a bit: it is in the Local set.
+pub const BACKEND_IN_LOCAL: u8 = 4;
 
 /// Value of `backends_v4` ([`crate::BACKENDS_CHUNK`] entries per inner array).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -27,7 +31,7 @@ pub struct BackendV4 {
     pub service: u32,
     /// Target port, network order.
     pub port: NetPort,
-    /// [`BACKEND_ABSENT`] or [`BACKEND_SERVING`].
+    /// [`BACKEND_SERVING`], [`BACKEND_IN_CLUSTER`], [`BACKEND_IN_LOCAL`], or [`BACKEND_ABSENT`].
     pub state: u8,
     /// Spare, zero.
     pub zero: [u8; 5],
@@ -44,7 +48,7 @@ pub struct BackendV6 {
     pub service: u32,
     /// Target port, network order.
     pub port: NetPort,
-    /// [`BACKEND_ABSENT`] or [`BACKEND_SERVING`].
+    /// [`BACKEND_SERVING`], [`BACKEND_IN_CLUSTER`], [`BACKEND_IN_LOCAL`], or [`BACKEND_ABSENT`].
     pub state: u8,
     /// Spare, zero.
     pub zero: [u8; 9],

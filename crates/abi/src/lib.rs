@@ -11,21 +11,25 @@
 mod backend;
 mod bench_select;
 mod counter;
+mod device;
 mod flow;
 mod frontend;
 mod origin;
+mod rules;
 mod service;
 
-pub use backend::{BACKEND_ABSENT, BACKEND_SERVING, BackendId, BackendV4, BackendV6};
+pub use backend::*;
 pub use bench_select::*;
 pub use counter::{COUNTER_NAMES, COUNTERS, COUNTERS_MAX, Counter};
+pub use device::*;
 pub use flow::*;
-pub use frontend::{FrontendKeyV4, FrontendKeyV6, FrontendValue};
+pub use frontend::*;
 pub use origin::Origin;
-pub use service::{SERVICE_NAME_LEN, ServiceId, ServiceNameValue, SetWord};
+pub use rules::*;
+pub use service::*;
 
 /// Part of the pin path: maps of another layout are never opened.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Entries per inner array of the `services` map (an array of arrays that grows chunk by chunk).
 pub const SERVICES_CHUNK: u32 = 1 << 14;
@@ -35,6 +39,13 @@ pub const SLOTS_CHUNK: u32 = 1 << 16;
 pub const BACKENDS_CHUNK: u32 = 1 << 14;
 /// Inner arrays an outer map can hold: the ceiling of on-line growth.
 pub const CHUNKS_MAX: u32 = 256;
+
+/// Entries of `node_addrs_v4` and `node_addrs_v6`, each.
+pub const NODE_ADDRS_MAX: u32 = 1 << 14;
+/// Entries of `ranges_v4` and `ranges_v6`, each.
+pub const RANGES_MAX: u32 = 1 << 20;
+/// Entries of `devices`.
+pub const DEVICES_MAX: u32 = 1 << 14;
 
 /// IP protocol number of TCP.
 pub const IPPROTO_TCP: u8 = 6;

@@ -1,4 +1,4 @@
-//! The set a Service port chooses from: one aligned 64-bit word, so that a reader sees the old set or the new one.
+//! The two sets a Service port chooses from: one aligned 64-bit word each, so that a reader sees the old set or the new one.
 use core::mem::{align_of, size_of};
 use core::num::NonZeroU32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -7,9 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ServiceId(pub NonZeroU32);
 
-/// Value of `services` (array of arrays, [`crate::SERVICES_CHUNK`] entries each): where the set of backends stands.
-///
-/// Written and read as one aligned 64-bit word. `count` 0 means that there is no usable endpoint: reject (E11).
+/// Where a set of backends stands: written and read as one aligned 64-bit word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C, align(8))]
 pub struct SetWord {
@@ -19,6 +17,33 @@ pub struct SetWord {
     pub count: u32,
 }
 const _: () = assert!(size_of::<SetWord>() == 8 && align_of::<SetWord>() == 8);
+
+/// [`ServiceValue::flags`]: internalTrafficPolicy is Local: its ClusterIPs pick from the local set (E4).
+pub const SERVICE_INTERNAL_LOCAL: u32 = 1;
+/// [`ServiceValue::flags`]: externalTrafficPolicy is Local (E5, E6).
+pub const SERVICE_EXTERNAL_LOCAL: u32 = 2;
+/// [`ServiceValue::flags`]: its LoadBalancer addresses take the sources in `ranges` under its id only (R8).
+pub const SERVICE_RESTRICTED: u32 = 4;
+
+/// Value of `services` (array of arrays, [`crate::SERVICES_CHUNK`] entries each): all a new flow has to know of a Service port.
+///
+/// One write changes all of it. A reader takes each word as it needs it: whatever it combines, the old flags with a new set
+/// or the other way round, is a set that was or is in force.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C, align(8))]
+pub struct ServiceValue {
+    /// What may be picked from all of the cluster (E1). Of none: no endpoint is usable anywhere, reject (E11).
+    pub cluster: SetWord,
+    /// What may be picked on this node (E2). Of none while `cluster` has some: drop (E4, E5).
+    pub local: SetWord,
+    /// [`SERVICE_INTERNAL_LOCAL`], [`SERVICE_EXTERNAL_LOCAL`], [`SERVICE_RESTRICTED`].
+    pub flags: u32,
+    /// For how many seconds after a client's last new flow its next one goes the same way (E10); 0 = each flow picks anew.
+    pub affinity_s: u32,
+    /// Spare, zero.
+    pub zero: [u8; 8],
+}
+const _: () = assert!(size_of::<ServiceValue>() == 32 && align_of::<ServiceValue>() == 8);
 
 /// Bytes of a [`ServiceNameValue`].
 pub const SERVICE_NAME_LEN: usize = 248;

@@ -1,6 +1,7 @@
 //! Byte order (I9): addresses and ports stand in memory as on the wire, ids and counters as the processor has them.
 use sheave_abi::{
-    BACKEND_SERVING, BackendV4, FrontendKeyV4, FrontendKeyV6, FrontendValue, IPPROTO_TCP, NetPort, SetWord,
+    BACKEND_SERVING, BackendV4, FRONTEND_CLUSTER_IP, FrontendKeyV4, FrontendKeyV6, FrontendValue, IPPROTO_TCP, NetPort,
+    SetWord,
 };
 use zerocopy::IntoBytes;
 
@@ -33,7 +34,7 @@ fn ids_and_counts_stand_in_host_order() {
     let word = SetWord { block: 0x0102_0304, count: 5 };
     assert_eq!(word.as_bytes()[..4], 0x0102_0304_u32.to_ne_bytes());
     assert_eq!(word.as_bytes()[4..], 5_u32.to_ne_bytes());
-    let value = FrontendValue { service: 7, flags: 0 };
+    let value = FrontendValue { service: 7, kind: FRONTEND_CLUSTER_IP, zero: [0; 3] };
     assert_eq!(value.as_bytes()[..4], 7_u32.to_ne_bytes());
     let port = NetPort::from_host(8080);
     let backend = BackendV4 { addr: [10, 244, 1, 11], service: 7, port, state: BACKEND_SERVING, zero: [0; 5] };

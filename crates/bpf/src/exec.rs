@@ -3,13 +3,19 @@ use crate::chunks::Chunks;
 use crate::load::LoadError;
 use crate::map::Map;
 use crate::maps::{MapError, Maps};
-use crate::ops::{BackendEntry, MapOp};
+use crate::ops::{AddrUse, BackendEntry, MapOp, RulesEntry, ServiceEntry};
 use crate::pins::Pins;
+use ipnet::IpNet;
 use sheave_abi::{
-    BACKEND_ABSENT, BACKEND_SERVING, BACKENDS_CHUNK, BackendId, BackendV4, BackendV6, FrontendKeyV4, FrontendKeyV6,
-    FrontendValue, NetPort, SERVICE_NAME_LEN, SERVICES_CHUNK, SLOTS_CHUNK, ServiceId, ServiceNameValue, SetWord,
+    ADDR_NODE_PORTS, ADDR_OWN, BACKEND_ABSENT, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, BACKEND_SERVING, BACKENDS_CHUNK,
+    BackendId, BackendV4, BackendV6, FRONTEND_ADDRESS, FRONTEND_CLUSTER_IP, FRONTEND_EXTERNAL_IP,
+    FRONTEND_LOAD_BALANCER, FRONTEND_NODE_PORT, FrontendKeyV4, FrontendKeyV6, FrontendValue, NetPort,
+    RANGE_SERVICE_BITS, RULES_MASQUERADE_ALL, RULES_PODS_INTERFACE, RULES_PODS_PREFIX, RULES_PODS_V4, RULES_PODS_V6,
+    RangeKeyV4, RangeKeyV6, RulesValue, SERVICE_EXTERNAL_LOCAL, SERVICE_INTERNAL_LOCAL, SERVICE_NAME_LEN,
+    SERVICE_RESTRICTED, SERVICES_CHUNK, SLOTS_CHUNK, ServiceId, ServiceNameValue, ServiceValue,
 };
-use sheave_core::{Family, Frontend, Protocol, ServiceKey};
+use sheave_core::rules::LocalPods;
+use sheave_core::{Family, Frontend, FrontendKind, Protocol, ServiceKey, TrafficPolicy};
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -20,10 +26,15 @@ pub struct KernelMaps {
     frontends_v4: Map<FrontendKeyV4, FrontendValue>,
     frontends_v6: Map<FrontendKeyV6, FrontendValue>,
     names: Map<u32, ServiceNameValue>,
-    services: Chunks<SetWord>,
+    services: Chunks<ServiceValue>,
     slots: Chunks<u32>,
     backends_v4: Chunks<BackendV4>,
     backends_v6: Chunks<BackendV6>,
+    node_addrs_v4: Map<[u8; 4], u32>,
+    node_addrs_v6: Map<[u8; 16], u32>,
+    ranges_v4: Map<RangeKeyV4, u32>,
+    ranges_v6: Map<RangeKeyV6, u32>,
+    rules: Map<u32, RulesValue>,
 }
 
 impl KernelMaps {
@@ -42,6 +53,11 @@ impl KernelMaps {
             slots: opened(at("slots"), |path| Chunks::open(path, SLOTS_CHUNK))?,
             backends_v4: opened(at("backends_v4"), |path| Chunks::open(path, BACKENDS_CHUNK))?,
             backends_v6: opened(at("backends_v6"), |path| Chunks::open(path, BACKENDS_CHUNK))?,
+            node_addrs_v4: opened(at("node_addrs_v4"), Map::open)?,
+            node_addrs_v6: opened(at("node_addrs_v6"), Map::open)?,
+            ranges_v4: opened(at("ranges_v4"), Map::open)?,
+            ranges_v6: opened(at("ranges_v6"), Map::open)?,
+            rules: opened(at("rules"), Map::open)?,
         })
     }
 
@@ -69,8 +85,7 @@ impl KernelMaps {
         said("names", "update", put.unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))))
     }
 
-    fn put_frontend(&self, addr: IpAddr, port: NetPort, protocol: u8, service: u32) -> Result<(), MapError> {
-        let value = FrontendValue { service, flags: 0 };
+    fn put_frontend(&self, addr: IpAddr, port: NetPort, protocol: u8, value: FrontendValue) -> Result<(), MapError> {
         match addr {
             IpAddr::V4(addr) => {
                 let key = FrontendKeyV4 { addr: addr.octets(), port, protocol, zero: 0 };
@@ -95,6 +110,35 @@ impl KernelMaps {
             }
         }
     }
+
+    fn put_addr(&self, addr: IpAddr, uses: AddrUse) -> Result<(), MapError> {
+        let flags = flag(uses.own, ADDR_OWN) | flag(uses.node_ports, ADDR_NODE_PORTS);
+        match addr {
+            IpAddr::V4(addr) => said("node_addrs_v4", "update", self.node_addrs_v4.put(&addr.octets(), &flags)),
+            IpAddr::V6(addr) => said("node_addrs_v6", "update", self.node_addrs_v6.put(&addr.octets(), &flags)),
+        }
+    }
+
+    fn delete_addr(&self, addr: IpAddr) -> Result<(), MapError> {
+        match addr {
+            IpAddr::V4(addr) => said("node_addrs_v4", "delete", self.node_addrs_v4.delete(&addr.octets())),
+            IpAddr::V6(addr) => said("node_addrs_v6", "delete", self.node_addrs_v6.delete(&addr.octets())),
+        }
+    }
+
+    fn put_range(&self, service: Option<ServiceId>, range: IpNet) -> Result<(), MapError> {
+        match range_key(service, range) {
+            RangeKey::V4(key) => said("ranges_v4", "update", self.ranges_v4.put(&key, &1)),
+            RangeKey::V6(key) => said("ranges_v6", "update", self.ranges_v6.put(&key, &1)),
+        }
+    }
+
+    fn delete_range(&self, service: Option<ServiceId>, range: IpNet) -> Result<(), MapError> {
+        match range_key(service, range) {
+            RangeKey::V4(key) => said("ranges_v4", "delete", self.ranges_v4.delete(&key)),
+            RangeKey::V6(key) => said("ranges_v6", "delete", self.ranges_v6.delete(&key)),
+        }
+    }
 }
 
 impl Maps for KernelMaps {
@@ -102,18 +146,26 @@ impl Maps for KernelMaps {
         match op {
             MapOp::WriteBackends { family, entries } => self.write_backends(*family, entries),
             MapOp::WriteSlots { first, ids } => self.write_slots(*first, ids),
-            MapOp::WriteSet { service, word } => {
-                said("services", "update", self.services.put_all(&[service.0.get()], &[*word]))
+            MapOp::WriteService { service, entry } => {
+                said("services", "update", self.services.put_all(&[id(*service)], &[service_value(entry)]))
             }
-            MapOp::PutFrontend { frontend, service } => {
-                let Frontend { addr, port, protocol } = frontend;
-                self.put_frontend(*addr, NetPort::from_host(port.get()), number(*protocol), service.0.get())
+            MapOp::PutFrontend { frontend: Frontend { addr, port, protocol }, kind, service } => {
+                let value = FrontendValue { service: id(*service), kind: kind_number(*kind), zero: [0; 3] };
+                self.put_frontend(*addr, NetPort::from_host(port.get()), number(*protocol), value)
             }
             MapOp::DeleteFrontend { frontend: Frontend { addr, port, protocol } } => {
                 self.delete_frontend(*addr, NetPort::from_host(port.get()), number(*protocol))
             }
-            MapOp::PutVip { addr } => self.put_frontend(*addr, NetPort::ANY, 0, 0),
+            MapOp::PutVip { addr } => {
+                let value = FrontendValue { service: 0, kind: FRONTEND_ADDRESS, zero: [0; 3] };
+                self.put_frontend(*addr, NetPort::ANY, 0, value)
+            }
             MapOp::DeleteVip { addr } => self.delete_frontend(*addr, NetPort::ANY, 0),
+            MapOp::PutAddr { addr, uses } => self.put_addr(*addr, *uses),
+            MapOp::DeleteAddr { addr } => self.delete_addr(*addr),
+            MapOp::PutRange { service, range } => self.put_range(*service, *range),
+            MapOp::DeleteRange { service, range } => self.delete_range(*service, *range),
+            MapOp::WriteRules { rules } => said("rules", "update", self.rules.put(&0, &rules_value(rules))),
             MapOp::PutName { service, key } => self.put_name(*service, key),
             MapOp::DeleteName { service } => said("names", "delete", self.names.delete(&id(*service))),
         }
@@ -153,8 +205,76 @@ fn name(key: &ServiceKey) -> Option<ServiceNameValue> {
     Some(ServiceNameValue { len: u32::try_from(shown.len()).ok()?, zero: 0, text })
 }
 
+fn flag<T: Default>(set: bool, flag: T) -> T {
+    if set { flag } else { T::default() }
+}
+
+fn service_value(entry: &ServiceEntry) -> ServiceValue {
+    let ServiceEntry { cluster, local, internal, external, affinity, restricted } = *entry;
+    let flags = flag(internal == TrafficPolicy::Local, SERVICE_INTERNAL_LOCAL)
+        | flag(external == TrafficPolicy::Local, SERVICE_EXTERNAL_LOCAL)
+        | flag(restricted, SERVICE_RESTRICTED);
+    ServiceValue { cluster, local, flags, affinity_s: affinity.map_or(0, |affinity| affinity.timeout_s), zero: [0; 8] }
+}
+
+fn kind_number(kind: FrontendKind) -> u8 {
+    match kind {
+        FrontendKind::ClusterIp => FRONTEND_CLUSTER_IP,
+        FrontendKind::NodePort => FRONTEND_NODE_PORT,
+        FrontendKind::LoadBalancer => FRONTEND_LOAD_BALANCER,
+        FrontendKind::ExternalIp => FRONTEND_EXTERNAL_IP,
+    }
+}
+
+enum RangeKey {
+    V4(RangeKeyV4),
+    V6(RangeKeyV6),
+}
+
+fn range_key(service: Option<ServiceId>, range: IpNet) -> RangeKey {
+    let prefix_len = RANGE_SERVICE_BITS + u32::from(range.prefix_len());
+    let service = service.map_or(0, id);
+    match range {
+        IpNet::V4(range) => RangeKey::V4(RangeKeyV4 { prefix_len, service, addr: range.network().octets() }),
+        IpNet::V6(range) => RangeKey::V6(RangeKeyV6 { prefix_len, service, addr: range.network().octets() }),
+    }
+}
+
+fn rules_value(rules: &RulesEntry) -> RulesValue {
+    let mut value = RulesValue { flags: flag(rules.masquerade_all, RULES_MASQUERADE_ALL), ..RulesValue::default() };
+    match &rules.local_pods {
+        LocalPods::Cidr { v4, v6 } => {
+            if let Some(IpNet::V4(net)) = v4 {
+                value.flags |= RULES_PODS_V4;
+                (value.pods_v4, value.mask_v4) = (net.network().octets(), net.netmask().octets());
+            }
+            if let Some(IpNet::V6(net)) = v6 {
+                value.flags |= RULES_PODS_V6;
+                (value.pods_v6, value.mask_v6) = (net.network().octets(), net.netmask().octets());
+            }
+        }
+        LocalPods::Interface(name) => {
+            value.flags |= RULES_PODS_INTERFACE;
+            fill(&mut value.interface, name);
+        }
+        LocalPods::InterfacePrefix(prefix) => {
+            value.flags |= RULES_PODS_PREFIX;
+            fill(&mut value.interface, prefix);
+        }
+    }
+    value
+}
+
+/// Device names have 15 bytes at most (IFNAMSIZ); a longer one fits no device, and is cut where no device's name reaches.
+fn fill(field: &mut [u8; 16], name: &str) {
+    field.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+}
+
 fn state(entry: &BackendEntry) -> u8 {
-    if entry.serving { BACKEND_SERVING } else { BACKEND_ABSENT }
+    if !entry.serving {
+        return BACKEND_ABSENT;
+    }
+    BACKEND_SERVING | flag(entry.in_cluster, BACKEND_IN_CLUSTER) | flag(entry.in_local, BACKEND_IN_LOCAL)
 }
 
 fn backend_v4(entry: &BackendEntry) -> BackendV4 {

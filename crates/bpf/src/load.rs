@@ -10,8 +10,9 @@ use aya::sys::{BpfHelper, is_helper_supported};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use sheave_abi::{
-    BACKENDS_CHUNK, BackendV4, BackendV6, FlowKeyV4, FlowKeyV6, FlowValue, FrontendKeyV4, FrontendKeyV6, FrontendValue,
-    Origin, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, SetWord,
+    BACKENDS_CHUNK, BackendV4, BackendV6, DeviceValue, FlowKeyV4, FlowKeyV6, FlowValue, FrontendKeyV4, FrontendKeyV6,
+    FrontendValue, Origin, RangeKeyV4, RangeKeyV6, RulesValue, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue,
+    ServiceValue,
 };
 use std::fs::File;
 use std::io;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../object/sheave.o");
 
 /// The maps that are pinned: name, `enum bpf_map_type`, bytes of key and value, what sizes them.
-pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 13] = [
+pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 19] = [
     ("frontends_v4", HASH, size_of::<FrontendKeyV4>(), size_of::<FrontendValue>(), Size::Frontends),
     ("frontends_v6", HASH, size_of::<FrontendKeyV6>(), size_of::<FrontendValue>(), Size::Frontends),
     ("names", HASH, 4, size_of::<ServiceNameValue>(), Size::Services),
@@ -34,13 +35,21 @@ pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 13] = [
     ("flows_v6", HASH, size_of::<FlowKeyV6>(), size_of::<FlowValue>(), Size::Flows),
     ("flows_v4_half", LRU_HASH, size_of::<FlowKeyV4>(), size_of::<FlowValue>(), Size::HalfFlows),
     ("flows_v6_half", LRU_HASH, size_of::<FlowKeyV6>(), size_of::<FlowValue>(), Size::HalfFlows),
+    ("node_addrs_v4", HASH, 4, 4, Size::Fixed),
+    ("node_addrs_v6", HASH, 16, 4, Size::Fixed),
+    ("ranges_v4", LPM_TRIE, size_of::<RangeKeyV4>(), 4, Size::Fixed),
+    ("ranges_v6", LPM_TRIE, size_of::<RangeKeyV6>(), 4, Size::Fixed),
+    ("rules", ARRAY, 4, size_of::<RulesValue>(), Size::Fixed),
+    ("devices", HASH, 4, size_of::<DeviceValue>(), Size::Fixed),
     ("origins", SK_STORAGE, 4, size_of::<Origin>(), Size::Fixed),
     ("counters", PERCPU_ARRAY, 4, 8, Size::Fixed),
 ];
 /// `enum bpf_map_type`.
 const HASH: u32 = 1;
+const ARRAY: u32 = 2;
 const PERCPU_ARRAY: u32 = 6;
 const LRU_HASH: u32 = 9;
+const LPM_TRIE: u32 = 11;
 const ARRAY_OF_MAPS: u32 = 12;
 const SK_STORAGE: u32 = 24;
 
@@ -220,7 +229,7 @@ impl Loader {
             let path = self.pins.maps().join(map);
             create(map, &path, len).map_err(|source| LoadError::Map { map, path, source })
         };
-        make("services", Chunks::<SetWord>::create_pinned, SERVICES_CHUNK)?;
+        make("services", Chunks::<ServiceValue>::create_pinned, SERVICES_CHUNK)?;
         make("slots", Chunks::<u32>::create_pinned, SLOTS_CHUNK)?;
         make("backends_v4", Chunks::<BackendV4>::create_pinned, BACKENDS_CHUNK)?;
         make("backends_v6", Chunks::<BackendV6>::create_pinned, BACKENDS_CHUNK)

@@ -1,6 +1,8 @@
 //! One kernel write each: what `lower` produces, `exec` performs and `Image` commits.
+use ipnet::IpNet;
 use sheave_abi::{BackendId, ServiceId, SetWord};
-use sheave_core::{Backend, Family, Frontend, ServiceKey};
+use sheave_core::rules::LocalPods;
+use sheave_core::{Affinity, Backend, Family, Frontend, FrontendKind, ServiceKey, TrafficPolicy};
 use std::net::IpAddr;
 
 /// An entry of `backends_v4` or `backends_v6`.
@@ -12,6 +14,45 @@ pub struct BackendEntry {
     pub service: ServiceId,
     /// False once its flows have to be decided anew (L2).
     pub serving: bool,
+    /// Whether it is in the Cluster set. Affinity asks that of one backend without reading the set (E10).
+    pub in_cluster: bool,
+    /// Whether it is in the Local set.
+    pub in_local: bool,
+}
+
+/// An entry of `services`: all a new flow has to know of a Service port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ServiceEntry {
+    /// Where its Cluster set stands (E1).
+    pub cluster: SetWord,
+    /// Where its Local set stands (E2).
+    pub local: SetWord,
+    /// The policy of its ClusterIPs (E4).
+    pub internal: TrafficPolicy,
+    /// The policy of its other frontends (E5).
+    pub external: TrafficPolicy,
+    /// New flows of one client go where its last one went (E10).
+    pub affinity: Option<Affinity>,
+    /// Whether its LoadBalancer addresses take only the sources in `ranges` (R8).
+    pub restricted: bool,
+}
+
+/// An entry of `rules`: what holds for the node, addresses and prefixes apart.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RulesEntry {
+    /// Everything to a ClusterIP is masqueraded (R1).
+    pub masquerade_all: bool,
+    /// How pods of this node are told from other sources (R5).
+    pub local_pods: LocalPods,
+}
+
+/// An entry of `node_addrs_v4` or `node_addrs_v6`: what an address is to the node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AddrUse {
+    /// It is the node's own. Never set for loopback, which is without saying.
+    pub own: bool,
+    /// It accepts NodePorts (A5, A6).
+    pub node_ports: bool,
 }
 
 /// A write to the maps. An operation writes one map; several entries of it go in one batch.
@@ -31,17 +72,19 @@ pub enum MapOp {
         /// Their new contents; at least one.
         ids: Vec<BackendId>,
     },
-    /// Points a Service at its set: the one store that publishes a change of several backends (I1).
-    WriteSet {
+    /// Publishes sets and policies of a Service, all of them at once (I1).
+    WriteService {
         /// The Service.
         service: ServiceId,
-        /// Its set.
-        word: SetWord,
+        /// What it is from now on.
+        entry: ServiceEntry,
     },
-    /// Creates a frontend, or moves it to another Service in one write.
+    /// Creates a frontend, or moves it to another Service, or makes it one of another kind, in one write.
     PutFrontend {
-        /// The frontend.
+        /// The frontend; a NodePort's has the wildcard address.
         frontend: Frontend,
+        /// By what right it is the Service's: says which policy governs it.
+        kind: FrontendKind,
         /// The Service it leads to from now on.
         service: ServiceId,
     },
@@ -59,6 +102,37 @@ pub enum MapOp {
     DeleteVip {
         /// The address.
         addr: IpAddr,
+    },
+    /// Says what an address is to the node (A5).
+    PutAddr {
+        /// The address.
+        addr: IpAddr,
+        /// What it is. Not nothing at all: such an entry is deleted.
+        uses: AddrUse,
+    },
+    /// The address is nothing to the node any more.
+    DeleteAddr {
+        /// The address.
+        addr: IpAddr,
+    },
+    /// Adds a prefix: sources that may dial a Service's LoadBalancer addresses (R8), or a ServiceCIDR (A3).
+    PutRange {
+        /// The Service; `None` for a ServiceCIDR.
+        service: Option<ServiceId>,
+        /// The prefix, host bits zero.
+        range: IpNet,
+    },
+    /// Removes a prefix.
+    DeleteRange {
+        /// The Service; `None` for a ServiceCIDR.
+        service: Option<ServiceId>,
+        /// The prefix, host bits zero.
+        range: IpNet,
+    },
+    /// Writes what holds for the node, all of it at once.
+    WriteRules {
+        /// What is to hold.
+        rules: RulesEntry,
     },
     /// Names a Service id. The first write for a new Service and the last one of a deleted one.
     PutName {

@@ -1,4 +1,4 @@
-//! Where maps and links are pinned: `BPFFS/sheave/v1/{maps,links}/NAME`. Another layout version stands beside this one.
+//! Where maps and links are pinned: `BPFFS/sheave/v2/{maps,links}/NAME`. Another layout version stands beside this one.
 use sheave_abi::LAYOUT_VERSION;
 use std::fs::File;
 use std::io;

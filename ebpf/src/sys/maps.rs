@@ -1,11 +1,12 @@
 //! The maps, pinned by the loader under their names. Sizes of hash tables are set at load time; inner arrays are created by
 //! user space chunk by chunk, so growth changes nothing here.
 use super::packet::SUMMED_MAX;
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, SkStorage};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
 use aya_ebpf::macros::btf_map;
 use sheave_abi::{
-    BACKENDS_CHUNK, BackendV4, BackendV6, CHUNKS_MAX, COUNTERS_MAX, FlowKeyV4, FlowKeyV6, FlowValue, FrontendKeyV4,
-    FrontendKeyV6, FrontendValue, Origin, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, SetWord,
+    BACKENDS_CHUNK, BackendV4, BackendV6, CHUNKS_MAX, COUNTERS_MAX, DEVICES_MAX, DeviceValue, FlowKeyV4, FlowKeyV6, FlowValue,
+    FrontendKeyV4, FrontendKeyV6, FrontendValue, NODE_ADDRS_MAX, Origin, RANGES_MAX, RulesValue, SERVICES_CHUNK, SLOTS_CHUNK,
+    ServiceNameValue, ServiceValue, SetWord,
 };
 
 const NO_PREALLOC: usize = 1;
@@ -16,6 +17,10 @@ const CHUNKS: usize = CHUNKS_MAX as usize;
 pub type Frontends<K> = HashMap<K, FrontendValue, SIZED_AT_LOAD, NO_PREALLOC>;
 pub type Established<K> = HashMap<K, FlowValue, SIZED_AT_LOAD, NO_PREALLOC>;
 pub type Half<K> = LruHashMap<K, FlowValue, SIZED_AT_LOAD>;
+/// Key of a node's address, in words.
+pub type NodeAddrs<A> = HashMap<A, u32, { NODE_ADDRS_MAX as usize }, NO_PREALLOC>;
+/// Key behind its prefix length: the Service's id and the address, in words.
+pub type Ranges<K> = LpmTrie<K, u32, { RANGES_MAX as usize }>;
 pub type Backends<V> = ArrayOfMaps<Array<V, { BACKENDS_CHUNK as usize }>, CHUNKS>;
 
 #[btf_map(name = "frontends_v4")]
@@ -27,7 +32,7 @@ pub static FRONTENDS_V6: Frontends<FrontendKeyV6> = HashMap::new();
 #[btf_map(name = "names")]
 pub static NAMES: HashMap<u32, ServiceNameValue, SIZED_AT_LOAD, NO_PREALLOC> = HashMap::new();
 #[btf_map(name = "services")]
-pub static SERVICES: ArrayOfMaps<Array<SetWord, { SERVICES_CHUNK as usize }>, CHUNKS> = ArrayOfMaps::new();
+pub static SERVICES: ArrayOfMaps<Array<ServiceValue, { SERVICES_CHUNK as usize }>, CHUNKS> = ArrayOfMaps::new();
 #[btf_map(name = "slots")]
 pub static SLOTS: ArrayOfMaps<Array<u32, { SLOTS_CHUNK as usize }>, CHUNKS> = ArrayOfMaps::new();
 #[btf_map(name = "backends_v4")]
@@ -42,6 +47,18 @@ pub static FLOWS_V6: Established<FlowKeyV6> = HashMap::new();
 pub static FLOWS_V4_HALF: Half<FlowKeyV4> = LruHashMap::new();
 #[btf_map(name = "flows_v6_half")]
 pub static FLOWS_V6_HALF: Half<FlowKeyV6> = LruHashMap::new();
+#[btf_map(name = "node_addrs_v4")]
+pub static NODE_ADDRS_V4: NodeAddrs<u32> = HashMap::new();
+#[btf_map(name = "node_addrs_v6")]
+pub static NODE_ADDRS_V6: NodeAddrs<[u32; 4]> = HashMap::new();
+#[btf_map(name = "ranges_v4")]
+pub static RANGES_V4: Ranges<[u32; 2]> = LpmTrie::new();
+#[btf_map(name = "ranges_v6")]
+pub static RANGES_V6: Ranges<[u32; 5]> = LpmTrie::new();
+#[btf_map(name = "rules")]
+pub static RULES: Array<RulesValue, 1> = Array::new();
+#[btf_map(name = "devices")]
+pub static DEVICES: HashMap<u32, DeviceValue, { DEVICES_MAX as usize }, NO_PREALLOC> = HashMap::new();
 #[btf_map(name = "origins")]
 pub static ORIGINS: SkStorage<Origin> = SkStorage::new();
 #[btf_map(name = "counters")]
@@ -75,12 +92,14 @@ pub fn scratch_bytes() -> Option<*mut u32> {
     Some(unsafe { (&raw mut (*scratch).bytes).cast() })
 }
 
-/// The set of a Service, read as one word: the old one or the new one.
+/// The Cluster set of a Service, read as one word: the old one or the new one.
 #[inline(always)]
 pub fn set_word(service: u32) -> Option<SetWord> {
-    let slot = SERVICES.get_value_ptr_mut(service / SERVICES_CHUNK, &(service % SERVICES_CHUNK))?;
-    // SAFETY: an aligned 8-byte array value, which stays for the life of the program.
-    let word = unsafe { slot.cast::<u64>().read_volatile() };
+    let entry = SERVICES.get_value_ptr_mut(service / SERVICES_CHUNK, &(service % SERVICES_CHUNK))?;
+    // SAFETY: an array value, which stays for the life of the program; only an address is taken.
+    let word = unsafe { &raw const (*entry).cluster };
+    // SAFETY: eight aligned bytes of that value.
+    let word = unsafe { word.cast::<u64>().read_volatile() };
     Some(zerocopy::transmute!(word))
 }
 
