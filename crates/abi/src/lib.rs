@@ -17,6 +17,7 @@ mod frontend;
 mod origin;
 mod rules;
 mod service;
+mod socket;
 
 pub use backend::*;
 pub use bench_select::*;
@@ -27,6 +28,7 @@ pub use frontend::*;
 pub use origin::Origin;
 pub use rules::*;
 pub use service::*;
+pub use socket::*;
 
 /// Part of the pin path: maps of another layout are never opened.
 pub const LAYOUT_VERSION: u32 = 2;

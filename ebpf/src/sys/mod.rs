@@ -4,6 +4,7 @@ pub mod kernel;
 pub mod maps;
 pub mod packet;
 mod sock_addr;
+pub mod socket_flows;
 
 pub use flow_entry::FlowEntry;
 pub use packet::{Failed, Packet};
