@@ -58,38 +58,61 @@ enum Owner {
     Node,
 }
 
+/// Where a socket sends from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// From wherever the route to the destination says.
+    Open,
+    /// From an address that is chosen already.
+    Chosen,
+    /// From loopback, or by one device only (SO_BINDTODEVICE): it may not reach what others reach.
+    Confined,
+}
+
 /// A connect(), or a datagram with an address.
 struct Call<A> {
     owner: Owner,
+    source: Source,
     protocol: u8,
+    port: NetPort,
     /// What is dialled. Never the wildcard address, which stands for NodePorts in the maps.
     addr: A,
-    port: NetPort,
-    /// Where it is sent from; the wildcard address while that is open.
-    source: A,
-    /// Whether the socket may send by one device only.
-    has_device: bool,
 }
 
-impl<A: Copy + PartialEq + FromZeros> Call<A> {
-    /// `None` for what is not served. MPTCP is another protocol here.
+impl<A: FromZeros> Call<A> {
     #[inline(always)]
-    fn of<F: Address<Addr = A>>(socket: &SockAddr, addr: A, source: A) -> Option<Self> {
-        let lb = socket_lb();
-        if lb == SocketLb::Off {
-            return None;
-        }
-        let (owner, number) = (owner(socket), socket.protocol());
-        let (protocol, served) = if number == u32::from(IPPROTO_TCP) {
-            (IPPROTO_TCP, owner == Owner::Node || lb == SocketLb::All)
-        } else {
-            // Pods' datagrams are decided at devices, which know their flows.
-            (IPPROTO_UDP, owner == Owner::Node && number == u32::from(IPPROTO_UDP))
-        };
-        // To connect to the wildcard address is to connect to loopback (ip_route_output_key_hash, tcp_v6_connect).
-        let addr = if addr == A::new_zeroed() { F::LOOPBACK } else { addr };
-        served.then(|| Self { owner, protocol, addr, port: socket.port(), source, has_device: socket.has_device() })
+    fn none() -> Self {
+        Self { owner: Owner::Pod, source: Source::Open, protocol: 0, port: NetPort::ANY, addr: A::new_zeroed() }
     }
+}
+
+/// Fills in what is called; false for what is not served. `from` is the wildcard address while the source is open. MPTCP is another
+/// protocol here.
+#[inline(always)]
+fn read<F: Address>(socket: &SockAddr, addr: F::Addr, from: F::Addr, call: &mut Call<F::Addr>) -> bool {
+    let lb = socket_lb();
+    if lb == SocketLb::Off {
+        return false;
+    }
+    let (owner, number) = (owner(socket), socket.protocol());
+    let (protocol, served) = if number == u32::from(IPPROTO_TCP) {
+        (IPPROTO_TCP, owner == Owner::Node || lb == SocketLb::All)
+    } else {
+        // Pods' datagrams are decided at devices, which know their flows.
+        (IPPROTO_UDP, owner == Owner::Node && number == u32::from(IPPROTO_UDP))
+    };
+    let wildcard = F::Addr::new_zeroed();
+    let source = if F::is_loopback(&from) || socket.has_device() {
+        Source::Confined
+    } else if from == wildcard {
+        Source::Open
+    } else {
+        Source::Chosen
+    };
+    // To connect to the wildcard address is to connect to loopback (ip_route_output_key_hash, tcp_v6_connect).
+    let addr = if addr == wildcard { F::LOOPBACK } else { addr };
+    *call = Call { owner, source, protocol, port: socket.port(), addr };
+    served
 }
 
 /// Kernels before 5.14 do not tell the agent which namespace is its own. There the node's is the machine's first one.
@@ -115,31 +138,18 @@ enum Placed {
     Decline,
 }
 
-/// Decides a new flow to a frontend. A function of its own, for its own part of the stack.
-#[inline(never)]
+/// Decides a new flow to a frontend.
+#[inline(always)]
 fn place<F: Address>(call: &Call<F::Addr>, service: u32, kind: u8, chosen: &mut Chosen<F::Addr>) -> Placed {
-    // A frontend is published after its Service: none means no backends.
-    let Some((flags, affinity_s)) = service_flags(service) else { return Placed::Reject };
-    let is_own = is_own_address::<F>(call);
-    if !is_ours::<F>(call, kind, affinity_s, is_own) {
-        return Placed::Decline;
-    }
-    if kind == FRONTEND_LOAD_BALANCER && flags & SERVICE_RESTRICTED != 0 {
-        if !is_own {
-            return Placed::Decline;
-        }
-        // What the node sends to itself has the destination for a source, unless it has chosen one.
-        let source = if call.source == F::Addr::new_zeroed() { call.addr } else { call.source };
-        if !F::is_in_range(service, &source) {
-            return Placed::Drop;
-        }
-    }
-    // All else the node may pick from all of the cluster (E6).
-    let local = kind == FRONTEND_CLUSTER_IP && flags & SERVICE_INTERNAL_LOCAL != 0;
-    let set = if local { Set::Local } else { Set::Cluster };
-    // Where no source is chosen yet the node is one client.
-    let client = F::Addr::new_zeroed();
-    match pick::<F>(service, set, Some(&client), chosen) {
+    let set = match treat::<F>(call, service, kind) {
+        Treatment::Cluster => Set::Cluster,
+        Treatment::Local => Set::Local,
+        Treatment::Reject => return Placed::Reject,
+        Treatment::Drop => return Placed::Drop,
+        Treatment::Decline => return Placed::Decline,
+    };
+    // The node is one client, whatever its source is going to be (E10).
+    match pick::<F>(service, set, Some(&F::Addr::new_zeroed()), chosen) {
         Decision::Forward => Placed::Forward,
         Decision::Reject => Placed::Reject,
         // The device drops it, or has more time.
@@ -147,10 +157,42 @@ fn place<F: Address>(call: &Call<F::Addr>, service: u32, kind: u8, chosen: &mut 
     }
 }
 
-/// Whether the node dials itself: no device sees that.
+/// Which set a new flow picks from, or why from none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Treatment {
+    Cluster,
+    Local,
+    Reject,
+    Drop,
+    Decline,
+}
+
+/// A function of its own, for its own part of the stack.
+#[inline(never)]
+fn treat<F: Address>(call: &Call<F::Addr>, service: u32, kind: u8) -> Treatment {
+    // A frontend is published after its Service: none means no backends.
+    let Some((flags, affinity_s)) = service_flags(service) else { return Treatment::Reject };
+    let is_own = call.owner == Owner::Node && is_nodes::<F>(&call.addr);
+    if !is_ours(call.owner, call.source, kind, affinity_s, is_own) {
+        return Treatment::Decline;
+    }
+    if kind == FRONTEND_LOAD_BALANCER && flags & SERVICE_RESTRICTED != 0 {
+        if !is_own {
+            return Treatment::Decline;
+        }
+        // What the node sends to itself has the destination for a source as well.
+        if !F::is_in_range(service, &call.addr) {
+            return Treatment::Drop;
+        }
+    }
+    // Of all else the node may pick from all of the cluster (E6).
+    if kind == FRONTEND_CLUSTER_IP && flags & SERVICE_INTERNAL_LOCAL != 0 { Treatment::Local } else { Treatment::Cluster }
+}
+
+/// Whether an address is the node's: no device sees what the node sends there.
 #[inline(always)]
-fn is_own_address<F: Address>(call: &Call<F::Addr>) -> bool {
-    call.owner == Owner::Node && (F::is_loopback(&call.addr) || F::node_addr(&call.addr) & ADDR_OWN != 0)
+fn is_nodes<F: Address>(addr: &F::Addr) -> bool {
+    F::is_loopback(addr) || F::node_addr(addr) & ADDR_OWN != 0
 }
 
 /// Whether the socket entrance can do what the semantics ask for: give the backend the source it is to see.
@@ -160,17 +202,16 @@ fn is_own_address<F: Address>(call: &Call<F::Addr>) -> bool {
 /// but a source that is chosen already may not lead there. One of the node's own addresses does, and it has to where no device
 /// sees the packet; loopback never does.
 #[inline(always)]
-fn is_ours<F: Address>(call: &Call<F::Addr>, kind: u8, affinity_s: u32, is_own: bool) -> bool {
-    let is_bound = call.source != F::Addr::new_zeroed();
-    match call.owner {
-        Owner::Pod => {
+fn is_ours(owner: Owner, source: Source, kind: u8, affinity_s: u32, is_own: bool) -> bool {
+    match (owner, source) {
+        (_, Source::Confined) => false,
+        (Owner::Pod, Source::Chosen) => false,
+        (Owner::Pod, Source::Open) => {
             let masquerades_all = maps::rules().is_some_and(|rules| rules.flags() & RULES_MASQUERADE_ALL != 0);
-            kind == FRONTEND_CLUSTER_IP && affinity_s == 0 && !is_bound && !call.has_device && !masquerades_all
+            kind == FRONTEND_CLUSTER_IP && affinity_s == 0 && !masquerades_all
         }
-        Owner::Node => {
-            let may_leave = !call.has_device && !F::is_loopback(&call.source);
-            may_leave && (is_own || (affinity_s == 0 && !is_bound))
-        }
+        (Owner::Node, Source::Chosen) => is_own,
+        (Owner::Node, Source::Open) => is_own || affinity_s == 0,
     }
 }
 

@@ -1,11 +1,10 @@
 //! connect(): TCP and UDP are translated once, for as long as the socket stays connected.
-use super::{Address, Answer, Call, Placed, answer_v4, answer_v6, place, unmapped};
+use super::{Address, Answer, Call, Placed, answer_v4, answer_v6, place, read, unmapped};
 use crate::family::{V4, V6};
 use crate::select::{Chosen, Dialled, dialled};
 use crate::sys::SockAddr;
 use crate::sys::kernel::count;
-use sheave_abi::{Counter, Origin};
-use zerocopy::transmute;
+use sheave_abi::{Counter, NetPort};
 
 /// connect() of an IPv4 socket, or of an IPv6 one to an IPv4 address.
 #[inline(always)]
@@ -26,11 +25,16 @@ pub fn connect6(socket: &SockAddr) -> i32 {
 
 #[inline(always)]
 fn connect<F: Address>(socket: &SockAddr, addr: F::Addr, source: F::Addr) -> Answer<F::Addr> {
-    let Some(call) = Call::of::<F>(socket, addr, source) else { return Answer::Leave };
+    let mut call = Call::none();
+    if !read::<F>(socket, addr, source, &mut call) {
+        return Answer::Leave;
+    }
     let answer = decide::<F>(socket, &call);
     // A call before this one may have been translated, and have failed.
-    if !matches!(answer, Answer::Translate(..)) {
-        socket.forget();
+    if !matches!(answer, Answer::Translate(..))
+        && let Some(origin) = socket.origin()
+    {
+        origin.set_backend_port(NetPort::ANY);
     }
     answer
 }
@@ -48,18 +52,13 @@ fn decide<F: Address>(socket: &SockAddr, call: &Call<F::Addr>) -> Answer<F::Addr
         Placed::Drop => Answer::dropped(),
         Placed::Reject => Answer::rejected(socket, call.owner),
         Placed::Forward => {
-            let origin = Origin {
-                vip: transmute!(F::to_mapped(call.addr)),
-                backend: transmute!(F::to_mapped(backend.addr)),
-                vip_port: call.port,
-                backend_port: backend.port,
-                service,
-                backend_id: backend.id,
-                zero: [0; 4],
-            };
-            if !socket.remember(&origin) {
-                return Answer::declined();
-            }
+            let Some(origin) = socket.new_origin() else { return Answer::declined() };
+            origin.set_vip(F::to_mapped(call.addr));
+            origin.set_vip_port(call.port);
+            origin.set_backend(F::to_mapped(backend.addr));
+            origin.set_backend_port(backend.port);
+            origin.set_service(service);
+            origin.set_backend_id(backend.id);
             count(Counter::SocketForward);
             Answer::Translate(backend.addr, backend.port)
         }

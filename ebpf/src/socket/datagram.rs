@@ -3,10 +3,11 @@
 //! What a socket sends to one VIP is a flow: it stays on its backend for as long as that serves and the flow is not idle (E9, L2).
 //! Which VIP an answer is from the flow's other entry says. Both ends of a flow have to differ from those of the socket's
 //! others; where two VIPs lead it to one backend, the second flow is left to the device, which gives it another source port.
-use super::{ALLOW, Address, Answer, Call, Placed, answer_v4, answer_v6, is_own_address, place, unmapped};
+use super::{ALLOW, Address, Answer, Call, Placed, answer_v4, answer_v6, is_nodes, place, read, unmapped};
 use crate::family::{Family as _, V4, V6};
 use crate::select::{Chosen, Dialled, dialled, still_serves};
 use crate::sys::kernel::{count, now_ns};
+use crate::sys::socket_flows::SocketFlow;
 use crate::sys::{SockAddr, socket_flows};
 use sheave_abi::{Counter, NetPort, SOCKET_RECEIVES, SOCKET_SENDS, SocketFlowKey, SocketFlowValue};
 use zerocopy::transmute;
@@ -14,13 +15,32 @@ use zerocopy::transmute;
 /// sendmsg() to an IPv4 address. The kernel takes an IPv6 socket here, too, when it sends to a v4-mapped address.
 #[inline(always)]
 pub fn sendmsg4(socket: &SockAddr) -> i32 {
-    answer_v4(socket, &send::<V4>(socket, socket.addr_v4(), socket.message_source_v4()))
+    let mut call = Call::none();
+    if !read_v4(socket, &mut call) {
+        return ALLOW;
+    }
+    answer_v4(socket, &send::<V4>(socket, &call))
 }
 
 /// sendmsg() to an IPv6 address.
 #[inline(always)]
 pub fn sendmsg6(socket: &SockAddr) -> i32 {
-    answer_v6::<V6>(socket, &send::<V6>(socket, socket.addr_v6(), socket.message_source_v6()))
+    let mut call = Call::none();
+    if !read_v6(socket, &mut call) {
+        return ALLOW;
+    }
+    answer_v6::<V6>(socket, &send::<V6>(socket, &call))
+}
+
+/// Functions of their own, for their own part of the stack.
+#[inline(never)]
+fn read_v4(socket: &SockAddr, call: &mut Call<u32>) -> bool {
+    read::<V4>(socket, socket.addr_v4(), socket.message_source_v4(), call)
+}
+
+#[inline(never)]
+fn read_v6(socket: &SockAddr, call: &mut Call<[u32; 4]>) -> bool {
+    read::<V6>(socket, socket.addr_v6(), socket.message_source_v6(), call)
 }
 
 /// recvmsg() of an IPv4 socket.
@@ -46,23 +66,27 @@ pub fn recvmsg6(socket: &SockAddr) -> i32 {
 }
 
 #[inline(always)]
-fn send<F: Address>(socket: &SockAddr, addr: F::Addr, source: F::Addr) -> Answer<F::Addr> {
-    let Some(call) = Call::of::<F>(socket, addr, source) else { return Answer::Leave };
+fn send<F: Address>(socket: &SockAddr, call: &Call<F::Addr>) -> Answer<F::Addr> {
     let (service, kind) = match dialled::<F>(&call.addr, call.port, call.protocol) {
         Dialled::Frontend { service, kind } => (service, kind),
         Dialled::Claimed => return Answer::rejected(socket, call.owner),
         Dialled::Own | Dialled::Nothing => return Answer::Leave,
     };
     let mut backend = Chosen::none();
-    if !connected::<F>(socket, &call, service, &mut backend) {
-        let cookie = socket.cookie();
-        if !known::<F>(cookie, &call, service, &mut backend) {
-            match place::<F>(&call, service, kind, &mut backend) {
-                Placed::Decline => return Answer::declined(),
-                Placed::Drop => return Answer::dropped(),
-                Placed::Reject => return Answer::rejected(socket, call.owner),
-                Placed::Forward if !socket.mark() || !begin::<F>(cookie, &call, &backend) => return Answer::declined(),
-                Placed::Forward => {}
+    let sends = key(socket.cookie(), F::to_mapped(call.addr), call.port, SOCKET_SENDS);
+    let placed = match known::<F>(socket, &sends, service, &mut backend) {
+        Known::Whole => None,
+        Known::Half => Some(Placed::Forward),
+        Known::Not => Some(place::<F>(call, service, kind, &mut backend)),
+    };
+    match placed {
+        None => {}
+        Some(Placed::Decline) => return Answer::declined(),
+        Some(Placed::Drop) => return Answer::dropped(),
+        Some(Placed::Reject) => return Answer::rejected(socket, call.owner),
+        Some(Placed::Forward) => {
+            if socket.new_origin().is_none() || !begin::<F>(&sends, &backend) {
+                return Answer::declined();
             }
         }
     }
@@ -70,86 +94,96 @@ fn send<F: Address>(socket: &SockAddr, addr: F::Addr, source: F::Addr) -> Answer
     Answer::Translate(backend.addr, backend.port)
 }
 
-/// The backend that the socket is connected to, if this VIP led there: it takes answers from no other.
-#[inline(always)]
-fn connected<F: Address>(
-    socket: &SockAddr,
-    call: &Call<F::Addr>,
-    service: u32,
-    backend: &mut Chosen<F::Addr>,
-) -> bool {
-    let Some(origin) = socket.origin() else { return false };
-    let vip: [u32; 4] = transmute!(origin.vip);
-    if origin.service != service || origin.vip_port != call.port || vip != F::to_mapped(call.addr) {
-        return false;
-    }
-    (backend.id, backend.addr, backend.port) =
-        (origin.backend_id, F::from_mapped(transmute!(origin.backend)), origin.backend_port);
-    still_serves::<F>(origin.backend_id, service, backend.addr, backend.port)
+/// What is there of a flow that goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Whole,
+    /// The side that receives was evicted.
+    Half,
+    Not,
 }
 
-/// The backend of the flow that the datagram belongs to, if that goes on.
+/// Fills in the backend of the flow that the datagram belongs to, if that goes on. A function of its own, for its own part of the
+/// stack.
 #[inline(never)]
-fn known<F: Address>(cookie: u64, call: &Call<F::Addr>, service: u32, backend: &mut Chosen<F::Addr>) -> bool {
-    let (now_ns, vip) = (now_ns(), F::to_mapped(call.addr));
-    let mut to = SocketFlowValue::default();
-    if !socket_flows::find_and_touch(&key(cookie, vip, call.port, SOCKET_SENDS), &mut to, now_ns) || to.service != service {
-        return false;
+fn known<F: Address>(
+    socket: &SockAddr,
+    sends: &SocketFlowKey,
+    service: u32,
+    backend: &mut Chosen<F::Addr>,
+) -> Known {
+    let vip: [u32; 4] = transmute!(sends.addr);
+    backend.service = service;
+    // Of a VIP that the socket is connected to: it takes answers from that backend only.
+    if let Some(origin) = socket.origin()
+        && (origin.service(), origin.vip_port()) == (service, sends.port)
+        && origin.vip() == vip
+    {
+        (backend.addr, backend.port) = (F::from_mapped(origin.backend()), origin.backend_port());
+        if still_serves::<F>(origin.backend_id(), service, backend.addr, backend.port) {
+            return Known::Whole;
+        }
     }
-    (backend.id, backend.addr, backend.port) = (to.backend_id, F::from_mapped(transmute!(to.addr)), to.port);
-    if !still_serves::<F>(to.backend_id, service, backend.addr, backend.port) {
-        return false;
+    let Some(to) = socket_flows::find(sends).filter(|to| to.service() == service) else { return Known::Not };
+    let now_ns = now_ns();
+    let is_idle = to.is_idle(now_ns);
+    let receives = key(sends.cookie, to.addr(), to.port(), SOCKET_RECEIVES);
+    (backend.id, backend.addr, backend.port) =
+        (to.backend_id(), F::from_mapped(transmute!(receives.addr)), receives.port);
+    if !still_serves::<F>(backend.id, service, backend.addr, backend.port) {
+        return Known::Not;
     }
-    let receives = key(cookie, transmute!(to.addr), to.port, SOCKET_RECEIVES);
-    let mut from = SocketFlowValue::default();
-    if socket_flows::find(&receives, &mut from) {
-        let alive = !socket_flows::is_idle(&to, now_ns) || !socket_flows::is_idle(&from, now_ns);
-        return alive && leads_to(&from, vip, call.port);
+    to.touch(now_ns);
+    match socket_flows::find(&receives) {
+        Some(from) if is_idle && from.is_idle(now_ns) => Known::Not,
+        Some(from) if leads_to(from, vip, sends.port) => Known::Whole,
+        None if !is_idle => Known::Half,
+        _ => Known::Not,
     }
-    // Evicted.
-    from = SocketFlowValue { seen_ns: now_ns, addr: transmute!(vip), port: call.port, ..to };
-    !socket_flows::is_idle(&to, now_ns) && socket_flows::reserve(&receives, &from)
 }
 
 /// Enters a new flow; false when it cannot be told from another one of the socket. The side that receives comes first: a flow
 /// without it would show the backend.
 #[inline(never)]
-fn begin<F: Address>(cookie: u64, call: &Call<F::Addr>, backend: &Chosen<F::Addr>) -> bool {
-    let (now_ns, vip) = (now_ns(), F::to_mapped(call.addr));
+fn begin<F: Address>(sends: &SocketFlowKey, backend: &Chosen<F::Addr>) -> bool {
     let mut flow = SocketFlowValue {
-        seen_ns: now_ns,
-        addr: transmute!(vip),
-        port: call.port,
+        seen_ns: now_ns(),
+        addr: sends.addr,
+        port: sends.port,
         service: backend.service,
         backend_id: backend.id,
         ..SocketFlowValue::default()
     };
-    let at = F::to_mapped(backend.addr);
-    let receives = key(cookie, at, backend.port, SOCKET_RECEIVES);
-    // Where no device sees the flow, an answer that names the other VIP is better than none.
-    let is_free = socket_flows::reserve(&receives, &flow)
-        || ((!is_taken(&receives, &flow, now_ns) || is_own_address::<F>(call)) && socket_flows::put(&receives, &flow));
-    (flow.addr, flow.port) = (transmute!(at), backend.port);
-    is_free && socket_flows::put(&key(cookie, vip, call.port, SOCKET_SENDS), &flow)
+    let receives = key(sends.cookie, F::to_mapped(backend.addr), backend.port, SOCKET_RECEIVES);
+    if !socket_flows::reserve(&receives, &flow) {
+        // Where no device sees the flow, an answer that names the other VIP is better than none.
+        let is_nodes = is_nodes::<F>(&F::from_mapped(transmute!(sends.addr)));
+        if (is_taken(&receives, &flow) && !is_nodes) || !socket_flows::put(&receives, &flow) {
+            return false;
+        }
+    }
+    (flow.addr, flow.port) = (receives.addr, receives.port);
+    socket_flows::put(sends, &flow)
 }
 
 /// Whether a flow to another VIP than that of `flow` has this side and goes on.
-#[inline(always)]
-fn is_taken(receives: &SocketFlowKey, flow: &SocketFlowValue, now_ns: u64) -> bool {
-    let (mut held, mut other) = (SocketFlowValue::default(), SocketFlowValue::default());
-    if !socket_flows::find(receives, &mut held) || leads_to(&held, transmute!(flow.addr), flow.port) {
+#[inline(never)]
+fn is_taken(receives: &SocketFlowKey, flow: &SocketFlowValue) -> bool {
+    let Some(held) = socket_flows::find(receives) else { return false };
+    let (vip, port) = (held.addr(), held.port());
+    if (vip, port) == (transmute!(flow.addr), flow.port) {
         return false;
     }
-    let sends = key(receives.cookie, transmute!(held.addr), held.port, SOCKET_SENDS);
-    socket_flows::find(&sends, &mut other)
-        && leads_to(&other, transmute!(receives.addr), receives.port)
-        && !(socket_flows::is_idle(&held, now_ns) && socket_flows::is_idle(&other, now_ns))
+    let sends = key(receives.cookie, vip, port, SOCKET_SENDS);
+    socket_flows::find(&sends).is_some_and(|other| {
+        leads_to(other, transmute!(receives.addr), receives.port)
+            && !(held.is_idle(flow.seen_ns) && other.is_idle(flow.seen_ns))
+    })
 }
 
 #[inline(always)]
-fn leads_to(flow: &SocketFlowValue, addr: [u32; 4], port: NetPort) -> bool {
-    let held: [u32; 4] = transmute!(flow.addr);
-    held == addr && flow.port == port
+fn leads_to(flow: SocketFlow, addr: [u32; 4], port: NetPort) -> bool {
+    flow.addr() == addr && flow.port() == port
 }
 
 #[inline(always)]
@@ -162,11 +196,13 @@ fn key(cookie: u64, addr: [u32; 4], port: NetPort, side: u8) -> SocketFlowKey {
 fn receive(socket: &SockAddr, sender: [u32; 4]) -> Option<([u32; 4], NetPort)> {
     // Only sockets that have dialled a VIP have one, so that it costs the others nothing more.
     let origin = socket.origin()?;
-    let (backend, port): ([u32; 4], NetPort) = (transmute!(origin.backend), socket.port());
-    if backend == sender && origin.backend_port == port {
-        return Some((transmute!(origin.vip), origin.vip_port));
+    let port = socket.port();
+    if origin.backend() == sender && origin.backend_port() == port {
+        return Some((origin.vip(), origin.vip_port()));
     }
-    let mut from = SocketFlowValue::default();
     let receives = key(socket.cookie(), sender, port, SOCKET_RECEIVES);
-    socket_flows::find_and_touch(&receives, &mut from, now_ns()).then(|| (transmute!(from.addr), from.port))
+    let from = socket_flows::find(&receives)?;
+    let vip = (from.addr(), from.port());
+    from.touch(now_ns());
+    from.is_still(&receives).then_some(vip)
 }

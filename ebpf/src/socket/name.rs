@@ -1,18 +1,16 @@
 //! getpeername(): a socket's peer is what it dialled.
 use super::{ALLOW, unmapped};
 use crate::family::{Family as _, V4};
-use crate::sys::SockAddr;
-use sheave_abi::Origin;
-use zerocopy::transmute;
+use crate::sys::{SockAddr, SocketOrigin};
 
 /// getpeername() of an IPv4 socket.
 #[inline(always)]
 pub fn getpeername4(socket: &SockAddr) -> i32 {
     if let Some(origin) = connected(socket, V4::to_mapped(socket.addr_v4()))
-        && let Some(vip) = unmapped(transmute!(origin.vip))
+        && let Some(vip) = unmapped(origin.vip())
     {
         socket.set_addr_v4(vip);
-        socket.set_port(origin.vip_port);
+        socket.set_port(origin.vip_port());
     }
     ALLOW
 }
@@ -21,16 +19,14 @@ pub fn getpeername4(socket: &SockAddr) -> i32 {
 #[inline(always)]
 pub fn getpeername6(socket: &SockAddr) -> i32 {
     if let Some(origin) = connected(socket, socket.addr_v6()) {
-        socket.set_addr_v6(transmute!(origin.vip));
-        socket.set_port(origin.vip_port);
+        socket.set_addr_v6(origin.vip());
+        socket.set_port(origin.vip_port());
     }
     ALLOW
 }
 
 /// What the socket dialled, when it is still connected to the backend chosen then: to `peer` and the port of the call.
 #[inline(always)]
-fn connected(socket: &SockAddr, peer: [u32; 4]) -> Option<Origin> {
-    let origin = socket.origin()?;
-    let backend: [u32; 4] = transmute!(origin.backend);
-    if backend == peer && origin.backend_port == socket.port() { Some(origin) } else { None }
+fn connected(socket: &SockAddr, peer: [u32; 4]) -> Option<SocketOrigin> {
+    socket.origin().filter(|origin| origin.backend() == peer && origin.backend_port() == socket.port())
 }

@@ -8,4 +8,4 @@ pub mod socket_flows;
 
 pub use flow_entry::FlowEntry;
 pub use packet::{Failed, Packet};
-pub use sock_addr::SockAddr;
+pub use sock_addr::{SockAddr, SocketOrigin};

@@ -152,50 +152,20 @@ impl SockAddr {
         unsafe { bpf_set_retval(errno.wrapping_neg()) };
     }
 
-    /// Notes that `socket_flows` has entries of the socket; false when there is no memory for it.
+    /// The socket's storage, void if it is new; `None` when there is no memory for it.
     #[inline(always)]
-    pub fn mark(&self) -> bool {
-        let mut origin = Origin::default();
-        // SAFETY: the helper checks the socket.
-        let held = unsafe { ORIGINS.get_or_insert_ptr_mut(&self.0, Some(&mut origin)) };
-        !held.is_null()
+    pub fn new_origin(&self) -> Option<SocketOrigin> {
+        // SAFETY: the helper checks the socket, and clears what is new.
+        let held = unsafe { ORIGINS.get_or_insert_ptr_mut(&self.0, None) };
+        if held.is_null() { None } else { Some(SocketOrigin(held)) }
     }
 
-    /// Remembers what the socket dialled; false when there is no memory for it.
+    /// The socket's storage, if it has dialled a VIP before.
     #[inline(always)]
-    pub fn remember(&self, origin: &Origin) -> bool {
-        let mut origin = *origin;
-        // SAFETY: the helper checks the socket.
-        let held = unsafe { ORIGINS.get_or_insert_ptr_mut(&self.0, Some(&mut origin)) };
-        if held.is_null() {
-            return false;
-        }
-        // SAFETY: not null; storage of this socket, which its owner has locked.
-        unsafe { held.write(origin) };
-        true
-    }
-
-    /// Makes void what the socket has dialled before, if anything.
-    #[inline(always)]
-    pub fn forget(&self) {
+    pub fn origin(&self) -> Option<SocketOrigin> {
         // SAFETY: the helper checks the socket.
         let held = unsafe { ORIGINS.get_ptr_mut(&self.0) };
-        if !held.is_null() {
-            // SAFETY: not null; storage of this socket, which its owner has locked.
-            unsafe { (&raw mut (*held).backend_port).write_volatile(NetPort::ANY) };
-        }
-    }
-
-    /// What the socket dialled; void, if its `backend_port` is zero.
-    #[inline(always)]
-    pub fn origin(&self) -> Option<Origin> {
-        // SAFETY: the helper checks the socket.
-        let held = unsafe { ORIGINS.get_ptr_mut(&self.0) };
-        if held.is_null() {
-            return None;
-        }
-        // SAFETY: not null; storage of this socket.
-        Some(unsafe { held.read() })
+        if held.is_null() { None } else { Some(SocketOrigin(held)) }
     }
 
     #[inline(always)]
@@ -204,4 +174,58 @@ impl SockAddr {
         let sk = unsafe { (&raw const (*self.raw()).__bindgen_anon_1.sk).read_volatile() };
         if sk.is_null() { None } else { Some(sk) }
     }
+}
+
+/// What a socket dialled, in its own storage, which its owner has locked. Read and written field by field: a copy would take much
+/// of the stack.
+#[derive(Clone, Copy)]
+pub struct SocketOrigin(*mut Origin);
+
+macro_rules! fields {
+    ($($name:ident, $set:ident: $type:ty,)+) => {
+        impl SocketOrigin {
+            $(#[inline(always)]
+            pub fn $name(self) -> $type {
+                // SAFETY: `SockAddr` makes it of storage only.
+                unsafe { (&raw const (*self.0).$name).read_volatile() }
+            }
+
+            #[inline(always)]
+            pub fn $set(self, value: $type) {
+                // SAFETY: `SockAddr` makes it of storage only.
+                unsafe { (&raw mut (*self.0).$name).write_volatile(value) };
+            })+
+        }
+    };
+}
+
+fields! {
+    vip_port, set_vip_port: NetPort,
+    backend_port, set_backend_port: NetPort,
+    service, set_service: u32,
+    backend_id, set_backend_id: u32,
+}
+
+macro_rules! addrs {
+    ($($name:ident, $set:ident,)+) => {
+        impl SocketOrigin {
+            $(#[inline(always)]
+            pub fn $name(self) -> [u32; 4] {
+                const { assert!(core::mem::offset_of!(Origin, $name) % 4 == 0) };
+                // SAFETY: `SockAddr` makes it of storage only, aligned to 8.
+                unsafe { (&raw const (*self.0).$name).cast::<[u32; 4]>().read_volatile() }
+            }
+
+            #[inline(always)]
+            pub fn $set(self, addr: [u32; 4]) {
+                // SAFETY: `SockAddr` makes it of storage only, aligned to 8.
+                unsafe { (&raw mut (*self.0).$name).cast::<[u32; 4]>().write_volatile(addr) };
+            })+
+        }
+    };
+}
+
+addrs! {
+    vip, set_vip,
+    backend, set_backend,
 }
