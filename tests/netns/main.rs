@@ -10,6 +10,7 @@ mod manifests;
 mod paths;
 mod refusals;
 mod restarts;
+mod sockets;
 mod world;
 
 /// Why these tests need root.
