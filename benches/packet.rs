@@ -14,10 +14,10 @@ use sheave_bpf::limits::Limits;
 use sheave_bpf::load::{Loader, Programs, SocketLb};
 use sheave_bpf::map::Map;
 use sheave_bpf::maps::Maps as _;
-use sheave_bpf::ops::{BackendEntry, MapOp};
+use sheave_bpf::ops::{BackendEntry, MapOp, ServiceEntry};
 use sheave_bpf::pins::Pins;
 use sheave_bpf::test_run::time_each;
-use sheave_core::{Backend, Family, Frontend, Port, Protocol};
+use sheave_core::{Backend, Family, Frontend, FrontendKind, Port, Protocol};
 use sheave_lab::Sandbox;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
@@ -86,21 +86,22 @@ fn vip(service: u32) -> Ipv4Addr {
 fn service_ops(n: u32) -> [MapOp; 4] {
     let service = ServiceId(NonZeroU32::MIN.saturating_add(n));
     let block = n * BACKENDS.next_power_of_two();
+    let cluster = SetWord { block, count: BACKENDS };
     let port = Port::new(8080).expect("a port");
     let entries: Vec<_> = (1..=BACKENDS)
         .map(|i| {
             let id = n * BACKENDS + i;
             let backend = Backend { addr: Ipv4Addr::from(0x0ac8_0000 + id).into(), port };
             let id = BackendId(NonZeroU32::MIN.saturating_add(id - 1));
-            (id, BackendEntry { backend, service, serving: true })
+            (id, BackendEntry { backend, service, serving: true, in_cluster: true, in_local: false })
         })
         .collect();
     let ids = entries.iter().map(|(id, _)| *id).collect();
     [
         MapOp::WriteBackends { family: Family::V4, entries },
         MapOp::WriteSlots { first: block, ids },
-        MapOp::WriteSet { service, word: SetWord { block, count: BACKENDS } },
-        MapOp::PutFrontend { frontend: frontend(vip(n)), service },
+        MapOp::WriteService { service, entry: ServiceEntry { cluster, ..ServiceEntry::default() } },
+        MapOp::PutFrontend { frontend: frontend(vip(n)), kind: FrontendKind::ClusterIp, service },
     ]
 }
 

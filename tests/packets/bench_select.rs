@@ -3,7 +3,7 @@ use crate::frame::{Frame, SYN};
 use crate::rig::{BPFFS, NETS, Net, Rig, frontend, service_id, with_rig};
 use sheave_abi::{
     BACKENDS_CHUNK, BENCH_DECISIONS, BENCH_DRAWN, BENCH_FORWARD, BENCH_NO_FRONTEND, BENCH_REJECT, BackendId, BackendV4,
-    BackendV6, BenchDecision, FrontendKeyV4, FrontendKeyV6, FrontendValue, SERVICES_CHUNK, SLOTS_CHUNK, SetWord,
+    BackendV6, BenchDecision, FrontendKeyV4, FrontendKeyV6, FrontendValue, SERVICES_CHUNK, SLOTS_CHUNK, ServiceValue,
 };
 use sheave_bpf::bench_select::{BenchError, Outcomes, SelectBench, Work};
 use sheave_bpf::chunks::Chunks;
@@ -70,7 +70,7 @@ type Entries<K, V> = Vec<(K, V)>;
 /// Everything the programs read.
 type Served = (
     (Entries<FrontendKeyV4, FrontendValue>, Entries<FrontendKeyV6, FrontendValue>),
-    (Entries<u32, SetWord>, Entries<u32, u32>),
+    (Entries<u32, ServiceValue>, Entries<u32, u32>),
     (Entries<u32, BackendV4>, Entries<u32, BackendV6>),
 );
 

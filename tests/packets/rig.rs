@@ -9,11 +9,11 @@ use sheave_bpf::limits::Limits;
 use sheave_bpf::load::{Loader, Programs, SocketLb};
 use sheave_bpf::map::Map;
 use sheave_bpf::maps::Maps as _;
-use sheave_bpf::ops::{BackendEntry, MapOp};
+use sheave_bpf::ops::{BackendEntry, MapOp, ServiceEntry};
 use sheave_bpf::pins::Pins;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
 use sheave_bpf::test_run::{Run, test_run, test_run_gso};
-use sheave_core::{Backend, Family, Frontend, Port, Protocol};
+use sheave_core::{Backend, Family, Frontend, FrontendKind, Port, Protocol};
 use sheave_lab::Sandbox;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -125,7 +125,7 @@ impl Rig {
     ) -> Vec<BackendId> {
         let service = service_id(service);
         let ids = self.write_set(service, backends);
-        self.exec(&MapOp::PutFrontend { frontend: frontend(vip, protocol), service });
+        self.exec(&MapOp::PutFrontend { frontend: frontend(vip, protocol), kind: FrontendKind::ClusterIp, service });
         ids
     }
 
@@ -140,7 +140,8 @@ impl Rig {
         }
         let count = u32::try_from(ids.len()).unwrap();
         self.next_slot += count;
-        self.exec(&MapOp::WriteSet { service, word: SetWord { block: first, count } });
+        let cluster = SetWord { block: first, count };
+        self.exec(&MapOp::WriteService { service, entry: ServiceEntry { cluster, ..ServiceEntry::default() } });
         ids
     }
 
@@ -358,5 +359,6 @@ fn family(addr: IpAddr) -> Family {
 }
 
 fn entry(service: ServiceId, backend: SocketAddr, serving: bool) -> BackendEntry {
-    BackendEntry { backend: Backend { addr: backend.ip(), port: Port::new(backend.port()).unwrap() }, service, serving }
+    let backend = Backend { addr: backend.ip(), port: Port::new(backend.port()).unwrap() };
+    BackendEntry { backend, service, serving, in_cluster: serving, in_local: false }
 }

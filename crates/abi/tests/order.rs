@@ -1,6 +1,7 @@
 //! Byte order (I9): addresses and ports stand in memory as on the wire, ids and counters as the processor has them.
 use sheave_abi::{
-    BACKEND_SERVING, BackendV4, FRONTEND_CLUSTER_IP, FrontendKeyV4, FrontendKeyV6, FrontendValue, IPPROTO_TCP, NetPort, SetWord,
+    BACKEND_SERVING, BackendV4, FRONTEND_CLUSTER_IP, FrontendKeyV4, FrontendKeyV6, FrontendValue, IPPROTO_TCP, NetPort,
+    SetWord,
 };
 use zerocopy::IntoBytes;
 

@@ -1,6 +1,6 @@
 //! Carries plans out: lowers each step against the image, has it performed, commits what succeeded.
-use crate::carried;
 use crate::image::Image;
+use crate::lacks::lacks;
 use crate::limits::Limits;
 use crate::lower::lower;
 use crate::maps::{MapError, Maps};
@@ -94,15 +94,11 @@ impl<M: Maps> Dataplane for BpfDataplane<M> {
     }
 
     fn lacks(&self, service: &Service) -> Vec<Diagnostic> {
-        carried::lacks(service)
+        lacks(service)
     }
 }
 
 impl<M> Realized for BpfDataplane<M> {
-    fn carried(&self, wanted: &Arc<Serving>) -> Arc<Serving> {
-        self.image.carried(wanted)
-    }
-
     fn rules(&self) -> Option<Arc<NodeRules>> {
         self.image.rules()
     }

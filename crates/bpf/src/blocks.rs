@@ -41,20 +41,31 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// A free block with room for `count` backends below slot `max`. Takes nothing.
-    pub(crate) fn find(&self, count: u32, max: u32) -> Option<u32> {
+    /// A free block with room for `count` backends below slot `max` and outside `taken`, which the same step is to occupy.
+    /// Takes nothing.
+    pub(crate) fn find(&self, count: u32, max: u32, taken: &Range<u32>) -> Option<u32> {
         let order = order(count)?;
         let size = 1 << order;
-        // The first one fits, unless the limit was lowered after higher slots were in use.
-        let reused = self.queues[order as usize..].iter().flat_map(|queue| queue.values().copied());
-        let fresh = self.fresh.checked_next_multiple_of(size);
-        reused.chain(fresh).find(|start| start.checked_add(size).is_some_and(|end| end <= max))
+        let reused = self.queues[order as usize..].iter().flat_map(|queue| queue.values());
+        let reused = reused.map(|start| (*start, self.free.get(start).map_or(0, |(order, _)| start + (1 << order))));
+        // The first one fits, unless it is taken in part, or the limit was lowered after higher slots were in use.
+        let fits = |(start, end): (u32, u32)| {
+            let start = beside(start, size, taken)?;
+            start.checked_add(size).filter(|used| *used <= end.min(max)).map(|_| start)
+        };
+        reused.chain([(self.fresh, u32::MAX)]).find_map(fits)
     }
 
-    /// Whether the set `old` can become `new` where it is: the same block, grown into free slots below `max` if need be.
-    pub(crate) fn fits(&self, old: SetWord, new: SetWord, max: u32) -> bool {
+    /// Whether the set `old` can become `new` where it is: the same block, grown if need be into slots below `max` that are
+    /// free and outside `taken`.
+    pub(crate) fn fits(&self, old: SetWord, new: SetWord, max: u32, taken: &Range<u32>) -> bool {
         let (Some(old), Some(new)) = (range(old), range(new)) else { return false };
-        !old.is_empty() && old.start == new.start && new.end <= max && self.is_free(old.end.min(new.end)..new.end)
+        let grown = old.end.min(new.end)..new.end;
+        !old.is_empty()
+            && old.start == new.start
+            && new.end <= max
+            && self.is_free(grown.clone())
+            && !overlap(&grown, taken)
     }
 
     /// How many slots are taken.
@@ -139,6 +150,18 @@ impl Blocks {
     }
 }
 
+/// The first place from `start` on, aligned to `size`, for so many slots outside `taken`.
+fn beside(start: u32, size: u32, taken: &Range<u32>) -> Option<u32> {
+    let start = start.checked_next_multiple_of(size)?;
+    let end = start.checked_add(size)?;
+    if overlap(&(start..end), taken) { taken.end.checked_next_multiple_of(size) } else { Some(start) }
+}
+
+/// Whether two ranges have a slot in common.
+fn overlap(a: &Range<u32>, b: &Range<u32>) -> bool {
+    a.start.max(b.start) < a.end.min(b.end)
+}
+
 /// The aligned blocks a range consists of, in order.
 fn pieces(mut range: Range<u32>) -> impl Iterator<Item = (u32, u32)> {
     std::iter::from_fn(move || {
@@ -153,6 +176,8 @@ fn pieces(mut range: Range<u32>) -> impl Iterator<Item = (u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NONE: Range<u32> = 0..0;
 
     fn word(block: u32, count: u32) -> SetWord {
         SetWord { block, count }
@@ -177,14 +202,14 @@ mod tests {
     fn a_set_grows_in_place_while_the_other_half_is_free() {
         let mut blocks = Blocks::default();
         blocks.replace(0..0, 0..4);
-        assert!(blocks.fits(word(0, 4), word(0, 5), 64));
-        assert!(!blocks.fits(word(0, 4), word(0, 5), 7), "the limit holds in place, too");
+        assert!(blocks.fits(word(0, 4), word(0, 5), 64, &NONE));
+        assert!(!blocks.fits(word(0, 4), word(0, 5), 7, &NONE), "the limit holds in place, too");
         blocks.replace(0..0, 4..8);
-        assert!(!blocks.fits(word(0, 4), word(0, 5), 64));
-        assert!(blocks.fits(word(0, 4), word(0, 3), 64));
+        assert!(!blocks.fits(word(0, 4), word(0, 5), 64, &NONE));
+        assert!(blocks.fits(word(0, 4), word(0, 3), 64, &NONE));
         blocks.replace(4..8, 0..0);
         blocks.replace(0..4, 0..8);
-        assert_eq!(blocks.find(1, 64), Some(8));
+        assert_eq!(blocks.find(1, 64, &NONE), Some(8));
     }
 
     #[test]
@@ -195,10 +220,10 @@ mod tests {
         }
         blocks.replace(8..12, 0..0);
         blocks.replace(0..4, 0..0);
-        assert_eq!(blocks.find(3, 64), Some(8), "the one that was freed first");
+        assert_eq!(blocks.find(3, 64, &NONE), Some(8), "the one that was freed first");
         blocks.replace(4..8, 0..0);
-        assert_eq!(blocks.find(8, 64), Some(0), "two halves are one block");
-        assert_eq!((blocks.used(), blocks.find(16, 64), blocks.find(16, 31)), (4, Some(16), None));
+        assert_eq!(blocks.find(8, 64, &NONE), Some(0), "two halves are one block");
+        assert_eq!((blocks.used(), blocks.find(16, 64, &NONE), blocks.find(16, 31, &NONE)), (4, Some(16), None));
     }
 
     /// After a start with a lower limit: sets above it may still be in force, and be freed.
@@ -210,10 +235,10 @@ mod tests {
         }
         blocks.replace(12..16, 0..0);
         blocks.replace(0..4, 0..0);
-        assert_eq!((blocks.find(1, 12), blocks.find(1, 16)), (Some(0), Some(12)), "12 was freed first");
+        assert_eq!((blocks.find(1, 12, &NONE), blocks.find(1, 16, &NONE)), (Some(0), Some(12)), "12 was freed first");
         blocks.replace(8..12, 0..0);
-        assert_eq!(blocks.find(1, 4), Some(0), "whatever their sizes");
-        assert_eq!(blocks.find(5, 12), None, "8 to 16 is above in part");
+        assert_eq!(blocks.find(1, 4, &NONE), Some(0), "whatever their sizes");
+        assert_eq!(blocks.find(5, 12, &NONE), None, "8 to 16 is above in part");
     }
 
     #[test]
@@ -221,6 +246,21 @@ mod tests {
         let mut blocks = Blocks::default();
         blocks.replace(0..0, 0..4);
         blocks.replace(0..0, 16..32);
-        assert_eq!((blocks.find(1, 64), blocks.find(8, 64)), (Some(4), Some(8)));
+        assert_eq!((blocks.find(1, 64, &NONE), blocks.find(8, 64, &NONE)), (Some(4), Some(8)));
+    }
+
+    /// Two sets of a Service get their blocks in one step.
+    #[test]
+    fn two_blocks_found_in_one_step_have_no_slot_in_common() {
+        let mut blocks = Blocks::default();
+        assert_eq!((blocks.find(3, 64, &NONE), blocks.find(3, 64, &(0..4))), (Some(0), Some(4)), "fresh");
+        assert_eq!(blocks.find(6, 64, &(0..4)), Some(8), "aligned behind it");
+        assert_eq!(blocks.find(3, 7, &(0..4)), None, "the limit holds beside it, too");
+        blocks.replace(0..0, 0..16);
+        blocks.replace(0..16, 0..4);
+        assert_eq!(blocks.find(3, 64, &(4..8)), Some(8), "the next free block of the size, or larger");
+        assert_eq!(blocks.find(3, 64, &(8..12)), Some(4));
+        assert!(blocks.fits(word(0, 4), word(0, 5), 64, &(8..12)));
+        assert!(!blocks.fits(word(0, 4), word(0, 5), 64, &(4..8)), "nor does one grow into what the other has taken");
     }
 }

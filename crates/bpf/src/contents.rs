@@ -1,30 +1,37 @@
 //! What was found in the maps, before it is trusted: from the pins of an earlier run, or on an audit.
 use crate::blocks;
 use crate::image::Image;
-use crate::ops::{BackendEntry, MapOp};
+use crate::ops::{AddrUse, BackendEntry, MapOp, RulesEntry, ServiceEntry};
+use ipnet::IpNet;
 use sheave_abi::{BackendId, ServiceId, SetWord};
-use sheave_core::{Family, Frontend, ServiceKey};
+use sheave_core::{Family, Frontend, FrontendKind, ServiceKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-/// Everything in the maps. Entries that hold nothing are left out: absent backends, words of no set.
+/// Everything in the maps. Entries that hold nothing are left out: absent backends, Services without sets and policies.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Contents {
     /// Map `names`.
     pub names: BTreeMap<ServiceId, ServiceKey>,
     /// Map `services`.
-    pub words: BTreeMap<ServiceId, SetWord>,
+    pub services: BTreeMap<ServiceId, ServiceEntry>,
     /// Map `slots`, by index.
     pub slots: Vec<Option<BackendId>>,
     /// Map `backends_v4`.
     pub backends_v4: BTreeMap<BackendId, BackendEntry>,
     /// Map `backends_v6`.
     pub backends_v6: BTreeMap<BackendId, BackendEntry>,
-    /// Exact entries of `frontends_v4` and `frontends_v6`.
-    pub frontends: BTreeMap<Frontend, ServiceId>,
+    /// Exact entries of `frontends_v4` and `frontends_v6`: where they lead, and as what.
+    pub frontends: BTreeMap<Frontend, (ServiceId, FrontendKind)>,
     /// Whole-address entries of `frontends_v4` and `frontends_v6` (A2).
-    pub vips: Vec<IpAddr>,
+    pub vips: BTreeSet<IpAddr>,
+    /// Maps `ranges_v4` and `ranges_v6`: sources by Service (R8), ServiceCIDRs under `None` (A3).
+    pub ranges: BTreeMap<Option<ServiceId>, BTreeSet<IpNet>>,
+    /// Maps `node_addrs_v4` and `node_addrs_v6`.
+    pub addrs: BTreeMap<IpAddr, AddrUse>,
+    /// Map `rules`.
+    pub rules: RulesEntry,
 }
 
 /// A Service id that is not taken over. It is never handed out again, and a plan from scratch leads every frontend away
@@ -46,9 +53,9 @@ pub enum Fault {
     Nameless,
     /// A lower id has the same name.
     SameName,
-    /// The word names no block, or one that another Service has.
+    /// A word of its names no block, or one that another Service or its other set has.
     BadBlock,
-    /// A slot of its set is empty, or names a backend that is absent or another Service's.
+    /// A slot of its sets is empty, or names a backend that is absent or another Service's.
     BadSlot,
 }
 
@@ -86,17 +93,20 @@ impl Image {
         for (slot, id) in (0..).zip(&contents.slots) {
             id.iter().for_each(|id| image.commit(&MapOp::WriteSlots { first: slot, ids: vec![*id] }));
         }
-        let mut words: Vec<_> = contents.words.into_iter().filter(|(id, _)| !is_stray(id)).collect();
-        words.sort_by_key(|(_, word)| word.block);
-        for (service, word) in words {
-            image.commit(&MapOp::WriteSet { service, word });
+        let mut services: Vec<_> = contents.services.into_iter().filter(|(id, _)| !is_stray(id)).collect();
+        services.sort_by_key(|(_, entry)| entry.cluster.block);
+        for (service, entry) in services {
+            image.commit(&MapOp::WriteService { service, entry });
         }
-        for (frontend, service) in contents.frontends {
-            image.commit(&MapOp::PutFrontend { frontend, service });
+        for (frontend, (service, kind)) in contents.frontends {
+            image.commit(&MapOp::PutFrontend { frontend, kind, service });
         }
-        for addr in contents.vips {
-            image.commit(&MapOp::PutVip { addr });
+        contents.vips.into_iter().for_each(|addr| image.commit(&MapOp::PutVip { addr }));
+        for (service, ranges) in contents.ranges {
+            ranges.into_iter().for_each(|range| image.commit(&MapOp::PutRange { service, range }));
         }
+        contents.addrs.into_iter().for_each(|(addr, uses)| image.commit(&MapOp::PutAddr { addr, uses }));
+        image.commit(&MapOp::WriteRules { rules: contents.rules });
         (image, strays)
     }
 }
@@ -112,8 +122,9 @@ impl Contents {
             }
         }
         let backends = self.backends_v4.values().chain(self.backends_v6.values()).map(|entry| entry.service);
-        let words = self.words.iter().filter(|(_, word)| word.count > 0).map(|(id, _)| *id);
-        let referred = words.chain(self.frontends.values().copied()).chain(backends);
+        let sets = self.words().filter(|(_, word)| word.count > 0).map(|(id, _)| id);
+        let frontends = self.frontends.values().map(|(id, _)| *id);
+        let referred = sets.chain(frontends).chain(backends).chain(self.ranges.keys().copied().flatten());
         faults.extend(referred.filter(|id| !self.names.contains_key(id)).map(|id| (id, Fault::Nameless)));
         faults
             .into_iter()
@@ -121,8 +132,13 @@ impl Contents {
             .collect()
     }
 
+    /// Both words of each Service.
+    fn words(&self) -> impl Iterator<Item = (ServiceId, SetWord)> {
+        self.services.iter().flat_map(|(id, entry)| [(*id, entry.cluster), (*id, entry.local)])
+    }
+
     fn bad_slots(&self) -> impl Iterator<Item = ServiceId> {
-        self.words.iter().filter(|(id, word)| !self.slots_lead_to_its_own(**id, **word)).map(|(id, _)| *id)
+        self.words().filter(|(id, word)| !self.slots_lead_to_its_own(*id, *word)).map(|(id, _)| id)
     }
 
     fn slots_lead_to_its_own(&self, id: ServiceId, word: SetWord) -> bool {
@@ -138,15 +154,15 @@ impl Contents {
     }
 
     fn bad_blocks(&self) -> Vec<ServiceId> {
-        let mut words: Vec<_> = self.words.iter().collect();
-        words.sort_by_key(|(id, word)| (word.block, **id));
+        let mut words: Vec<_> = self.words().collect();
+        words.sort_by_key(|(id, word)| (word.block, *id));
         let mut end = 0;
         let mut bad = Vec::new();
         for (id, word) in words {
-            match blocks::range(*word) {
+            match blocks::range(word) {
                 Some(range) if range.is_empty() => {}
                 Some(range) if range.start >= end => end = range.end,
-                _ => bad.push(*id),
+                _ => bad.push(id),
             }
         }
         bad

@@ -8,13 +8,14 @@ use crate::pins::Pins;
 use ipnet::IpNet;
 use sheave_abi::{
     ADDR_NODE_PORTS, ADDR_OWN, BACKEND_ABSENT, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, BACKEND_SERVING, BACKENDS_CHUNK,
-    BackendId, BackendV4, BackendV6, FRONTEND_ADDRESS, FRONTEND_CLUSTER_IP, FRONTEND_EXTERNAL_IP, FRONTEND_LOAD_BALANCER,
-    FRONTEND_NODE_PORT, FrontendKeyV4, FrontendKeyV6, FrontendValue, NetPort, RANGE_SERVICE_BITS, RULES_MASQUERADE_ALL,
-    RULES_PODS_INTERFACE, RULES_PODS_PREFIX, RULES_PODS_V4, RULES_PODS_V6, RangeKeyV4, RangeKeyV6, RulesValue,
-    SERVICE_EXTERNAL_LOCAL, SERVICE_INTERNAL_LOCAL, SERVICE_NAME_LEN, SERVICE_RESTRICTED, SERVICES_CHUNK, SLOTS_CHUNK,
-    ServiceId, ServiceNameValue, ServiceValue,
+    BackendId, BackendV4, BackendV6, FRONTEND_ADDRESS, FRONTEND_CLUSTER_IP, FRONTEND_EXTERNAL_IP,
+    FRONTEND_LOAD_BALANCER, FRONTEND_NODE_PORT, FrontendKeyV4, FrontendKeyV6, FrontendValue, NetPort,
+    RANGE_SERVICE_BITS, RULES_MASQUERADE_ALL, RULES_PODS_INTERFACE, RULES_PODS_PREFIX, RULES_PODS_V4, RULES_PODS_V6,
+    RangeKeyV4, RangeKeyV6, RulesValue, SERVICE_EXTERNAL_LOCAL, SERVICE_INTERNAL_LOCAL, SERVICE_NAME_LEN,
+    SERVICE_RESTRICTED, SERVICES_CHUNK, SLOTS_CHUNK, ServiceId, ServiceNameValue, ServiceValue,
 };
-use sheave_core::{Family, Frontend, FrontendKind, LocalPods, Protocol, ServiceKey, TrafficPolicy};
+use sheave_core::rules::LocalPods;
+use sheave_core::{Family, Frontend, FrontendKind, Protocol, ServiceKey, TrafficPolicy};
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -84,13 +85,7 @@ impl KernelMaps {
         said("names", "update", put.unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))))
     }
 
-    fn put_frontend(
-        &self,
-        addr: IpAddr,
-        port: NetPort,
-        protocol: u8,
-        value: FrontendValue,
-    ) -> Result<(), MapError> {
+    fn put_frontend(&self, addr: IpAddr, port: NetPort, protocol: u8, value: FrontendValue) -> Result<(), MapError> {
         match addr {
             IpAddr::V4(addr) => {
                 let key = FrontendKeyV4 { addr: addr.octets(), port, protocol, zero: 0 };

@@ -4,11 +4,13 @@
 //! (I3). Whatever is derived, free ids and free blocks among it, follows from the contents alone: an image built from maps
 //! found at start serves the same under the same ids (I5).
 use crate::blocks::{self, Blocks};
-use crate::carried::carried;
 use crate::ids::IdPool;
-use crate::ops::{BackendEntry, MapOp};
+use crate::ops::{AddrUse, BackendEntry, MapOp, RulesEntry, ServiceEntry};
+use ipnet::IpNet;
 use sheave_abi::{BackendId, ServiceId, SetWord};
-use sheave_core::{Backend, Family, FlatSet, Frontend, FrontendKind, NodeRules, Realized, ServiceKey, Serving, Table};
+use sheave_core::{
+    Backend, Family, FlatSet, Frontend, FrontendKind, NodeRules, Realized, ServiceKey, Serving, Sources, Table,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,10 +23,15 @@ pub struct Image {
     services: Vec<Option<Box<Service>>>,
     slots: Vec<Option<BackendId>>,
     backends: [Backends; 2],
-    frontends: Table<Frontend, ServiceId>,
+    frontends: Table<Frontend, (ServiceId, FrontendKind)>,
     vips: BTreeSet<IpAddr>,
     /// Frontends and addresses per family: they share a map.
     frontend_entries: [u32; 2],
+    rules: RulesEntry,
+    addrs: BTreeMap<IpAddr, AddrUse>,
+    service_cidrs: BTreeSet<IpNet>,
+    /// Sources and ServiceCIDRs per family: they share a map.
+    range_entries: [u32; 2],
     pub(crate) service_ids: IdPool,
     pub(crate) blocks: Blocks,
 }
@@ -33,11 +40,13 @@ pub struct Image {
 #[derive(Clone, Debug)]
 struct Service {
     key: ServiceKey,
-    word: SetWord,
+    entry: ServiceEntry,
     /// What leads here.
     frontends: Vec<Frontend>,
     /// Its entries that serve.
     members: Vec<BackendId>,
+    /// Its sources; they count while its entry is restricted (R8).
+    ranges: BTreeSet<IpNet>,
 }
 
 /// `backends_v4` or `backends_v6`: the entries that serve. Nothing acts on one that does not.
@@ -80,17 +89,38 @@ impl Image {
         self.service(id).map(|service| &service.key)
     }
 
-    /// The set of a Service; of none for an id without a name.
+    /// The sets and policies of a Service; sets of none for an id without a name.
     #[must_use]
-    pub fn word(&self, id: ServiceId) -> SetWord {
-        self.service(id).map(|service| service.word).unwrap_or_default()
+    pub fn entry(&self, id: ServiceId) -> ServiceEntry {
+        self.service(id).map(|service| service.entry).unwrap_or_default()
     }
 
-    /// The slots of a Service's set, in order.
+    /// The slots of a set, in order.
     #[must_use]
-    pub fn slots(&self, id: ServiceId) -> Vec<BackendId> {
-        let SetWord { block, count } = self.word(id);
+    pub fn slots(&self, SetWord { block, count }: SetWord) -> Vec<BackendId> {
         self.slots.iter().skip(block as usize).take(count as usize).flatten().copied().collect()
+    }
+
+    /// The sources of a Service, which count while its entry is restricted (R8); of `None` the ServiceCIDRs (A3).
+    #[must_use]
+    pub fn ranges(&self, id: Option<ServiceId>) -> &BTreeSet<IpNet> {
+        static NONE: BTreeSet<IpNet> = BTreeSet::new();
+        match id {
+            Some(id) => self.service(id).map_or(&NONE, |service| &service.ranges),
+            None => &self.service_cidrs,
+        }
+    }
+
+    /// What holds for the node, addresses and prefixes apart.
+    #[must_use]
+    pub fn rules_entry(&self) -> &RulesEntry {
+        &self.rules
+    }
+
+    /// What addresses are to the node.
+    #[must_use]
+    pub fn addrs(&self) -> &BTreeMap<IpAddr, AddrUse> {
+        &self.addrs
     }
 
     /// The entry of a backend that serves.
@@ -112,9 +142,9 @@ impl Image {
         self.service(id).is_some_and(|service| !service.frontends.is_empty())
     }
 
-    /// The id a frontend leads to, whether that has a name or not.
+    /// The id a frontend leads to, whether that has a name or not, and as what.
     #[must_use]
-    pub fn leads_to(&self, frontend: &Frontend) -> Option<ServiceId> {
+    pub fn leads_to(&self, frontend: &Frontend) -> Option<(ServiceId, FrontendKind)> {
         self.frontends.get(frontend).copied()
     }
 
@@ -139,6 +169,11 @@ impl Image {
         self.frontend_entries[at(family)]
     }
 
+    /// Entries in use in a family's map of prefixes.
+    pub(crate) fn range_entries(&self, family: Family) -> u32 {
+        self.range_entries[at(family)]
+    }
+
     fn service(&self, id: ServiceId) -> Option<&Service> {
         self.services.get(id.0.get() as usize)?.as_deref()
     }
@@ -159,8 +194,8 @@ impl Image {
                     *grown(&mut self.slots, slot) = Some(*id);
                 }
             }
-            MapOp::WriteSet { service, word } => self.write_set(*service, *word),
-            MapOp::PutFrontend { frontend, service } => self.put_frontend(*frontend, *service),
+            MapOp::WriteService { service, entry } => self.write_service(*service, *entry),
+            MapOp::PutFrontend { frontend, kind, service } => self.put_frontend(*frontend, (*service, *kind)),
             MapOp::DeleteFrontend { frontend } => self.delete_frontend(frontend),
             MapOp::PutVip { addr } => {
                 let added = self.vips.insert(*addr);
@@ -170,6 +205,11 @@ impl Image {
                 let removed = self.vips.remove(addr);
                 self.frontend_entries[at(Family::of(*addr))] -= u32::from(removed);
             }
+            MapOp::PutAddr { addr, uses } => drop(self.addrs.insert(*addr, *uses)),
+            MapOp::DeleteAddr { addr } => drop(self.addrs.remove(addr)),
+            MapOp::PutRange { service, range } => self.put_range(*service, *range),
+            MapOp::DeleteRange { service, range } => self.delete_range(*service, range),
+            MapOp::WriteRules { rules } => self.rules = rules.clone(),
             MapOp::PutName { service, key } => self.put_name(*service, key.clone()),
             MapOp::DeleteName { service } => self.delete_name(*service),
         }
@@ -229,23 +269,24 @@ impl Image {
         });
     }
 
-    fn write_set(&mut self, id: ServiceId, word: SetWord) {
+    fn write_service(&mut self, id: ServiceId, entry: ServiceEntry) {
         let Some(service) = self.service_mut(id) else { return };
-        let old = std::mem::replace(&mut service.word, word);
-        self.blocks.replace(occupied(old), occupied(word));
+        let old = std::mem::replace(&mut service.entry, entry);
+        self.blocks.replace(occupied(old.cluster), occupied(entry.cluster));
+        self.blocks.replace(occupied(old.local), occupied(entry.local));
     }
 
-    fn put_frontend(&mut self, frontend: Frontend, id: ServiceId) {
-        match self.frontends.insert(frontend, id) {
-            Some(old) if old == id => return,
-            Some(old) => self.leave(&frontend, old),
+    fn put_frontend(&mut self, frontend: Frontend, to: (ServiceId, FrontendKind)) {
+        match self.frontends.insert(frontend, to) {
+            Some((old, _)) if old == to.0 => return,
+            Some((old, _)) => self.leave(&frontend, old),
             None => self.frontend_entries[at(Family::of(frontend.addr))] += 1,
         }
-        self.service_mut(id).into_iter().for_each(|service| service.frontends.push(frontend));
+        self.service_mut(to.0).into_iter().for_each(|service| service.frontends.push(frontend));
     }
 
     fn delete_frontend(&mut self, frontend: &Frontend) {
-        if let Some(id) = self.frontends.remove(frontend) {
+        if let Some((id, _)) = self.frontends.remove(frontend) {
             self.frontend_entries[at(Family::of(frontend.addr))] -= 1;
             self.leave(frontend, id);
         }
@@ -257,10 +298,33 @@ impl Image {
         }
     }
 
+    fn put_range(&mut self, service: Option<ServiceId>, range: IpNet) {
+        let added = match service {
+            None => self.service_cidrs.insert(range),
+            // One of an id that is not taken over takes room all the same.
+            Some(id) => self.service_mut(id).is_none_or(|service| service.ranges.insert(range)),
+        };
+        self.range_entries[at(Family::of(range.addr()))] += u32::from(added);
+    }
+
+    fn delete_range(&mut self, service: Option<ServiceId>, range: &IpNet) {
+        let removed = match service {
+            None => self.service_cidrs.remove(range),
+            Some(id) => self.service_mut(id).is_none_or(|service| service.ranges.remove(range)),
+        };
+        self.range_entries[at(Family::of(range.addr()))] -= u32::from(removed);
+    }
+
     fn put_name(&mut self, id: ServiceId, key: ServiceKey) {
         self.ids.insert(key.clone(), id);
         self.service_ids.take(id.0.get());
-        let service = Service { key, word: SetWord::default(), frontends: Vec::new(), members: Vec::new() };
+        let service = Service {
+            key,
+            entry: ServiceEntry::default(),
+            frontends: Vec::new(),
+            members: Vec::new(),
+            ranges: BTreeSet::new(),
+        };
         *grown(&mut self.services, id.0.get()) = Some(Box::new(service));
     }
 
@@ -268,7 +332,8 @@ impl Image {
         let Some(service) = self.services.get_mut(id.0.get() as usize).and_then(Option::take) else { return };
         self.ids.remove(&service.key);
         self.service_ids.release(id.0.get());
-        self.blocks.replace(occupied(service.word), 0..0);
+        self.blocks.replace(occupied(service.entry.cluster), 0..0);
+        self.blocks.replace(occupied(service.entry.local), 0..0);
     }
 }
 
@@ -277,38 +342,70 @@ fn occupied(word: SetWord) -> std::ops::Range<u32> {
     blocks::range(word).expect("invariant: only words that name a block are written or read back")
 }
 
-impl Realized for Image {
-    fn carried(&self, wanted: &Arc<Serving>) -> Arc<Serving> {
-        carried(wanted)
+/// A Service as the core knows it.
+impl Image {
+    fn set(&self, family: Family, word: SetWord) -> FlatSet<Backend> {
+        let slots = self.slots(word);
+        slots.iter().filter_map(|id| Some(self.backend(family, *id)?.backend)).collect()
     }
 
+    /// Whether the entry of each backend of a Service is known, and says which sets it is in.
+    fn members_are_settled(&self, service: &Service, sets: [&[BackendId]; 2]) -> bool {
+        let family = service.key.family;
+        service.members.iter().all(|id| {
+            let [cluster, local] = sets.map(|set| set.binary_search(id).is_ok());
+            let entry = self.backend(family, *id);
+            entry.is_some_and(|entry| (entry.in_cluster, entry.in_local) == (cluster, local))
+                && self.is_sure(family, *id)
+        })
+    }
+}
+
+/// The elements in order, and whether each stands once.
+fn sorted(mut slots: Vec<BackendId>) -> (Vec<BackendId>, bool) {
+    let count = slots.len();
+    slots.sort_unstable();
+    slots.dedup();
+    let once = slots.len() == count;
+    (slots, once)
+}
+
+impl Realized for Image {
     fn rules(&self) -> Option<Arc<NodeRules>> {
-        None
+        let RulesEntry { masquerade_all, local_pods } = self.rules.clone();
+        let with =
+            |has: fn(&AddrUse) -> bool| self.addrs.iter().filter(move |(_, uses)| has(uses)).map(|(addr, _)| *addr);
+        Some(Arc::new(NodeRules {
+            masquerade_all,
+            local_pods,
+            own: with(|uses| uses.own).collect(),
+            node_port_addrs: with(|uses| uses.node_ports).collect(),
+            service_cidrs: self.service_cidrs.iter().copied().collect(),
+        }))
     }
 
     fn serving(&self, key: &ServiceKey) -> Option<Serving> {
-        let id = self.id(key)?;
-        let service = self.service(id)?;
-        let entry = |id: &BackendId| Some(self.backend(key.family, *id)?.backend);
-        let cluster: FlatSet<_> = self.slots(id).iter().filter_map(entry).collect();
-        let keep = service.members.iter().filter_map(entry).filter(|backend| !cluster.contains(backend)).collect();
-        let frontends = service.frontends.iter().map(|frontend| (*frontend, FrontendKind::ClusterIp)).collect();
-        Some(Serving { frontends, cluster, keep, ..Serving::default() })
+        let service = self.service(self.id(key)?)?;
+        let ServiceEntry { cluster, local, internal, external, affinity, restricted } = service.entry;
+        let (cluster, local) = (self.set(key.family, cluster), self.set(key.family, local));
+        let members = service.members.iter().filter_map(|id| Some(self.backend(key.family, *id)?.backend));
+        let keep = members.filter(|backend| !cluster.contains(backend) && !local.contains(backend)).collect();
+        let frontends = service.frontends.iter().filter_map(|frontend| Some((*frontend, self.leads_to(frontend)?.1)));
+        let sources = restricted.then(|| Arc::new(Sources { ranges: service.ranges.iter().copied().collect() }));
+        Some(Serving { frontends: frontends.collect(), internal, external, cluster, local, keep, affinity, sources })
     }
 
     fn settled(&self, key: &ServiceKey) -> bool {
-        let Some(id) = self.id(key) else { return true };
-        let mut slots = self.slots(id);
-        let count = slots.len();
-        slots.sort_unstable();
-        slots.dedup();
-        let sure = self.backends[at(key.family)].unsure.is_empty()
-            || self.members(id).values().all(|member| self.is_sure(key.family, *member));
-        slots.len() == count && sure
+        let Some(service) = self.id(key).and_then(|id| self.service(id)) else { return true };
+        let (cluster, each_once) = sorted(self.slots(service.entry.cluster));
+        let (local, each_local_once) = sorted(self.slots(service.entry.local));
+        // Prefixes of a Service that takes everyone are left over.
+        let ranges = service.entry.restricted || service.ranges.is_empty();
+        each_once && each_local_once && ranges && self.members_are_settled(service, [&cluster, &local])
     }
 
     fn holder(&self, frontend: &Frontend) -> Option<ServiceKey> {
-        self.key(self.leads_to(frontend)?).cloned()
+        self.key(self.leads_to(frontend)?.0).cloned()
     }
 
     fn owns(&self, addr: IpAddr) -> bool {

@@ -1,15 +1,19 @@
 //! From a step of a plan to kernel writes: pure, so the same image and step give the same operations.
 //!
 //! A step is lowered as a whole or refused as a whole: a limit never leaves half a Service behind (I7). Within a step the
-//! order keeps I1: a backend's entry before the slot that names it, slots before the word that publishes them, the set
-//! before the frontends that lead to it.
+//! order keeps I1: a backend's entry before the slot that names it, slots before the word that publishes them, sources before
+//! the flag that makes them count, the set before the frontends that lead to it; what goes, in the opposite order.
 use crate::image::Image;
 use crate::limits::{Knob, Limits};
-use crate::ops::{BackendEntry, MapOp};
-use crate::refused::{Full, Refused};
+use crate::lower_rules::lower_rules;
+use crate::ops::{BackendEntry, MapOp, ServiceEntry};
+use crate::refused::{Full, Refused, Remedy};
 use crate::set;
-use sheave_abi::{BackendId, SERVICE_NAME_LEN, ServiceId, SetWord};
-use sheave_core::{Backend, Change, Family, FlatMap, Frontend, FrontendKind, ServiceKey, Serving};
+use ipnet::IpNet;
+use sheave_abi::{BackendId, RANGES_MAX, SERVICE_NAME_LEN, ServiceId};
+use sheave_core::{
+    Backend, Change, Family, FlatMap, FlatSet, Frontend, FrontendKind, ServiceKey, Serving, TrafficPolicy,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -20,8 +24,7 @@ use std::num::NonZeroU32;
 /// When a map has no room, or when something that could not be changed before still uses what should go.
 pub fn lower(image: &Image, limits: &Limits, change: &Change) -> Result<Vec<MapOp>, Refused> {
     match change {
-        // The image says it holds none, so none are planned.
-        Change::Rules { .. } => Ok(Vec::new()),
+        Change::Rules { rules } => lower_rules(image, rules),
         Change::Serve { key, serving } => serve(image, limits, key, serving),
         Change::ClaimVip { addr } => claim_vip(image, limits, *addr),
         Change::Release { frontend, key } => release(image, *frontend, key.as_ref()),
@@ -41,11 +44,16 @@ fn serve(image: &Image, limits: &Limits, key: &ServiceKey, serving: &Serving) ->
             service
         }
     };
-    let mut ids = image.members(service);
-    ops.extend(write_backends(image, limits, (key, service), serving, &mut ids)?);
-    let target: Vec<BackendId> = serving.cluster.keys().filter_map(|backend| ids.get(backend).copied()).collect();
-    ops.extend(set::change(image, limits, (key, service), &target)?);
+    let members = Members::plan(image, limits, (key, service), serving)?;
+    let (new_ranges, old_ranges) = ranges(image, (key, service), serving)?;
+    let sets = sets(image, limits, (key, service), serving, &members)?;
+    ops.extend(members.first);
+    ops.extend(new_ranges);
+    ops.extend(sets);
+    // A frontend that comes from another Service lets in whom either lets in, never whom this one let in before.
+    ops.extend(old_ranges);
     ops.extend(put_frontends(image, limits, (key, service), &serving.frontends)?);
+    ops.extend(members.last);
     Ok(ops)
 }
 
@@ -56,32 +64,137 @@ fn new_service(image: &Image, limits: &Limits, key: &ServiceKey) -> Result<Servi
     }
     let max = limits.services_max;
     let id = image.service_ids.peek(1, max).and_then(|ids| NonZeroU32::new(*ids.first()?));
-    id.map(ServiceId).ok_or_else(|| Refused::full(Full { map: "services", knob: Knob::Services, max }, key, image))
+    let full = || Full { map: "services", max, remedy: Remedy::Raise(Knob::Services) };
+    id.map(ServiceId).ok_or_else(|| Refused::full(full(), key, image))
 }
 
-/// Writes the entries of backends that have none, or of which it is not known what they hold. Adds the new ids to `ids`.
-fn write_backends(
+/// The entries of a Service's backends, before and after its sets change.
+struct Members {
+    /// Every backend that is held or wanted.
+    ids: BTreeMap<Backend, BackendId>,
+    /// Entries that are new, or not known, or of backends that enter a set: before a slot names them.
+    first: Option<MapOp>,
+    /// Entries of backends that leave a set: after no slot names them.
+    last: Option<MapOp>,
+}
+
+impl Members {
+    fn plan(
+        image: &Image,
+        limits: &Limits,
+        (key, service): (&ServiceKey, ServiceId),
+        serving: &Serving,
+    ) -> Result<Self, Refused> {
+        let (family, max) = (key.family, limits.backends_max);
+        let mut ids = image.members(service);
+        let new: Vec<Backend> = serving.members().filter(|backend| !ids.contains_key(backend)).copied().collect();
+        let fresh = image.backend_ids(family).peek(new.len(), max).ok_or_else(|| {
+            let full = Full { map: backends_map(family), max, remedy: Remedy::Raise(Knob::Backends) };
+            Refused::full(full, key, image)
+        })?;
+        ids.extend(new.into_iter().zip(fresh.into_iter().filter_map(NonZeroU32::new).map(BackendId)));
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        for (backend, id) in &ids {
+            let wanted = entry(*backend, service, serving);
+            let held = image.backend(family, *id).copied();
+            // A backend that the next step retires is only spared the write if nobody asks for its sets until then (E10).
+            if held.is_some() && !serving.has(backend) && serving.affinity.is_none() {
+                continue;
+            }
+            let widened = BackendEntry {
+                in_cluster: wanted.in_cluster || held.is_some_and(|held| held.in_cluster),
+                in_local: wanted.in_local || held.is_some_and(|held| held.in_local),
+                ..wanted
+            };
+            if held != Some(widened) || !image.is_sure(family, *id) {
+                first.push((*id, widened));
+            }
+            if widened != wanted {
+                last.push((*id, wanted));
+            }
+        }
+        Ok(Self { ids, first: write_backends(family, first), last: write_backends(family, last) })
+    }
+
+    fn of(&self, set: &FlatSet<Backend>) -> Vec<BackendId> {
+        set.keys().filter_map(|backend| self.ids.get(backend).copied()).collect()
+    }
+}
+
+fn entry(backend: Backend, service: ServiceId, serving: &Serving) -> BackendEntry {
+    let (in_cluster, in_local) = (serving.cluster.contains(&backend), serving.local.contains(&backend));
+    BackendEntry { backend, service, serving: true, in_cluster, in_local }
+}
+
+fn write_backends(family: Family, entries: Vec<(BackendId, BackendEntry)>) -> Option<MapOp> {
+    (!entries.is_empty()).then_some(MapOp::WriteBackends { family, entries })
+}
+
+/// The slots of both sets, then the one word pair and the policies that publish them.
+fn sets(
     image: &Image,
     limits: &Limits,
     (key, service): (&ServiceKey, ServiceId),
     serving: &Serving,
-    ids: &mut BTreeMap<Backend, BackendId>,
-) -> Result<Option<MapOp>, Refused> {
-    let (family, max) = (key.family, limits.backends_max);
-    let wanted = serving.members().copied();
-    let (held, new): (Vec<Backend>, Vec<Backend>) = wanted.partition(|backend| ids.contains_key(backend));
-    let unsure = held.into_iter().filter_map(|backend| Some((*ids.get(&backend)?, backend)));
-    let mut entries: Vec<_> = unsure.filter(|(id, _)| !image.is_sure(family, *id)).collect();
-    let fresh = image.backend_ids(family).peek(new.len(), max).ok_or_else(|| {
-        let full = Full { map: backends_map(family), knob: Knob::Backends, max };
-        Refused::full(full, key, image)
-    })?;
-    let fresh = fresh.into_iter().filter_map(NonZeroU32::new).map(BackendId);
-    entries.extend(fresh.zip(new));
-    ids.extend(entries.iter().map(|(id, backend)| (*backend, *id)));
-    let entry = |(id, backend)| (id, BackendEntry { backend, service, serving: true });
-    let entries: Vec<_> = entries.into_iter().map(entry).collect();
-    Ok((!entries.is_empty()).then_some(MapOp::WriteBackends { family, entries }))
+    members: &Members,
+) -> Result<Vec<MapOp>, Refused> {
+    let held = image.entry(service);
+    let cluster = set::change((image, limits), key, held.cluster, &members.of(&serving.cluster), &(0..0))?;
+    let local = set::change((image, limits), key, held.local, &members.of(&serving.local), &cluster.occupied())?;
+    let wanted = ServiceEntry {
+        cluster: cluster.word,
+        local: local.word,
+        internal: serving.internal,
+        external: serving.external,
+        affinity: serving.affinity,
+        restricted: serving.sources.is_some(),
+    };
+    let between = between(&held, &wanted).filter(|between| image.is_led_to(service) && *between != wanted);
+    let news = between.into_iter().chain([wanted]).filter(|entry| *entry != held);
+    let slots = [cluster.slots, local.slots].into_iter().flatten();
+    Ok(slots.chain(news.map(|entry| MapOp::WriteService { service, entry })).collect())
+}
+
+/// What has to be in force between two entries. A reader takes the policies and the set that belongs to them one after the
+/// other: where a policy becomes Local, its set is there first; where none is any more, the set goes last. Else such a reader
+/// would meet an empty set, and drop (I1).
+fn between(held: &ServiceEntry, wanted: &ServiceEntry) -> Option<ServiceEntry> {
+    let local = |entry: &ServiceEntry| [entry.internal, entry.external].contains(&TrafficPolicy::Local);
+    match (local(held), local(wanted)) {
+        (false, true) => Some(ServiceEntry { internal: held.internal, external: held.external, ..*wanted }),
+        (true, false) => Some(ServiceEntry { local: held.local, ..*wanted }),
+        _ => None,
+    }
+}
+
+/// The sources to add before the sets, and those to remove after: while both are there, those that either lets in may dial.
+fn ranges(
+    image: &Image,
+    (key, service): (&ServiceKey, ServiceId),
+    serving: &Serving,
+) -> Result<(Vec<MapOp>, Vec<MapOp>), Refused> {
+    let held = image.ranges(Some(service));
+    let wanted: BTreeSet<IpNet> = serving.sources.iter().flat_map(|sources| &sources.ranges).copied().collect();
+    let new: Vec<IpNet> = wanted.difference(held).copied().collect();
+    room_for_ranges(image, &new).map_err(|full| Refused::full(full, key, image))?;
+    let service = Some(service);
+    let put = new.into_iter().map(|range| MapOp::PutRange { service, range }).collect();
+    let delete = held.difference(&wanted).map(|range| MapOp::DeleteRange { service, range: *range }).collect();
+    Ok((put, delete))
+}
+
+/// Whether there is room for so many prefixes more.
+pub(crate) fn room_for_ranges(image: &Image, new: &[IpNet]) -> Result<(), Full> {
+    for family in Family::ALL {
+        let more = new.iter().filter(|range| Family::of(range.addr()) == family).count();
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        if more > 0 && image.range_entries(family).saturating_add(more) > RANGES_MAX {
+            let map = ["ranges_v4", "ranges_v6"][usize::from(family == Family::V6)];
+            let remedy = Remedy::Fewer("loadBalancerSourceRanges and ServiceCIDRs");
+            return Err(Full { map, max: RANGES_MAX, remedy });
+        }
+    }
+    Ok(())
 }
 
 fn put_frontends(
@@ -90,10 +203,11 @@ fn put_frontends(
     (key, service): (&ServiceKey, ServiceId),
     frontends: &FlatMap<Frontend, FrontendKind>,
 ) -> Result<impl Iterator<Item = MapOp>, Refused> {
-    let missing: Vec<_> = frontends.keys().filter(|f| image.leads_to(f) != Some(service)).copied().collect();
-    let new = missing.iter().filter(|f| image.leads_to(f).is_none()).count();
+    let missing = frontends.iter().filter(|(frontend, kind)| image.leads_to(frontend) != Some((service, **kind)));
+    let missing: Vec<_> = missing.map(|(frontend, kind)| (*frontend, *kind)).collect();
+    let new = missing.iter().filter(|(frontend, _)| image.leads_to(frontend).is_none()).count();
     room_for_frontends(image, limits, key.family, new).map_err(|full| Refused::full(full, key, image))?;
-    Ok(missing.into_iter().map(move |frontend| MapOp::PutFrontend { frontend, service }))
+    Ok(missing.into_iter().map(move |(frontend, kind)| MapOp::PutFrontend { frontend, kind, service }))
 }
 
 fn room_for_frontends(image: &Image, limits: &Limits, family: Family, new: usize) -> Result<(), Full> {
@@ -102,7 +216,7 @@ fn room_for_frontends(image: &Image, limits: &Limits, family: Family, new: usize
     if new == 0 || used.saturating_add(needed) <= max {
         return Ok(());
     }
-    Err(Full { map: frontends_map(family), knob: Knob::Frontends, max })
+    Err(Full { map: frontends_map(family), max, remedy: Remedy::Raise(Knob::Frontends) })
 }
 
 fn claim_vip(image: &Image, limits: &Limits, addr: IpAddr) -> Result<Vec<MapOp>, Refused> {
@@ -111,7 +225,7 @@ fn claim_vip(image: &Image, limits: &Limits, addr: IpAddr) -> Result<Vec<MapOp>,
 }
 
 fn release(image: &Image, frontend: Frontend, key: Option<&ServiceKey>) -> Result<Vec<MapOp>, Refused> {
-    let Some(service) = image.leads_to(&frontend) else { return Ok(Vec::new()) };
+    let Some((service, _)) = image.leads_to(&frontend) else { return Ok(Vec::new()) };
     if image.key(service) != key {
         return Err(Refused::Moved { frontend });
     }
@@ -120,7 +234,8 @@ fn release(image: &Image, frontend: Frontend, key: Option<&ServiceKey>) -> Resul
 
 fn retire(image: &Image, key: &ServiceKey, backends: &BTreeSet<Backend>) -> Result<Vec<MapOp>, Refused> {
     let Some(service) = image.id(key) else { return Ok(Vec::new()) };
-    let picked: BTreeSet<_> = image.slots(service).into_iter().collect();
+    let ServiceEntry { cluster, local, .. } = image.entry(service);
+    let picked: BTreeSet<_> = [cluster, local].into_iter().flat_map(|word| image.slots(word)).collect();
     let members = image.members(service);
     let going = backends.iter().filter_map(|backend| Some((*backend, *members.get(backend)?)));
     let going: Vec<_> = going.collect();
@@ -136,10 +251,12 @@ fn forget(image: &Image, key: &ServiceKey) -> Result<Vec<MapOp>, Refused> {
         return Err(Refused::InUse { user: key.clone() });
     }
     // A reader that found the frontend just before it went sees a Service without backends, and rejects (E11).
-    let empty = SetWord::default();
-    let unpublish = (image.word(service) != empty).then_some(MapOp::WriteSet { service, word: empty });
+    let empty = ServiceEntry::default();
+    let unpublish = (image.entry(service) != empty).then_some(MapOp::WriteService { service, entry: empty });
+    let ranges = image.ranges(Some(service)).iter();
+    let ranges = ranges.map(|range| MapOp::DeleteRange { service: Some(service), range: *range });
     let retire = retire_entries(key.family, service, image.members(service));
-    Ok(unpublish.into_iter().chain(retire).chain([MapOp::DeleteName { service }]).collect())
+    Ok(unpublish.into_iter().chain(ranges).chain(retire).chain([MapOp::DeleteName { service }]).collect())
 }
 
 fn retire_entries(
@@ -147,9 +264,8 @@ fn retire_entries(
     service: ServiceId,
     going: impl IntoIterator<Item = (Backend, BackendId)>,
 ) -> Option<MapOp> {
-    let entry = |(backend, id)| (id, BackendEntry { backend, service, serving: false });
-    let entries: Vec<_> = going.into_iter().map(entry).collect();
-    (!entries.is_empty()).then_some(MapOp::WriteBackends { family, entries })
+    let absent = |backend| BackendEntry { backend, service, serving: false, in_cluster: false, in_local: false };
+    write_backends(family, going.into_iter().map(|(backend, id)| (id, absent(backend))).collect())
 }
 
 fn backends_map(family: Family) -> &'static str {

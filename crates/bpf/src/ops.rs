@@ -1,7 +1,8 @@
 //! One kernel write each: what `lower` produces, `exec` performs and `Image` commits.
 use ipnet::IpNet;
 use sheave_abi::{BackendId, ServiceId, SetWord};
-use sheave_core::{Affinity, Backend, Family, Frontend, FrontendKind, LocalPods, ServiceKey, TrafficPolicy};
+use sheave_core::rules::LocalPods;
+use sheave_core::{Affinity, Backend, Family, Frontend, FrontendKind, ServiceKey, TrafficPolicy};
 use std::net::IpAddr;
 
 /// An entry of `backends_v4` or `backends_v6`.

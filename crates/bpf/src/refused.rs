@@ -2,6 +2,7 @@
 use crate::image::Image;
 use crate::limits::Knob;
 use sheave_core::{Diagnostic, Frontend, ObjectRef, Problem, ServiceKey};
+use std::fmt;
 use std::net::IpAddr;
 
 /// A limit, or an order to keep.
@@ -22,6 +23,12 @@ pub enum Refused {
     Vip {
         /// Which address.
         addr: IpAddr,
+        /// Which map.
+        full: Full,
+    },
+    /// A map has no room for what holds for the node. All of it stays as it was.
+    #[error("{full}; the node keeps the rules, addresses and ServiceCIDRs it has until then")]
+    Rules {
         /// Which map.
         full: Full,
     },
@@ -61,17 +68,35 @@ pub enum Refused {
     },
 }
 
-/// A map that is full, and the setting to turn. How full it is and how much is missing moves with every other Service, so a
+/// A map that is full, and what to do. How full it is and how much is missing moves with every other Service, so a
 /// diagnostic that said it would be a new one each time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("map {map} is full (at most {max}); {}", knob.raise())]
+#[error("map {map} is full (at most {max}); {remedy}")]
 pub struct Full {
     /// The map.
     pub map: &'static str,
-    /// The setting.
-    pub knob: Knob,
     /// Entries it may hold.
     pub max: u32,
+    /// What to do.
+    pub remedy: Remedy,
+}
+
+/// What makes room in a map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remedy {
+    /// A setting.
+    Raise(Knob),
+    /// Of this there may be no more.
+    Fewer(&'static str),
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Raise(knob) => f.write_str(&knob.raise()),
+            Self::Fewer(what) => write!(f, "that many is all it takes: have fewer {what}"),
+        }
+    }
 }
 
 impl Refused {
@@ -87,6 +112,7 @@ impl Refused {
                 ObjectRef::new("Service", &key.port.service.to_string())
             }
             Self::Vip { addr, .. } => ObjectRef::new("VIP", &addr.to_string()),
+            Self::Rules { .. } => ObjectRef::new("Node", "this node"),
             Self::InUse { .. } | Self::Moved { .. } => return None,
         };
         let message = self.to_string();

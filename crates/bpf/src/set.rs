@@ -1,34 +1,59 @@
-//! How a Service's set becomes another one, with every prefix the old set or the new one (I1).
+//! How one of a Service's sets becomes another one, with every prefix the old set or the new one (I1).
 //!
 //! One backend more or less, or one for another: in place, so that the cost does not grow with the backends. Several: a
 //! new block, published by one store; the old block is free from then on.
+use crate::blocks;
 use crate::image::Image;
 use crate::limits::{Knob, Limits};
 use crate::ops::MapOp;
-use crate::refused::{Full, Refused};
-use sheave_abi::{BackendId, SLOTS_CHUNK, ServiceId, SetWord};
+use crate::refused::{Full, Refused, Remedy};
+use sheave_abi::{BackendId, SLOTS_CHUNK, SetWord};
 use sheave_core::ServiceKey;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-/// The operations that make `target`, which has no duplicates, the set of a Service.
+/// What makes a set another one.
+pub(crate) struct Change {
+    /// The slots to write first, if any.
+    pub(crate) slots: Option<MapOp>,
+    /// The word to publish then, if it is another one.
+    pub(crate) word: SetWord,
+}
+
+impl Change {
+    fn only(word: SetWord) -> Self {
+        Self { slots: None, word }
+    }
+
+    fn new(word: SetWord, first: u32, ids: Vec<BackendId>) -> Self {
+        Self { slots: Some(MapOp::WriteSlots { first, ids }), word }
+    }
+
+    /// What the other set of the same Service must not occupy: freed blocks are not free before the step is over, and this
+    /// one is taken.
+    pub(crate) fn occupied(&self) -> Range<u32> {
+        blocks::range(self.word).unwrap_or_default()
+    }
+}
+
+/// What makes `target`, which has no duplicates, of the set at `word`, without the slots of `taken`.
 pub(crate) fn change(
-    image: &Image,
-    limits: &Limits,
-    (key, service): (&ServiceKey, ServiceId),
+    (image, limits): (&Image, &Limits),
+    key: &ServiceKey,
+    word: SetWord,
     target: &[BackendId],
-) -> Result<Vec<MapOp>, Refused> {
-    let word = image.word(service);
-    let slots = image.slots(service);
+    taken: &Range<u32>,
+) -> Result<Change, Refused> {
+    let slots = image.slots(word);
     let (holes, added) = difference(&slots, target);
     match (&holes[..], &added[..]) {
-        ([], []) => Ok(Vec::new()),
-        ([hole], [id]) => Ok(vec![MapOp::WriteSlots { first: word.block + hole, ids: vec![*id] }]),
-        ([hole], []) => Ok(remove(service, word, *hole, &slots)),
-        ([], [id]) if image.blocks.fits(word, more(word), limits.slots_max) => {
-            let write = MapOp::WriteSlots { first: word.block + word.count, ids: vec![*id] };
-            Ok(vec![write, MapOp::WriteSet { service, word: more(word) }])
+        ([], []) => Ok(Change::only(word)),
+        ([hole], [id]) => Ok(Change::new(word, word.block + hole, vec![*id])),
+        ([hole], []) => Ok(remove(word, *hole, &slots)),
+        ([], [id]) if image.blocks.fits(word, more(word), limits.slots_max, taken) => {
+            Ok(Change::new(more(word), word.block + word.count, vec![*id]))
         }
-        _ => replace(image, limits, (key, service), target),
+        _ => replace((image, limits), key, target, taken),
     }
 }
 
@@ -48,32 +73,30 @@ fn more(word: SetWord) -> SetWord {
 
 /// The last slot is copied into the hole first: until the word follows, the set has that backend twice and the one that
 /// goes not at all, which as a set is the new one.
-fn remove(service: ServiceId, word: SetWord, hole: u32, slots: &[BackendId]) -> Vec<MapOp> {
+fn remove(word: SetWord, hole: u32, slots: &[BackendId]) -> Change {
     let last = word.count - 1;
     let smaller = if last == 0 { SetWord::default() } else { SetWord { count: last, ..word } };
-    let publish = MapOp::WriteSet { service, word: smaller };
     match slots.last() {
-        Some(id) if hole != last => vec![MapOp::WriteSlots { first: word.block + hole, ids: vec![*id] }, publish],
-        _ => vec![publish],
+        Some(id) if hole != last => Change::new(smaller, word.block + hole, vec![*id]),
+        _ => Change::only(smaller),
     }
 }
 
 fn replace(
-    image: &Image,
-    limits: &Limits,
-    (key, service): (&ServiceKey, ServiceId),
+    (image, limits): (&Image, &Limits),
+    key: &ServiceKey,
     target: &[BackendId],
-) -> Result<Vec<MapOp>, Refused> {
+    taken: &Range<u32>,
+) -> Result<Change, Refused> {
     if target.is_empty() {
-        return Ok(vec![MapOp::WriteSet { service, word: SetWord::default() }]);
+        return Ok(Change::only(SetWord::default()));
     }
     let count = u32::try_from(target.len()).unwrap_or(u32::MAX);
     if count > SLOTS_CHUNK {
         return Err(Refused::TooManyBackends { key: key.clone(), count, max: SLOTS_CHUNK });
     }
     let max = limits.slots_max;
-    let full = || Refused::full(Full { map: "slots", knob: Knob::Slots, max }, key, image);
-    let block = image.blocks.find(count, max).ok_or_else(full)?;
-    let word = SetWord { block, count };
-    Ok(vec![MapOp::WriteSlots { first: block, ids: target.to_vec() }, MapOp::WriteSet { service, word }])
+    let full = || Refused::full(Full { map: "slots", max, remedy: Remedy::Raise(Knob::Slots) }, key, image);
+    let block = image.blocks.find(count, max, taken).ok_or_else(full)?;
+    Ok(Change::new(SetWord { block, count }, block, target.to_vec()))
 }

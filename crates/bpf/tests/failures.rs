@@ -1,5 +1,6 @@
 //! What is left after a failure or a refusal, and how the next plan goes on from there (I1, I3, I7).
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+use sheave_abi::{NODE_ADDRS_MAX, RANGES_MAX, SetWord};
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::contents::{Contents, Fault as Contradiction};
 use sheave_bpf::image::Image;
@@ -8,9 +9,13 @@ use sheave_bpf::lower::lower;
 use sheave_bpf::memory::{Fault, Found, MemoryMaps};
 use sheave_bpf::ops::BackendEntry;
 use sheave_core::plan::plan_all;
-use sheave_core::{Backend, Change, Desired, Frontend, FrontendKind, Plan, Port, Realized, ServiceKey, Serving};
+use sheave_core::{
+    Backend, Change, Desired, Frontend, FrontendKind, NodeRules, Plan, Port, Realized, ServiceKey, Serving, Sources,
+    TrafficPolicy,
+};
 use sheave_dataplane::{Applied, Dataplane};
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 const ENOMEM: i32 = 12;
@@ -57,9 +62,8 @@ fn fail(dataplane: &mut BpfDataplane<MemoryMaps>, op: u64, entries: usize) {
 
 /// The last bytes of what a frontend resolves to, in slot order.
 fn resolved(dataplane: &BpfDataplane<MemoryMaps>, vip: u8) -> Vec<u8> {
-    let Found::Set { backends, .. } = dataplane.maps().resolve(&frontend(vip)) else {
-        panic!("{:?}", dataplane.maps().resolve(&frontend(vip)));
-    };
+    let found = dataplane.maps().resolve(&frontend(vip), TrafficPolicy::Cluster);
+    let Found::Set { backends, .. } = found else { panic!("{found:?}") };
     backends.iter().map(|backend| backend.addr.to_string().rsplit('.').next().unwrap().parse().unwrap()).collect()
 }
 
@@ -73,7 +77,8 @@ fn a_removal_that_stopped_between_slot_and_word_is_finished_by_the_word() {
     assert_eq!(resolved(&dataplane, 1), [1, 4, 3, 4], "as a set it is the new one");
     assert!(!dataplane.settled(&key("web")), "E9: 4 is picked twice as often");
     let applied = apply(&mut dataplane, &[without_2], &[]);
-    assert_eq!((applied.writes.ops, resolved(&dataplane, 1)), (1, vec![1, 4, 3]));
+    // The word; then 2's entry says that it is in no set.
+    assert_eq!((applied.writes.ops, resolved(&dataplane, 1)), (2, vec![1, 4, 3]));
     assert!(dataplane.settled(&key("web")));
 }
 
@@ -197,6 +202,39 @@ fn a_full_map_is_named_with_its_setting_and_the_others_are_served() {
     }
 }
 
+/// To take everyone in, or to let in some of those it should, would both be silent.
+#[test]
+fn a_service_whose_sources_do_not_fit_is_refused_as_a_whole() {
+    let Change::Serve { key, serving } = serve("web", 1, &[1], &[]) else { unreachable!() };
+    let source = |n: u32| format!("{}/32", Ipv4Addr::from_bits(0x0b00_0000 + n)).parse().unwrap();
+    let restricted = |count| {
+        let sources = Some(Arc::new(Sources { ranges: (0..count).map(source).collect() }));
+        Change::Serve { key: key.clone(), serving: Arc::new(Serving { sources, ..(*serving).clone() }) }
+    };
+    let mut dataplane = dataplane(Limits::default());
+    let applied = apply(&mut dataplane, &[restricted(RANGES_MAX + 1)], &[]);
+    let want = "map ranges_v4 is full (at most 1048576); that many is all it takes: have fewer loadBalancerSourceRanges \
+                and ServiceCIDRs; shop/web:http/TCP/IPv4 is not served until then";
+    assert_eq!(applied.refused.iter().map(|d| d.message.as_str()).collect::<Vec<_>>(), [want], "I7, R8");
+    assert_eq!((applied.writes.ops, dataplane.serving(&key)), (0, None), "R8");
+    assert!(apply(&mut dataplane, &[restricted(3)], &[]).pending.is_empty(), "the others go on");
+}
+
+#[test]
+fn rules_of_the_node_that_do_not_fit_are_refused_as_a_whole() {
+    let own = |count| (0..count).map(|n| Ipv4Addr::from_bits(0xac10_0000 + n).into()).collect();
+    let rules = |count| NodeRules { own: own(count), masquerade_all: true, ..NodeRules::default() };
+    let mut dataplane = dataplane(Limits::default());
+    let change = |count| [Change::Rules { rules: Arc::new(rules(count)) }];
+    let applied = apply(&mut dataplane, &change(NODE_ADDRS_MAX + 1), &[]);
+    let want = "map node_addrs_v4 is full (at most 16384); that many is all it takes: have fewer addresses on the node; \
+                the node keeps the rules, addresses and ServiceCIDRs it has until then";
+    assert_eq!(applied.refused.iter().map(|d| d.message.as_str()).collect::<Vec<_>>(), [want], "I7");
+    assert_eq!(dataplane.rules(), Some(Arc::default()));
+    assert!(apply(&mut dataplane, &change(NODE_ADDRS_MAX), &[]).pending.is_empty());
+    assert_eq!(dataplane.rules(), Some(Arc::new(rules(NODE_ADDRS_MAX))));
+}
+
 /// It would be logged as gone and as new at every change of the others.
 #[test]
 fn what_is_said_of_a_full_map_does_not_move_with_what_others_use() {
@@ -229,7 +267,7 @@ fn a_name_that_the_kernels_table_cannot_hold_is_refused_and_never_cut_off() {
 #[test]
 fn contents_that_contradict_themselves_are_not_taken_over_and_led_away_from() {
     type Damage = fn(&mut Contents);
-    let cases: [(&str, Damage, Contradiction); 5] = [
+    let cases: [(&str, Damage, Contradiction); 7] = [
         ("a name is gone", |c| drop(c.names.pop_first()), Contradiction::Nameless),
         (
             "two ids, one name",
@@ -249,10 +287,26 @@ fn contents_that_contradict_themselves_are_not_taken_over_and_led_away_from() {
         (
             "a set overlaps another one",
             |c| {
-                let word = *c.words.first_key_value().unwrap().1;
-                *c.words.last_entry().unwrap().get_mut() = word;
+                let word = c.services.first_key_value().unwrap().1.cluster;
+                c.services.last_entry().unwrap().get_mut().cluster = word;
             },
             Contradiction::BadBlock,
+        ),
+        (
+            "a Service's two sets overlap",
+            |c| {
+                let entry = c.services.first_entry().unwrap().into_mut();
+                entry.local = entry.cluster;
+            },
+            Contradiction::BadBlock,
+        ),
+        (
+            "a slot of the Local set names an absent backend",
+            |c| {
+                let entry = c.services.first_entry().unwrap().into_mut();
+                entry.local = SetWord { block: 1 << 10, count: 1 };
+            },
+            Contradiction::BadSlot,
         ),
     ];
     for (case, damage, fault) in cases {

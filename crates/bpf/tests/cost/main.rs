@@ -8,7 +8,7 @@ use sheave_bpf::image::Image;
 use sheave_bpf::limits::Limits;
 use sheave_bpf::memory::MemoryMaps;
 use sheave_core::plan::{plan, plan_all};
-use sheave_core::{Desired, Event, Index, Object};
+use sheave_core::{Affinity, Desired, Event, Index, Object, Service, TrafficPolicy};
 use sheave_dataplane::{Dataplane, Writes};
 
 struct Node {
@@ -37,7 +37,12 @@ impl Node {
     /// The first `gone` endpoints of a Service are not there (any more).
     fn endpoints_gone(&mut self, service: u32, gone: u32) -> Writes {
         let slice = cluster::slice(service, self.endpoints, gone);
-        self.index.apply(Event::Applied(Object::EndpointSlice(slice)));
+        self.apply(Object::EndpointSlice(slice))
+    }
+
+    /// An object is new, or another one.
+    fn apply(&mut self, object: Object) -> Writes {
+        self.index.apply(Event::Applied(object));
         let changed = self.index.take_changed();
         let touched = self.desired.update(&self.index, &changed);
         let applied = self.dataplane.apply(&plan(&self.desired, &self.dataplane, &touched));
@@ -78,4 +83,52 @@ fn several_endpoints_changed_at_once_cost_one_new_block() {
     assert_eq!(node.endpoints_gone(1, 0), Writes { ops: 3, entries: 3 + 10 + 1 });
     // Down to none: the word; the entries.
     assert_eq!(node.endpoints_gone(1, 10), Writes { ops: 2, entries: 1 + 10 });
+}
+
+/// Both sets lie in slots of their own: an endpoint of this node costs its slot in the other one more.
+#[test]
+fn under_policy_local_an_endpoint_of_this_node_costs_one_slot_more_and_any_other_the_same() {
+    for services in [100, 10_000] {
+        for (case, on_this_node, writes) in [("here", true, 4), ("elsewhere", false, 3)] {
+            let mut node = Node::serving(services, 4);
+            let slice = |node: &Node, gone: u32| {
+                let mut slice = cluster::slice(1, node.endpoints, gone);
+                let own = if on_this_node { 4 } else { 0 };
+                slice.endpoints.iter_mut().take(own).for_each(|endpoint| endpoint.node = Some("node".into()));
+                slice
+            };
+            let [Object::Service(service), _] = cluster::objects(1, 0) else { unreachable!() };
+            let local = Service { external_policy: TrafficPolicy::Local, ..service };
+            node.apply(Object::Service(local));
+            node.apply(Object::EndpointSlice(slice(&node, 0)));
+            let removed = node.apply(Object::EndpointSlice(slice(&node, 1)));
+            assert_eq!(removed, Writes { ops: writes, entries: writes }, "removed, {case}, {services} Services");
+            let added = node.apply(Object::EndpointSlice(slice(&node, 0)));
+            assert_eq!(added, Writes { ops: writes, entries: writes }, "added, {case}, {services} Services");
+        }
+    }
+}
+
+/// Its sets, policies and affinity in one write; ranges, one each.
+#[test]
+fn a_policy_an_affinity_or_a_source_costs_one_write_each() {
+    let mut node = Node::serving(3, 4);
+    let [Object::Service(plain), _] = cluster::objects(1, 0) else { unreachable!() };
+    let affinity = Some(Affinity { timeout_s: 10 });
+    let sticky = Service { affinity, ..plain.clone() };
+    assert_eq!(node.apply(Object::Service(sticky.clone())), Writes { ops: 1, entries: 1 }, "E10");
+    let ranges: Vec<_> = ["198.51.100.0/24", "203.0.113.0/24"].map(|text| text.parse().expect("a prefix")).into();
+    let restricted = Service { source_ranges: ranges.clone(), ..sticky.clone() };
+    assert_eq!(
+        node.apply(Object::Service(restricted)),
+        Writes { ops: 3, entries: 3 },
+        "R8: both, then that they count"
+    );
+    let fewer = Service { source_ranges: ranges[..1].to_vec(), ..sticky.clone() };
+    assert_eq!(node.apply(Object::Service(fewer)), Writes { ops: 1, entries: 1 }, "R8");
+    assert_eq!(
+        node.apply(Object::Service(sticky)),
+        Writes { ops: 2, entries: 2 },
+        "R8: that they do not count, then the last"
+    );
 }

@@ -12,10 +12,12 @@ use sheave_bpf::image::Image;
 use sheave_bpf::limits::Limits;
 use sheave_bpf::memory::{Fault, Found, MemoryMaps};
 use sheave_core::plan::{plan, plan_all};
-use sheave_core::{Desired, Frontend, Index, Problem, ProxyConfig, Realized, ServiceKey, Serving, Touched};
+use sheave_core::{
+    Backend, Desired, Frontend, FrontendKind, Index, Problem, ProxyConfig, Realized, ServiceKey, Serving, Touched,
+    TrafficPolicy,
+};
 use sheave_dataplane::{Applied, Dataplane};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use watched::{Allowed, Watched};
 use world::{NODE, Step, World, step};
 
@@ -33,6 +35,48 @@ fn rounds() -> impl Strategy<Value = Vec<Round>> {
     let faults = prop_oneof![1 => Just(Vec::new()), 1 => vec((0..8u64, 0..4usize), 1..3)];
     let round = (vec(step(), 1..4), faults, prop::bool::weighted(0.1));
     vec(round.prop_map(|(steps, faults, restart)| Round { steps, faults, restart }), 1..25)
+}
+
+fn set(maps: &MemoryMaps, frontend: &Frontend, policy: TrafficPolicy) -> Option<BTreeSet<Backend>> {
+    let Found::Set { backends, .. } = maps.resolve(frontend, policy) else { return None };
+    Some(backends.into_iter().collect())
+}
+
+/// What a frontend resolves to now.
+fn now(maps: &MemoryMaps, frontend: &Frontend) -> Allowed {
+    let Some(policy) = maps.policy(frontend) else { return Allowed { nowhere: true, ..Allowed::default() } };
+    Allowed {
+        cluster: Vec::from_iter(set(maps, frontend, TrafficPolicy::Cluster)),
+        outside: Vec::from_iter(set(maps, frontend, policy)),
+        sources: vec![(maps.sources(frontend), maps.sources(frontend))],
+        nowhere: false,
+    }
+}
+
+/// The sets are independent of each other and of the policies: a reader may find the new set under the old policy, as far as
+/// it is in force, or the other way round.
+fn allow_wanted(allowed: &mut Allowed, frontend: &Frontend, maps: &MemoryMaps, held: &Serving, wanted: &Serving) {
+    let sets = |serving: &Serving, policy| -> BTreeSet<Backend> { serving.set(policy).keys().copied().collect() };
+    let kinds = [held, wanted].map(|serving| serving.frontends.get(frontend).copied());
+    let policies: BTreeSet<_> = [held, wanted]
+        .into_iter()
+        .flat_map(|serving| kinds.into_iter().flatten().map(|kind| serving.policy(kind)))
+        .chain(maps.policy(frontend))
+        .collect();
+    allowed.cluster.push(sets(wanted, TrafficPolicy::Cluster));
+    for policy in policies {
+        let in_force = |serving: &&Serving| {
+            policy == TrafficPolicy::Cluster || [serving.internal, serving.external].contains(&TrafficPolicy::Local)
+        };
+        allowed.outside.extend([held, wanted].into_iter().filter(in_force).map(|serving| sets(serving, policy)));
+    }
+    let of = |serving: &Serving| serving.sources.as_ref().map(|sources| sources.ranges.iter().copied().collect());
+    let restricted =
+        |serving: &Serving, kind| if kind == Some(FrontendKind::LoadBalancer) { of(serving) } else { None };
+    for kind in kinds.into_iter().flatten() {
+        let (old, new) = (restricted(held, Some(kind)), restricted(wanted, Some(kind)));
+        allowed.sources.push((old, new));
+    }
 }
 
 /// The agent's loop, without the agent.
@@ -79,11 +123,6 @@ impl Agent {
         self.pending.merge(touched);
     }
 
-    /// What the dataplane is to hold of a key.
-    fn carried(&self, key: &ServiceKey) -> Option<Serving> {
-        Some(Arc::unwrap_or_clone(self.dataplane.carried(self.desired.serving(key)?)))
-    }
-
     /// Plans what is pending and carries it out, under watch.
     fn sync(&mut self) -> Result<Applied, TestCaseError> {
         let plan = plan(&self.desired, &self.dataplane, &self.pending);
@@ -120,17 +159,15 @@ impl Agent {
         let (desired, dataplane) = (&self.desired, &self.dataplane);
         let frontends: BTreeSet<Frontend> = desired.frontends().into_iter().chain(dataplane.frontends()).collect();
         let allowed = frontends.into_iter().map(|frontend| {
-            let mut allowed = Allowed::default();
-            match dataplane.maps().maps.resolve(&frontend) {
-                Found::Set { backends, .. } => allowed.sets.push(backends.into_iter().collect()),
-                _ => allowed.nowhere = true,
-            }
-            let wanted = |key: &ServiceKey| Some(dataplane.carried(desired.serving(key)?));
-            let heir =
-                desired.holder(&frontend).filter(|key| wanted(key).is_some_and(|w| w.frontends.contains(&frontend)));
+            let mut allowed = now(&dataplane.maps().maps, &frontend);
+            let heir = desired.holder(&frontend);
             allowed.nowhere |= heir.is_none();
-            let holders = heir.cloned().into_iter().chain(dataplane.holder(&frontend));
-            allowed.sets.extend(holders.filter_map(|key| Some(wanted(&key)?.cluster.keys().copied().collect())));
+            for key in heir.cloned().into_iter().chain(dataplane.holder(&frontend)) {
+                if let Some(wanted) = desired.serving(&key) {
+                    let held = dataplane.serving(&key).unwrap_or_default();
+                    allow_wanted(&mut allowed, &frontend, &dataplane.maps().maps, &held, wanted);
+                }
+            }
             (frontend, allowed)
         });
         let allowed = allowed.collect();
@@ -149,13 +186,20 @@ impl Agent {
         let maps = &self.dataplane.maps().maps;
         prop_assert_eq!(maps.frontends().copied().collect::<BTreeSet<_>>(), want.holders.keys().copied().collect());
         for (frontend, key) in &want.holders {
-            let Found::Set { service, mut backends } = maps.resolve(frontend) else {
-                return Err(TestCaseError::fail(format!("{frontend} resolves to {:?}", maps.resolve(frontend))));
-            };
-            prop_assert_eq!(maps.name(service), Some(key));
-            backends.sort_unstable();
-            prop_assert_eq!(backends, want.serving[key].cluster.keys().copied().collect::<Vec<_>>(), "{}", frontend);
+            for policy in [TrafficPolicy::Cluster, TrafficPolicy::Local] {
+                let Found::Set { service, mut backends } = maps.resolve(frontend, policy) else {
+                    return Err(TestCaseError::fail(format!(
+                        "{frontend} resolves to {:?}",
+                        maps.resolve(frontend, policy)
+                    )));
+                };
+                prop_assert_eq!(maps.name(service), Some(key));
+                backends.sort_unstable();
+                let wanted: Vec<_> = want.serving[key].set(policy).keys().copied().collect();
+                prop_assert_eq!(backends, wanted, "{} {}", frontend, policy);
+            }
         }
+        prop_assert_eq!(self.dataplane.rules().as_deref(), Some(&want.rules));
         for (key, serving) in &want.serving {
             prop_assert_eq!(self.dataplane.serving(key), Some(serving.clone()), "{}", key);
         }
@@ -165,6 +209,7 @@ impl Agent {
         let (found, strays) = Image::from_contents(maps.contents());
         prop_assert_eq!(strays, vec![]);
         prop_assert_eq!(self.dataplane.image().slots_used(), found.slots_used(), "every other block is free");
+        prop_assert!(plan_all(&self.desired, &found).is_empty(), "I2, after a restart");
         Ok(())
     }
 }
@@ -178,8 +223,9 @@ fn check_desired(agent: &Agent, world: &World) -> Result<Expected, TestCaseError
     let want = expected(world);
     let keys: Vec<_> = want.serving.keys().cloned().collect();
     prop_assert_eq!(agent.desired.keys(), keys);
+    prop_assert_eq!(&**agent.desired.rules(), &want.rules);
     for (key, serving) in &want.serving {
-        prop_assert_eq!(agent.carried(key), Some(serving.clone()), "{}", key);
+        prop_assert_eq!(agent.desired.serving(key).map(|wanted| &**wanted), Some(serving), "{}", key);
     }
     let conflicts = agent.desired.diagnostics().into_iter().filter(|d| d.problem == Problem::Conflict);
     let named: Vec<_> = conflicts.map(|d| d.object.name.to_string()).collect();
@@ -255,7 +301,7 @@ proptest! {
                 let heir_waits = |f: &Frontend| agent.desired.holder(f).is_some_and(|k| agent.pending.keys.contains(k));
                 let stays = |f: &Frontend| agent.desired.holder(f) == Some(key) || !heir_waits(f);
                 held.frontends = held.frontends.iter().filter(|(f, _)| stays(f)).map(|(f, kind)| (*f, *kind)).collect();
-                prop_assert_eq!(Some(held), agent.carried(key), "{}", key);
+                prop_assert_eq!(Some(&held), agent.desired.serving(key).map(|wanted| &**wanted), "{}", key);
             }
         }
         let (image, maps) = (agent.dataplane.image().clone(), Watched::new(MemoryMaps::new(0)));

@@ -1,10 +1,12 @@
 //! A small cluster and what can happen in it: few names and addresses, so that moves, conflicts and duplicates are common.
+use ipnet::IpNet;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::subsequence;
 use sheave_core::{
-    Affinity, Endpoint, EndpointSlice, Event, Family, Kind, Object, ObjectName, Port, Protocol, Service, ServiceName,
-    ServicePort, SliceName, SlicePort, TrafficPolicy,
+    Affinity, Endpoint, EndpointSlice, Event, Family, Kind, Node, Object, ObjectName, Port, Protocol, Service,
+    ServiceCidr, ServiceName, ServicePort, SliceName, SlicePort, TrafficPolicy,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -53,7 +55,23 @@ pub(crate) enum Step {
         gone: u8,
         kept: u8,
     },
+    /// The node has these of its addresses, the first of which is its primary one.
+    PutNode {
+        addresses: Vec<&'static str>,
+    },
+    DeleteNode,
+    PutCidr {
+        object: u8,
+        cidrs: Vec<&'static str>,
+    },
+    DeleteCidr(u8),
 }
+
+/// Addresses the node may have; no Service has one of them.
+const NODE_ADDRESSES: [&str; 4] = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"];
+/// Prefixes of sources and ServiceCIDRs. One takes everything in, some take the node in.
+const PREFIXES: [&str; 6] =
+    ["198.51.100.0/24", "192.0.2.0/24", "0.0.0.0/0", "10.0.0.0/8", "2001:db8::/64", "fd00:244::/64"];
 
 /// What a Service asks for beside ClusterIPs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,19 +83,23 @@ pub(crate) struct Asks {
     /// The last byte of an address that others may have as ClusterIP.
     load_balancer_ip: Option<u8>,
     external_ip: Option<u8>,
+    /// Bits of [`PREFIXES`].
+    sources: u8,
 }
 
 /// Half of the Services ask for nothing else.
 fn asks() -> impl Strategy<Value = Asks> {
     let (address, bit) = (|| option::weighted(0.3, 0..4u8), prop::bool::ANY);
-    let asks = (bit, bit, bit, bit, address(), address()).prop_map(
-        |(internal_local, external_local, node_ports, affinity, load_balancer_ip, external_ip)| Asks {
+    let sources = prop_oneof![Just(0), 0..64u8];
+    let asks = (bit, bit, bit, bit, address(), address(), sources).prop_map(
+        |(internal_local, external_local, node_ports, affinity, load_balancer_ip, external_ip, sources)| Asks {
             internal_local,
             external_local,
             node_ports,
             affinity,
             load_balancer_ip,
             external_ip,
+            sources,
         },
     );
     prop_oneof![Just(Asks::default()), asks]
@@ -97,6 +119,10 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (0..SLICES).prop_map(Step::DeleteSlice),
         1 => (any::<u8>(), any::<u8>()).prop_map(|(gone, kept)| Step::RelistServices { gone, kept }),
         1 => (any::<u8>(), any::<u8>()).prop_map(|(gone, kept)| Step::RelistSlices { gone, kept }),
+        1 => subsequence(NODE_ADDRESSES.to_vec(), 0..=4).prop_shuffle().prop_map(|addresses| Step::PutNode { addresses }),
+        1 => Just(Step::DeleteNode),
+        1 => (0..2u8, subsequence(PREFIXES.to_vec(), 0..=2)).prop_map(|(object, cidrs)| Step::PutCidr { object, cidrs }),
+        1 => (0..2u8).prop_map(Step::DeleteCidr),
     ]
 }
 
@@ -110,6 +136,8 @@ fn conditions() -> impl Strategy<Value = u8> {
 pub(crate) struct World {
     pub(crate) services: BTreeMap<u8, Service>,
     pub(crate) slices: BTreeMap<u8, EndpointSlice>,
+    pub(crate) node: Option<Node>,
+    pub(crate) cidrs: BTreeMap<u8, ServiceCidr>,
 }
 
 impl World {
@@ -137,6 +165,24 @@ impl World {
             }
             Step::RelistServices { gone, kept } => self.relist_services(*gone, *kept),
             Step::RelistSlices { gone, kept } => self.relist_slices(*gone, *kept),
+            Step::PutNode { addresses } => {
+                let object = node_object(addresses);
+                self.node = Some(object.clone());
+                vec![Event::Applied(Object::Node(object))]
+            }
+            Step::DeleteNode => {
+                self.node = None;
+                vec![Event::Deleted(ObjectName::Node(NODE.into()))]
+            }
+            Step::PutCidr { object, cidrs } => {
+                let cidr = ServiceCidr { name: format!("c{object}").into(), cidrs: nets(cidrs) };
+                self.cidrs.insert(*object, cidr.clone());
+                vec![Event::Applied(Object::ServiceCidr(cidr))]
+            }
+            Step::DeleteCidr(object) => {
+                self.cidrs.remove(object);
+                vec![Event::Deleted(ObjectName::ServiceCidr(format!("c{object}").into()))]
+            }
         }
     }
 
@@ -149,8 +195,8 @@ impl World {
             Event::LocalAddresses(BTreeSet::new()),
             list(Kind::EndpointSlice, slices),
             list(Kind::Service, services),
-            list(Kind::Node, Vec::new()),
-            list(Kind::ServiceCidr, Vec::new()),
+            list(Kind::Node, self.node.iter().cloned().map(Object::Node).collect()),
+            list(Kind::ServiceCidr, self.cidrs.values().cloned().map(Object::ServiceCidr).collect()),
         ]
     }
 
@@ -201,6 +247,15 @@ fn vip(n: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 96, 0, n))
 }
 
+fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().expect("a prefix")).collect()
+}
+
+fn node_object(addresses: &[&str]) -> Node {
+    let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
+    Node { name: NODE.into(), zone: None, addresses, pod_cidrs: Vec::new() }
+}
+
 fn policy(local: bool) -> TrafficPolicy {
     if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster }
 }
@@ -224,6 +279,14 @@ fn service_object(service: u8, created: u8, (v4, v6): (Option<u8>, Option<u8>), 
         internal_policy: policy(asks.internal_local),
         external_policy: policy(asks.external_local),
         affinity: asks.affinity.then_some(Affinity { timeout_s: 10 }),
+        source_ranges: nets(
+            &PREFIXES
+                .into_iter()
+                .enumerate()
+                .filter(|(n, _)| asks.sources >> n & 1 == 1)
+                .map(|(_, p)| p)
+                .collect::<Vec<_>>(),
+        ),
         ..Service::new(service_name(service))
     }
 }

@@ -111,7 +111,7 @@ fn dump_says_what_is_held_and_cleanup_leaves_nothing() {
     eventually("the Service is held", || ids(&lab).len() == 2);
     let dump: Value = serde_json::from_slice(&lab.sheave(&["dump", "-o", "json"]).stdout).unwrap();
     let http = &dump["services"].as_array().unwrap().iter().find(|s| s["service"] == "shop/web:http").unwrap();
-    assert_eq!(http["frontends"][0], "10.96.0.10:80/tcp");
+    assert_eq!(http["frontends"][0], serde_json::json!({ "frontend": "10.96.0.10:80/tcp", "kind": "ClusterIP" }));
     assert_eq!(http["backends"].as_array().unwrap().len(), 2);
     let text = String::from_utf8(lab.sheave(&["dump", "--service", "shop/web"]).stdout).unwrap();
     assert!(text.contains("10.244.1.12:5353"), "{text}");
