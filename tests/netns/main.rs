@@ -12,6 +12,7 @@ mod manifests;
 mod paths;
 mod refusals;
 mod restarts;
+mod sockets;
 mod world;
 
 /// Why these tests need root.
