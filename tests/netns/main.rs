@@ -7,6 +7,7 @@ mod agent;
 mod atomic;
 mod changes;
 mod clsact;
+mod devices;
 mod dns;
 mod manifests;
 mod paths;

@@ -3,6 +3,7 @@
 mod addresses;
 pub mod check;
 pub mod config;
+mod device_facts;
 mod devices;
 pub mod explain;
 pub mod mounts;

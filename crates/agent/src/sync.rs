@@ -3,9 +3,10 @@
 //! Retry is not a code path: what failed stays in `pending`, and the next [`Syncer::sync`] plans it anew from what the
 //! kernel really holds (I3).
 use sheave_core::plan::{plan, plan_all};
-use sheave_core::{Change, Desired, Diagnostic, Event, Index, Protocol, ProxyConfig, ServiceName, Touched};
+use sheave_core::{Change, Desired, Diagnostic, Event, Family, Index, Protocol, ProxyConfig, ServiceName, Touched};
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Writes};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// What one sync did.
 #[derive(Debug, Default)]
@@ -105,6 +106,12 @@ impl<D: Dataplane> Syncer<D> {
         synced.writes += writes;
         synced.failed.extend(failed);
         (refused, writes.ops > 0)
+    }
+
+    /// The primary addresses of the node, as its Node object has them (A5); `None` before every source has been listed once.
+    pub fn primary_addresses(&self) -> Option<Vec<IpAddr>> {
+        let of_family = |family| self.index.primary_address(family);
+        self.index.complete().then(|| Family::ALL.into_iter().filter_map(of_family).collect())
     }
 
     /// What is wrong now, with objects, files and limits, if that differs from what was last returned. Costs nothing while
