@@ -9,6 +9,7 @@ mod case;
 mod engine;
 mod expected;
 mod fake;
+pub mod matrix;
 mod model;
 pub mod packet;
 mod recorder;
