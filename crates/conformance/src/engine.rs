@@ -1,4 +1,5 @@
 //! Who answers questions: one trait before the reference, the fake dataplane and the kernel programs.
+use crate::kernel::KernelError;
 use sheave_core::decide::Rule;
 use sheave_core::plan::plan_all;
 use sheave_core::{Desired, Index, Packet, ProxyConfig};
@@ -57,6 +58,9 @@ pub enum EngineError {
     /// Steps are left over although nothing failed.
     #[error("the plan was carried out, and there is still something to do: {0}")]
     Unsettled(String),
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
 }
 
 /// Brings a dataplane to what a world asks for, as the agent does at its start: it plans from what is held, whatever that is.
