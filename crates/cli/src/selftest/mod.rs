@@ -14,6 +14,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// What the names of the conformance cases begin with.
+const DECISION: &str = "decision/";
+
 #[derive(Args)]
 #[command(
     after_help = "Everything happens in namespaces and a cgroup of its own; nothing else on this machine is touched, and nothing \
@@ -85,11 +88,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// The conformance cases.
 fn cases(arguments: &Arguments, live: &Live, tally: &mut Tally) -> anyhow::Result<()> {
-    let engine: &mut dyn Engine = match arguments.dataplane {
-        Dataplane::Ebpf => &mut KernelEngine::new()?,
-        Dataplane::Fake => &mut FakeEngine::default(),
+    let mut engine: Box<dyn Engine> = match arguments.dataplane {
+        Dataplane::Ebpf => Box::new(KernelEngine::start()?),
+        Dataplane::Fake => Box::new(FakeEngine::default()),
     };
-    sheave_conformance::run_each(engine, &arguments.only, |result| {
+    // A pattern of the matrix is none of theirs, and one that begins with their prefix is all of theirs.
+    let filter = arguments.only.strip_prefix(DECISION).unwrap_or(&arguments.only);
+    sheave_conformance::run_each(&mut *engine, filter, |result| {
         live.case(&result.name);
         tally.count(case_name(&result.name), result.outcome.clone());
     });
@@ -98,13 +103,14 @@ fn cases(arguments: &Arguments, live: &Live, tally: &mut Tally) -> anyhow::Resul
 
 /// The cases of the suite and those of the matrix share one space of names.
 fn case_name(name: &str) -> String {
-    format!("decision/{name}")
+    format!("{DECISION}{name}")
 }
 
 fn list(arguments: &Arguments) -> String {
-    let names: Vec<String> = match arguments.dataplane {
-        Dataplane::Ebpf => matrix::names().collect(),
-        Dataplane::Fake => Vec::new(),
-    };
+    let mut names: Vec<String> = sheave_conformance::scenarios().iter().map(|(name, _)| case_name(name)).collect();
+    if arguments.dataplane == Dataplane::Ebpf {
+        names.extend(matrix::names());
+    }
+    names.retain(|name| name.contains(&arguments.only));
     names.join("\n")
 }
