@@ -73,3 +73,23 @@ pub fn getpeername4(context: SockAddrContext) -> i32 {
 pub fn getpeername6(context: SockAddrContext) -> i32 {
     socket::getpeername6(&SockAddr::new(context))
 }
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(context: SockAddrContext) -> i32 {
+    socket::sendmsg4(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(context: SockAddrContext) -> i32 {
+    socket::sendmsg6(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(recvmsg4)]
+pub fn recvmsg4(context: SockAddrContext) -> i32 {
+    socket::recvmsg4(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(recvmsg6)]
+pub fn recvmsg6(context: SockAddrContext) -> i32 {
+    socket::recvmsg6(&SockAddr::new(context))
+}

@@ -10,6 +10,7 @@ pub mod mounts;
 mod retry;
 mod run;
 mod said;
+mod sockets;
 pub mod sync;
 
 pub use run::{RunError, run};

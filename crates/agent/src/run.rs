@@ -5,6 +5,7 @@ use crate::device_facts::DeviceFacts;
 use crate::devices::Devices;
 use crate::retry::Retry;
 use crate::said::Said;
+use crate::sockets::StaleSockets;
 use crate::sync::Syncer;
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::attach::{AttachError, attach_sockets, detach_sockets};
@@ -45,6 +46,9 @@ pub enum RunError {
     /// The flow tables.
     #[error("cannot open the flow tables: {0}")]
     Flows(std::io::Error),
+    /// The sockets of the node.
+    #[error("cannot ask for the sockets of the node: {0}")]
+    Sockets(std::io::Error),
     /// The source.
     #[error(transparent)]
     Source(#[from] sheave_kube_source::SourceError),
@@ -86,7 +90,12 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
             }
             addresses = agent.addresses.next() => agent.addresses_changed(addresses),
             event = agent.devices.next() => agent.devices.handle(&mut agent.programs, event),
-            _ = sweep.tick() => agent.sweep(),
+            _ = sweep.tick() => {
+                agent.sweep();
+                if agent.syncer.complete() {
+                    tokio::task::block_in_place(|| agent.sockets.look());
+                }
+            }
             () = agent.retry.wait() => agent.sync(),
         }
     }
@@ -128,6 +137,7 @@ struct Agent {
     said: Said,
     retry: Retry,
     sweeper: Sweeper,
+    sockets: StaleSockets,
 }
 
 impl Agent {
@@ -154,6 +164,7 @@ impl Agent {
             said: Said::default(),
             retry: Retry::default(),
             sweeper: Sweeper::open(&config.bpffs).map_err(RunError::Flows)?,
+            sockets: StaleSockets::open(&config.bpffs).map_err(RunError::Sockets)?,
         };
         // After a restart new pods must not wait for the API server; at the first start there is nothing to serve yet.
         if agent.resumed && !agent.attach() {
@@ -200,6 +211,12 @@ impl Agent {
         }
         if synced.writes.ops > 0 {
             info!(writes = synced.writes.ops, entries = synced.writes.entries, "synced");
+        }
+        if synced.udp_retired {
+            self.sockets.retired();
+        }
+        if self.syncer.complete() {
+            tokio::task::block_in_place(|| self.sockets.look());
         }
         if let Some(diagnostics) = self.syncer.changed_diagnostics() {
             self.said.update(diagnostics);

@@ -3,7 +3,7 @@
 //! Retry is not a code path: what failed stays in `pending`, and the next [`Syncer::sync`] plans it anew from what the
 //! kernel really holds (I3).
 use sheave_core::plan::{plan, plan_all};
-use sheave_core::{Desired, Diagnostic, Event, Family, Index, ProxyConfig, ServiceName, Touched};
+use sheave_core::{Change, Desired, Diagnostic, Event, Family, Index, Protocol, ProxyConfig, ServiceName, Touched};
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Writes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,6 +15,8 @@ pub struct Synced {
     pub writes: Writes,
     /// What the kernel refused. Not empty: call [`Syncer::sync`] again, after a pause.
     pub failed: Vec<ApplyError>,
+    /// Whether UDP backends were to be retired: sockets may be connected to them (L8).
+    pub udp_retired: bool,
 }
 
 /// Brings a dataplane to what the observed objects ask for.
@@ -97,6 +99,7 @@ impl<D: Dataplane> Syncer<D> {
         } else {
             plan_all(&self.desired, &self.dataplane)
         };
+        synced.udp_retired |= plan.break_.iter().any(retires_udp);
         let Applied { writes, refused, failed, pending } = self.dataplane.apply(&plan);
         self.compared |= failed.is_empty();
         self.pending = pending;
@@ -125,6 +128,13 @@ impl<D: Dataplane> Syncer<D> {
     /// The dataplane, to read what it holds.
     pub fn dataplane(&self) -> &D {
         &self.dataplane
+    }
+}
+
+fn retires_udp(change: &Change) -> bool {
+    match change {
+        Change::Retire { key, .. } | Change::Forget { key } => key.port.protocol == Protocol::Udp,
+        _ => false,
     }
 }
 

@@ -14,8 +14,17 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// The socket entrance: program and `enum bpf_attach_type` value.
-const SOCKET_HOOKS: [(&str, u32); 4] = [("connect4", 10), ("connect6", 11), ("getpeername4", 29), ("getpeername6", 30)];
+/// The socket entrance: program and `enum bpf_attach_type` value. What gives VIPs back comes before what translates them.
+const SOCKET_HOOKS: [(&str, u32); 8] = [
+    ("getpeername4", 29),
+    ("getpeername6", 30),
+    ("recvmsg4", 19),
+    ("recvmsg6", 20),
+    ("sendmsg4", 14),
+    ("sendmsg6", 15),
+    ("connect4", 10),
+    ("connect6", 11),
+];
 /// The device entrance. Egress first: ingress alone would send requests out whose replies nobody translates.
 static DEVICE_HOOKS: [DeviceSite; 2] = [
     DeviceSite { name: "egress", programs: ["egress", "egress_l3"], tcx: 47, clsact: TcAttachType::Egress },

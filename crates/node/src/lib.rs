@@ -1,4 +1,5 @@
-//! Devices and addresses of this node, followed at run time, and what the kernel programs need to know of them.
+//! Devices and addresses of this node, followed at run time, and what the kernel programs need to know of them; and its sockets,
+//! where they have to be broken.
 
 mod address;
 mod addresses;
@@ -7,6 +8,7 @@ mod dump;
 mod feed;
 mod link;
 mod notice;
+mod sockets;
 mod survey;
 mod table;
 mod watch;
@@ -15,6 +17,7 @@ pub use addresses::{AddressWatch, NodeAddresses, SourceAddr, watch_addresses};
 pub use devices::{Surroundings, device_values, fallback_addresses};
 pub use feed::{Subject, WatchError};
 pub use link::{Exclusion, Layer, Link, LinkIndex, LinkKind, Upper, exclusion, serves};
+pub use sockets::{ConnectedUdp, SocketDiag};
 pub use survey::{Chain, Filter, Survey, chains, filters, survey};
 pub use table::LinkChange;
 pub use watch::{LinkWatch, watch_links};

@@ -1,0 +1,198 @@
+//! One flow: its first packet, through the programs a node would run it through.
+use super::KernelError;
+use super::devices::MASQUERADE;
+use super::node::Node;
+use super::survey::contradiction;
+use crate::packet::{Body, Flags, Frame, Link, Tcp};
+use sheave_bpf::test_run::{Run, Standing, test_run_at};
+use sheave_core::decide::Transport;
+use sheave_core::{Backend, Packet, Port, Protocol};
+use sheave_lab::Device;
+use std::net::IpAddr;
+
+/// What the programs return: go on, drop, redirect.
+const NEXT: i32 = -1;
+const DROP: i32 = 2;
+const REDIRECT: i32 = 7;
+
+/// Source ports of flows: those a client would use, in turn.
+const FIRST_PORT: u16 = 1024;
+/// The station beside the node.
+const OTHER_MAC: [u8; 6] = [0x02, 0x5e, 0, 3, 0, 1];
+const ICMP_UNREACHABLE: u8 = 3;
+const ICMPV6_UNREACHABLE: u8 = 1;
+
+/// What became of a flow's first packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Shot {
+    /// It left for a backend, its source replaced or not.
+    Forwarded(Backend, bool),
+    /// It was answered.
+    Rejected,
+    /// It was thrown away.
+    Dropped,
+    /// It went on untouched.
+    Passed,
+}
+
+/// What one program did to a packet.
+enum Done {
+    Untouched,
+    Dropped,
+    Answered,
+    /// What it is now.
+    Rewritten(Vec<u8>, Frame),
+}
+
+impl Node {
+    /// Begins a flow that was not there before.
+    pub(super) fn shoot(&mut self, packet: &Packet) -> Result<Shot, KernelError> {
+        self.port = self.port.checked_add(1).map_or(FIRST_PORT, |port| port.max(FIRST_PORT));
+        if self.is_sent_here(packet) {
+            return self.leave(packet);
+        }
+        let device = match &packet.interface {
+            Some(name) => self.devices.named(name)?,
+            None => None,
+        };
+        let device = device.unwrap_or(self.devices.uplink);
+        let first = frame(packet, self.port, device).bytes();
+        let at = Standing { device: device.index, ingress_device: 0 };
+        match self.run("ingress", packet, &first, at)? {
+            Done::Dropped => Ok(Shot::Dropped),
+            Done::Answered => Ok(Shot::Rejected),
+            Done::Rewritten(bytes, _) => self.forward(packet, &bytes, device),
+            Done::Untouched if self.rules.is_own(packet.destination) => Ok(Shot::Passed),
+            Done::Untouched => match self.run("egress", packet, &first, self.forwarded(device))? {
+                Done::Untouched => Ok(Shot::Passed),
+                Done::Dropped => Ok(Shot::Dropped),
+                Done::Answered | Done::Rewritten(..) => {
+                    Err(contradiction(packet, "passed where it came in, and is ours where it leaves"))
+                }
+            },
+        }
+    }
+
+    /// A translated packet leaves the node: it may be masqueraded there.
+    fn forward(&mut self, packet: &Packet, bytes: &[u8], came_in: Device) -> Result<Shot, KernelError> {
+        let translated = read(packet, bytes)?;
+        let backend = backend(packet, &translated)?;
+        if translated.source != packet.source {
+            return Err(contradiction(packet, "the source is replaced before the stack has seen it"));
+        }
+        match self.run("egress", packet, bytes, self.forwarded(came_in))? {
+            Done::Untouched => Ok(Shot::Forwarded(backend, false)),
+            Done::Rewritten(_, left) if left.destination == translated.destination => {
+                Ok(Shot::Forwarded(backend, is_masqueraded(packet, &left)?))
+            }
+            Done::Rewritten(_, left) => Err(contradiction(packet, &format!("translated twice: {left:?}"))),
+            Done::Dropped | Done::Answered => Err(contradiction(packet, "translated, and then not let out")),
+        }
+    }
+
+    /// What the node itself sends is decided where it leaves.
+    fn leave(&mut self, packet: &Packet) -> Result<Shot, KernelError> {
+        let device = self.devices.uplink;
+        let bytes = frame(packet, self.port, device).bytes();
+        match self.run("egress", packet, &bytes, Standing { device: device.index, ingress_device: 0 })? {
+            Done::Untouched => Ok(Shot::Passed),
+            Done::Dropped => Ok(Shot::Dropped),
+            Done::Answered => Ok(Shot::Rejected),
+            Done::Rewritten(_, left) => {
+                Ok(Shot::Forwarded(backend(packet, &left)?, left.source != packet.source && is_masqueraded(packet, &left)?))
+            }
+        }
+    }
+
+    /// At egress, of a packet that came in by this device.
+    fn forwarded(&self, came_in: Device) -> Standing {
+        Standing { device: self.devices.inner.index, ingress_device: came_in.index }
+    }
+
+    /// Runs a program on a packet. Its verdict, the bytes and the counters have to tell one story.
+    fn run(&mut self, program: &'static str, packet: &Packet, bytes: &[u8], at: Standing) -> Result<Done, KernelError> {
+        let fd = self.programs.device_fd(program);
+        let fd = fd.map_err(|error| KernelError::NoProgram { program, why: error.to_string() })?;
+        let before = self.counters.read()?;
+        let ran = test_run_at(fd, bytes, at);
+        let Run { verdict, packet: out, .. } = ran.map_err(|source| KernelError::TestRun { program, source })?;
+        let after = self.counters.read()?;
+        let moved: Vec<(&str, u64)> =
+            after.iter().zip(&before).map(|(a, b)| (a.0, a.1 - b.1)).filter(|(_, by)| *by > 0).collect();
+        let outcomes: Vec<&str> = moved.iter().map(|(name, _)| *name).filter(|name| !name.starts_with("event_")).collect();
+        let counted_once = moved.iter().all(|(name, by)| *by == 1 || name.starts_with("event_"));
+        let told = || format!("{program} returned {verdict} and counted {moved:?}");
+        let [counted] = outcomes[..] else { return Err(contradiction(packet, &told())) };
+        if counted == "drop_no_route" {
+            return Err(KernelError::NoRoute);
+        }
+        let kind = counted.split('_').next().unwrap_or_default();
+        let done = match (verdict, kind) {
+            (DROP, "drop") => Done::Dropped,
+            (NEXT, "pass") if out == bytes => Done::Untouched,
+            (REDIRECT, "reject") if is_refusal(packet, self.port, &read(packet, &out)?) => Done::Answered,
+            (NEXT | REDIRECT, "flow") => {
+                let frame = read(packet, &out)?;
+                Done::Rewritten(out, frame)
+            }
+            _ => return Err(contradiction(packet, &told())),
+        };
+        if counted_once { Ok(done) } else { Err(contradiction(packet, &told())) }
+    }
+}
+
+/// The first packet of the flow.
+fn frame(packet: &Packet, port: u16, device: Device) -> Frame {
+    let (source_port, payload) = (port, b"first".to_vec());
+    let body = match packet.transport {
+        Transport::Port(Protocol::Tcp, destination_port) => {
+            Body::Tcp(Tcp { source_port, destination_port, flags: Flags::SYN, ..Tcp::default() })
+        }
+        Transport::Port(Protocol::Udp | Protocol::Sctp, destination_port) => {
+            Body::Udp { source_port, destination_port, payload }
+        }
+        Transport::Echo => Body::echo(packet.source, port),
+    };
+    let link = Link::Ethernet { destination: device.mac, source: OTHER_MAC, vlan: None };
+    Frame { link, ..Frame::new(packet.source, packet.destination, body) }
+}
+
+/// What came out, its checksums verified.
+fn read(packet: &Packet, bytes: &[u8]) -> Result<Frame, KernelError> {
+    let frame = Frame::read(bytes).map_err(|error| contradiction(packet, &error.to_string()))?;
+    match frame.is_intact() {
+        true => Ok(frame),
+        false => Err(contradiction(packet, &format!("a checksum is wrong: {frame:?}"))),
+    }
+}
+
+fn backend(packet: &Packet, left: &Frame) -> Result<Backend, KernelError> {
+    let port = left.destination_port().and_then(Port::new);
+    let port = port.ok_or_else(|| contradiction(packet, &format!("without a port: {left:?}")))?;
+    Ok(Backend { addr: left.destination, port })
+}
+
+/// Whether the source was replaced, which leaves one choice of address.
+fn is_masqueraded(packet: &Packet, left: &Frame) -> Result<bool, KernelError> {
+    let ours = MASQUERADE.iter().any(|addr| *addr == left.source);
+    match ours || left.source == packet.source {
+        true => Ok(ours),
+        false => Err(contradiction(packet, &format!("the source became {}", left.source))),
+    }
+}
+
+/// A TCP reset or an ICMP port unreachable that answers the packet, from what it dialled (E11).
+fn is_refusal(packet: &Packet, port: u16, answer: &Frame) -> bool {
+    let from_dialled = (answer.source, answer.destination) == (packet.destination, packet.source);
+    from_dialled
+        && match (&answer.body, packet.transport) {
+            (Body::Tcp(tcp), Transport::Port(Protocol::Tcp, dialled)) => {
+                tcp.flags.contains(Flags::RST) && (tcp.source_port, tcp.destination_port) == (dialled, port)
+            }
+            (Body::Icmp { kind, .. }, _) => match packet.source {
+                IpAddr::V4(_) => *kind == ICMP_UNREACHABLE,
+                IpAddr::V6(_) => *kind == ICMPV6_UNREACHABLE,
+            },
+            _ => false,
+        }
+}
