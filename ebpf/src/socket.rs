@@ -3,7 +3,7 @@
 //! What is declined meets the device entrance, if the socket is a pod's. The node's own packets do not pass there yet: what
 //! they are declined here goes out untranslated.
 use crate::family::{Family, MAPPED, V4, V6};
-use crate::select::{Chosen, Decision, select};
+use crate::select::{Chosen, Decision, Dialled, Set, dialled as look_up, pick};
 use crate::sys::SockAddr;
 use crate::sys::kernel::{SocketLb, count, has_set_retval, host_netns, socket_lb};
 use sheave_abi::{Counter, IPPROTO_TCP, NetPort, Origin};
@@ -106,14 +106,18 @@ fn is_hosts(socket: &SockAddr) -> bool {
 fn decide<F: Family>(socket: &SockAddr, addr: F::Addr, is_bound: bool) -> Answer<F::Addr> {
     let port = socket.port();
     let mut backend = Chosen::none();
-    match select::<F>(&addr, port, IPPROTO_TCP, &mut backend) {
-        Decision::NoFrontend => {
+    let decision = match look_up::<F>(&addr, port, IPPROTO_TCP) {
+        Dialled::Frontend { service, .. } => pick::<F>(service, Set::Cluster, None, &mut backend),
+        Dialled::Claimed => Decision::Reject,
+        Dialled::Own | Dialled::Nothing => {
             socket.forget();
-            Answer::Leave
+            return Answer::Leave;
         }
+    };
+    match decision {
         // A bound source may not reach the backend, and was chosen for the VIP's route.
         _ if is_bound => decline(socket),
-        Decision::Raced => decline(socket),
+        Decision::Raced | Decision::Drop => decline(socket),
         Decision::Reject if has_set_retval() => {
             count(Counter::SocketReject);
             socket.set_errno(ECONNREFUSED);

@@ -25,6 +25,17 @@ pub struct Run {
     pub time: Duration,
 }
 
+/// What a packet has besides its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Metadata {
+    /// The device it comes in or goes out by; 0 = the loopback device.
+    pub ifindex: u32,
+    /// At egress the device it came in by; 0 = the node sends it.
+    pub ingress_ifindex: u32,
+    /// Bytes of data of each segment it is to be cut into; 0 = it is not.
+    pub gso_size: u32,
+}
+
 #[derive(IntoBytes, FromBytes)]
 #[repr(C)]
 struct TestRun {
@@ -52,24 +63,7 @@ struct TestRun {
 /// # Errors
 /// As bpf(2); a frame shorter than an Ethernet header is `EINVAL`.
 pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Result<Run> {
-    test_run_gso(program, packet, repeat, 0)
-}
-
-/// Where a packet stands, by indices of devices in the network namespace of the calling thread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Standing {
-    /// The device the program runs at; 0 is the loopback device.
-    pub device: u32,
-    /// The device it came in by before, as a forwarded packet has it at egress; 0 = none.
-    pub ingress_device: u32,
-}
-
-/// As [`test_run`], once, at a device.
-///
-/// # Errors
-/// As [`test_run`]; `ENODEV` when there is no such device.
-pub fn test_run_at(program: BorrowedFd<'_>, packet: &[u8], at: Standing) -> io::Result<Run> {
-    run_in(program, packet, 1, &context(at, 0))
+    test_run_with(program, packet, repeat, Metadata::default())
 }
 
 /// What `program` takes for each packet: every one is run once, as it came in, because a run rewrites it and a repeat would
@@ -82,23 +76,15 @@ pub fn time_each(program: BorrowedFd<'_>, packets: impl IntoIterator<Item = Vec<
     packets.into_iter().map(|packet| test_run(program, &packet, 1).map(|run| run.time)).collect()
 }
 
-/// As [`test_run`], of a packet to be cut into segments with `gso_size` bytes of data each.
+/// As [`test_run`], of a packet with more to it than its bytes.
 ///
 /// # Errors
-/// As [`test_run`].
-pub fn test_run_gso(program: BorrowedFd<'_>, packet: &[u8], repeat: u32, gso_size: u32) -> io::Result<Run> {
-    run_in(program, packet, repeat, &context(Standing::default(), gso_size))
-}
-
-fn context(at: Standing, gso_size: u32) -> [u32; SKB_WORDS] {
+/// As [`test_run`]; a device that is not there is `ENODEV`.
+pub fn test_run_with(program: BorrowedFd<'_>, packet: &[u8], repeat: u32, metadata: Metadata) -> io::Result<Run> {
     let mut context = [0; SKB_WORDS];
-    context[SKB_INGRESS_IFINDEX] = at.ingress_device;
-    context[SKB_IFINDEX] = at.device;
-    context[SKB_GSO_SIZE] = gso_size;
-    context
-}
-
-fn run_in(program: BorrowedFd<'_>, packet: &[u8], repeat: u32, context: &[u32; SKB_WORDS]) -> io::Result<Run> {
+    context[SKB_INGRESS_IFINDEX] = metadata.ingress_ifindex;
+    context[SKB_IFINDEX] = metadata.ifindex;
+    context[SKB_GSO_SIZE] = metadata.gso_size;
     let mut out = vec![0; packet.len() + GROWTH_MAX];
     let size = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
     let mut attr = TestRun {
