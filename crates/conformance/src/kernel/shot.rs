@@ -4,7 +4,7 @@ use super::devices::MASQUERADE;
 use super::node::Node;
 use super::survey::contradiction;
 use crate::packet::{Body, Flags, Frame, Link, Tcp};
-use sheave_bpf::test_run::{Run, Standing, test_run_at};
+use sheave_bpf::test_run::{Metadata, Run, test_run_with};
 use sheave_core::decide::Transport;
 use sheave_core::{Backend, Packet, Port, Protocol};
 use sheave_lab::Device;
@@ -57,7 +57,7 @@ impl Node {
         };
         let device = device.unwrap_or(self.devices.uplink);
         let first = frame(packet, self.port, device).bytes();
-        let at = Standing { device: device.index, ingress_device: 0 };
+        let at = Metadata { ifindex: device.index, ..Metadata::default() };
         match self.run("ingress", packet, &first, at)? {
             Done::Dropped => Ok(Shot::Dropped),
             Done::Answered => Ok(Shot::Rejected),
@@ -94,7 +94,7 @@ impl Node {
     fn leave(&mut self, packet: &Packet) -> Result<Shot, KernelError> {
         let device = self.devices.uplink;
         let bytes = frame(packet, self.port, device).bytes();
-        match self.run("egress", packet, &bytes, Standing { device: device.index, ingress_device: 0 })? {
+        match self.run("egress", packet, &bytes, Metadata { ifindex: device.index, ..Metadata::default() })? {
             Done::Untouched => Ok(Shot::Passed),
             Done::Dropped => Ok(Shot::Dropped),
             Done::Answered => Ok(Shot::Rejected),
@@ -105,16 +105,16 @@ impl Node {
     }
 
     /// At egress, of a packet that came in by this device.
-    fn forwarded(&self, came_in: Device) -> Standing {
-        Standing { device: self.devices.inner.index, ingress_device: came_in.index }
+    fn forwarded(&self, came_in: Device) -> Metadata {
+        Metadata { ifindex: self.devices.inner.index, ingress_ifindex: came_in.index, gso_size: 0 }
     }
 
     /// Runs a program on a packet. Its verdict, the bytes and the counters have to tell one story.
-    fn run(&mut self, program: &'static str, packet: &Packet, bytes: &[u8], at: Standing) -> Result<Done, KernelError> {
+    fn run(&mut self, program: &'static str, packet: &Packet, bytes: &[u8], at: Metadata) -> Result<Done, KernelError> {
         let fd = self.programs.device_fd(program);
         let fd = fd.map_err(|error| KernelError::NoProgram { program, why: error.to_string() })?;
         let before = self.counters.read()?;
-        let ran = test_run_at(fd, bytes, at);
+        let ran = test_run_with(fd, bytes, 1, at);
         let Run { verdict, packet: out, .. } = ran.map_err(|source| KernelError::TestRun { program, source })?;
         let after = self.counters.read()?;
         let moved: Vec<(&str, u64)> =
