@@ -18,6 +18,7 @@ use sheave_core::{
 };
 use sheave_dataplane::{Applied, Dataplane};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use watched::{Allowed, Watched};
 use world::{NODE, Step, World, step};
 
@@ -143,7 +144,7 @@ impl Agent {
         Ok(applied)
     }
 
-    fn backend_ids(&self) -> BTreeMap<(ServiceKey, sheave_core::Backend), sheave_abi::BackendId> {
+    fn backend_ids(&self) -> BTreeMap<(ServiceKey, Backend), sheave_abi::BackendId> {
         let image = self.dataplane.image();
         let keys = self.dataplane.keys().into_iter();
         let members = keys.flat_map(|key| {
@@ -199,7 +200,7 @@ impl Agent {
                 prop_assert_eq!(backends, wanted, "{} {}", frontend, policy);
             }
         }
-        prop_assert_eq!(self.dataplane.rules().as_deref(), Some(&want.rules));
+        prop_assert_eq!(self.dataplane.rules().map(Arc::unwrap_or_clone), Some(want.rules.clone()));
         for (key, serving) in &want.serving {
             prop_assert_eq!(self.dataplane.serving(key), Some(serving.clone()), "{}", key);
         }
