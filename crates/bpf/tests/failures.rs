@@ -120,6 +120,29 @@ fn an_entry_that_may_have_been_written_is_retired_when_it_is_not_wanted_after_al
 }
 
 #[test]
+fn what_a_stop_before_the_last_write_left_over_is_found_and_goes() {
+    let change = |restricted: bool, keep: &[u8]| {
+        let Change::Serve { key, serving } = serve("web", 1, &[1], keep) else { unreachable!() };
+        let sources = restricted.then(|| Arc::new(Sources { ranges: vec!["198.51.100.0/24".parse().unwrap()] }));
+        Change::Serve { key, serving: Arc::new(Serving { sources, ..(*serving).clone() }) }
+    };
+    for (case, before, after) in [
+        ("a source that does not count (R8)", change(true, &[]), change(false, &[])),
+        ("an entry that says it is in the set (E10)", serve("web", 1, &[1, 2], &[]), change(false, &[2])),
+    ] {
+        let mut dataplane = dataplane(Limits::default());
+        apply(&mut dataplane, &[before], &[]);
+        fail(&mut dataplane, 1, 0);
+        assert_eq!(apply(&mut dataplane, std::slice::from_ref(&after), &[]).failed.len(), 1, "case: {case}");
+        assert!(!dataplane.settled(&key("web")), "case: {case}");
+        let (image, strays) = Image::from_contents(dataplane.maps().contents());
+        assert_eq!((image.settled(&key("web")), strays), (false, vec![]), "after a restart, case: {case}");
+        assert_eq!(apply(&mut dataplane, &[after], &[]).writes.ops, 1, "case: {case}");
+        assert!(dataplane.settled(&key("web")), "case: {case}");
+    }
+}
+
+#[test]
 fn nothing_is_broken_in_a_round_in_which_something_failed_to_be_made() {
     let mut dataplane = dataplane(Limits::default());
     apply(&mut dataplane, &[serve("web", 1, &[1], &[])], &[]);
