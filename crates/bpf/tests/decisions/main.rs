@@ -2,7 +2,6 @@
 //! programs do, against `decide()`, in every verdict, set, masquerade and affinity. The kernel itself is not asked.
 mod lookup;
 #[path = "../../../dataplane/tests/decisions/world.rs"]
-#[expect(unreachable_pub, reason = "a module of other tests, too")]
 mod world;
 
 use lookup::outcome;
