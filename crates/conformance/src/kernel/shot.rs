@@ -98,9 +98,10 @@ impl Node {
             Done::Untouched => Ok(Shot::Passed),
             Done::Dropped => Ok(Shot::Dropped),
             Done::Answered => Ok(Shot::Rejected),
-            Done::Rewritten(_, left) => {
-                Ok(Shot::Forwarded(backend(packet, &left)?, left.source != packet.source && is_masqueraded(packet, &left)?))
-            }
+            Done::Rewritten(_, left) => Ok(Shot::Forwarded(
+                backend(packet, &left)?,
+                left.source != packet.source && is_masqueraded(packet, &left)?,
+            )),
         }
     }
 
@@ -119,7 +120,8 @@ impl Node {
         let after = self.counters.read()?;
         let moved: Vec<(&str, u64)> =
             after.iter().zip(&before).map(|(a, b)| (a.0, a.1 - b.1)).filter(|(_, by)| *by > 0).collect();
-        let outcomes: Vec<&str> = moved.iter().map(|(name, _)| *name).filter(|name| !name.starts_with("event_")).collect();
+        let outcomes: Vec<&str> =
+            moved.iter().map(|(name, _)| *name).filter(|name| !name.starts_with("event_")).collect();
         let counted_once = moved.iter().all(|(name, by)| *by == 1 || name.starts_with("event_"));
         let told = || format!("{program} returned {verdict} and counted {moved:?}");
         let [counted] = outcomes[..] else { return Err(contradiction(packet, &told())) };

@@ -19,7 +19,11 @@ const MISSED: f64 = 1e-9;
 fn draws(count: usize) -> u32 {
     let n = u32::try_from(count).map_or(f64::MAX, f64::from);
     let bound = (n * (n.ln() - MISSED.ln())).ceil();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number of draws; as saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a positive number of draws; as saturates"
+    )]
     let draws = bound as u32;
     draws
 }
