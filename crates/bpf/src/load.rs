@@ -11,8 +11,8 @@ use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use sheave_abi::{
     BACKENDS_CHUNK, BackendV4, BackendV6, DeviceValue, FlowKeyV4, FlowKeyV6, FlowValue, FrontendKeyV4, FrontendKeyV6,
-    FrontendValue, Origin, RangeKeyV4, RangeKeyV6, RulesValue, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, ServiceValue,
-    SocketFlowKey, SocketFlowValue,
+    FrontendValue, Origin, RangeKeyV4, RangeKeyV6, RulesValue, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue,
+    ServiceValue, SocketFlowKey, SocketFlowValue,
 };
 use std::fs::File;
 use std::io;
