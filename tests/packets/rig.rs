@@ -1,7 +1,7 @@
 //! The programs loaded beside maps of their own, and the counters watched: every packet's whole counter delta is checked.
 use crate::frame::{Frame, Seen};
 use sheave_abi::{
-    BackendId, FLOW_ESTABLISHED, FLOW_REPLY, FlowKeyV4, FlowKeyV6, FlowValue, IPPROTO_UDP, NetPort, ServiceId, SetWord,
+    BackendId, FLOW_EGRESS, FLOW_ESTABLISHED, FlowKeyV4, FlowKeyV6, FlowValue, IPPROTO_UDP, NetPort, ServiceId, SetWord,
 };
 use sheave_bpf::counters::Counters;
 use sheave_bpf::exec::KernelMaps;
@@ -12,7 +12,7 @@ use sheave_bpf::maps::Maps as _;
 use sheave_bpf::ops::{BackendEntry, MapOp, ServiceEntry};
 use sheave_bpf::pins::Pins;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
-use sheave_bpf::test_run::{Run, test_run, test_run_gso};
+use sheave_bpf::test_run::{Metadata, Run, test_run, test_run_with};
 use sheave_core::{Backend, Family, Frontend, FrontendKind, Port, Protocol};
 use sheave_lab::Sandbox;
 use std::net::{IpAddr, SocketAddr};
@@ -83,6 +83,8 @@ pub(crate) struct Rig {
     pub(crate) maps: KernelMaps,
     counters: Counters,
     before: Vec<(&'static str, u64)>,
+    /// What packets have besides their bytes from now on.
+    pub(crate) metadata: Metadata,
     next_backend: u32,
     next_slot: u32,
 }
@@ -112,7 +114,7 @@ impl Rig {
         let maps = KernelMaps::open(bpffs).unwrap();
         let counters = Counters::open(bpffs).unwrap();
         let before = counters.read().unwrap();
-        Self { programs, maps, counters, before, next_backend: 1, next_slot: 1 }
+        Self { programs, maps, counters, before, metadata: Metadata::default(), next_backend: 1, next_slot: 1 }
     }
 
     /// A Service with these backends behind a frontend; returns their ids. Written in the order that keeps I1.
@@ -166,7 +168,7 @@ impl Rig {
             src_port: NetPort::from_host(backend.port()),
             dst_port: NetPort::from_host(port),
             protocol: IPPROTO_UDP,
-            direction: FLOW_REPLY,
+            hook: FLOW_EGRESS,
             zero: [0; 2],
         };
         let keys: Vec<_> = ports.map(|port| key(u16::try_from(port).unwrap())).collect();
@@ -218,13 +220,19 @@ impl Rig {
     /// As [`Rig::run`], of a packet to be cut into segments further down.
     #[track_caller]
     pub(crate) fn run_gso(&mut self, program: &str, bytes: &[u8], counted: &str) -> Out {
-        let ran = test_run_gso(self.programs.device_fd(program).unwrap(), bytes, 1, 1000).unwrap();
+        let ran = test_run_with(
+            self.programs.device_fd(program).unwrap(),
+            bytes,
+            1,
+            Metadata { gso_size: 1000, ..self.metadata },
+        )
+        .unwrap();
         self.check(ran, &[(counted, 1)])
     }
 
     #[track_caller]
     fn run_counted(&mut self, program: &str, bytes: &[u8], want: &[(&str, u64)]) -> Out {
-        let ran = test_run(self.programs.device_fd(program).unwrap(), bytes, 1).unwrap();
+        let ran = test_run_with(self.programs.device_fd(program).unwrap(), bytes, 1, self.metadata).unwrap();
         self.check(ran, want)
     }
 
@@ -321,17 +329,17 @@ impl Rig {
         }
     }
 
-    /// Removes the entries of one direction from the LRU tables, as pressure would.
-    pub(crate) fn evict(&self, direction: u8) {
+    /// Removes the entries of one hook from the LRU tables, as pressure would.
+    pub(crate) fn evict(&self, hook: u8) {
         let (v4, v6) = (table::<FlowKeyV4>("flows_v4_half"), table::<FlowKeyV6>("flows_v6_half"));
         let evict_v4 = |key: FlowKeyV4| {
-            if key.direction == direction {
+            if key.hook == hook {
                 v4.delete(&key).unwrap();
             }
         };
         v4.entries().unwrap().into_iter().for_each(|(key, _)| evict_v4(key));
         let evict_v6 = |key: FlowKeyV6| {
-            if key.direction == direction {
+            if key.hook == hook {
                 v6.delete(&key).unwrap();
             }
         };

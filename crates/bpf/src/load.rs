@@ -10,9 +10,9 @@ use aya::sys::{BpfHelper, is_helper_supported};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use sheave_abi::{
-    BACKENDS_CHUNK, BackendV4, BackendV6, DeviceValue, FlowKeyV4, FlowKeyV6, FlowValue, FrontendKeyV4, FrontendKeyV6,
-    FrontendValue, Origin, RangeKeyV4, RangeKeyV6, RulesValue, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue,
-    ServiceValue, SocketFlowKey, SocketFlowValue,
+    AffinityKeyV4, AffinityKeyV6, AffinityValue, BACKENDS_CHUNK, BackendV4, BackendV6, DeviceValue, FlowKeyV4,
+    FlowKeyV6, FlowValue, FragmentValue, FrontendKeyV4, FrontendKeyV6, FrontendValue, Origin, RangeKeyV4, RangeKeyV6,
+    RulesValue, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, ServiceValue, SocketFlowKey, SocketFlowValue,
 };
 use std::fs::File;
 use std::io;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../object/sheave.o");
 
 /// The maps that are pinned: name, `enum bpf_map_type`, bytes of key and value, what sizes them.
-pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 20] = [
+pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 24] = [
     ("frontends_v4", HASH, size_of::<FrontendKeyV4>(), size_of::<FrontendValue>(), Size::Frontends),
     ("frontends_v6", HASH, size_of::<FrontendKeyV6>(), size_of::<FrontendValue>(), Size::Frontends),
     ("names", HASH, 4, size_of::<ServiceNameValue>(), Size::Services),
@@ -41,6 +41,10 @@ pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 20] = [
     ("ranges_v6", LPM_TRIE, size_of::<RangeKeyV6>(), 4, Size::Fixed),
     ("rules", ARRAY, 4, size_of::<RulesValue>(), Size::Fixed),
     ("devices", HASH, 4, size_of::<DeviceValue>(), Size::Fixed),
+    ("affinity_v4", LRU_HASH, size_of::<AffinityKeyV4>(), size_of::<AffinityValue>(), Size::Fixed),
+    ("affinity_v6", LRU_HASH, size_of::<AffinityKeyV6>(), size_of::<AffinityValue>(), Size::Fixed),
+    ("fragments_v4", LRU_HASH, size_of::<FlowKeyV4>(), size_of::<FragmentValue>(), Size::Fixed),
+    ("fragments_v6", LRU_HASH, size_of::<FlowKeyV6>(), size_of::<FragmentValue>(), Size::Fixed),
     ("origins", SK_STORAGE, 4, size_of::<Origin>(), Size::Fixed),
     ("socket_flows", LRU_HASH, size_of::<SocketFlowKey>(), size_of::<SocketFlowValue>(), Size::Fixed),
     ("counters", PERCPU_ARRAY, 4, 8, Size::Fixed),
@@ -339,7 +343,7 @@ impl Programs {
         Ok(program.fd()?.as_fd())
     }
 
-    /// A program of the device entrance: `ingress`, `egress`.
+    /// A program of the device entrance: `ingress`, `egress`; `ingress_l3`, `egress_l3` for devices whose packets begin with the IP header.
     ///
     /// # Errors
     /// When there is no such program.

@@ -117,14 +117,11 @@ macro_rules! flow_key {
             }
 
             fn partner(&self, flow: &FlowValue) -> Self {
-                let addr = |wide: &[u8; 16]| {
-                    let mut addr = [0; $len];
-                    addr.copy_from_slice(&wide[..$len]);
-                    addr
-                };
+                let (mut src, mut dst) = ([0; $len], [0; $len]);
+                src.copy_from_slice(&flow.dst[..$len]);
+                dst.copy_from_slice(&flow.src[..$len]);
                 let hook = if self.hook == FLOW_INGRESS { FLOW_EGRESS } else { FLOW_INGRESS };
-                let (src_port, dst_port) = (flow.dst_port, flow.src_port);
-                Self { src: addr(&flow.dst), dst: addr(&flow.src), src_port, dst_port, hook, ..*self }
+                Self { src, dst, src_port: flow.dst_port, dst_port: flow.src_port, hook, ..*self }
             }
         }
     };

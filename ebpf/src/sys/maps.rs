@@ -1,6 +1,8 @@
 //! The maps, pinned by the loader under their names. Sizes of hash tables are set at load time; inner arrays are created by
 //! user space chunk by chunk, so growth changes nothing here.
 use super::packet::SUMMED_MAX;
+use crate::family::{Backend, Family};
+use crate::segment::Segment;
 use aya_ebpf::bindings::bpf_fib_lookup;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
@@ -81,12 +83,17 @@ pub static COUNTERS: PerCpuArray<u64, { COUNTERS_MAX as usize }> = PerCpuArray::
 #[btf_map(name = "scratch")]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
+/// Of the larger family's [`Segment`].
+const SEGMENT_WORDS: usize = 20;
+
 #[repr(C)]
 pub struct Scratch {
     /// An entry being made.
     pub flow: FlowValue,
     /// A question to the routing table.
     pub fib: bpf_fib_lookup,
+    /// The packet at hand: a [`Segment`] of its family.
+    pub segment: [u64; SEGMENT_WORDS],
     /// Bytes being summed.
     pub bytes: [u32; (SUMMED_MAX / 4) as usize],
 }
@@ -105,6 +112,20 @@ pub fn scratch_bytes() -> Option<*mut u32> {
     let scratch = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: only an address is taken.
     Some(unsafe { (&raw mut (*scratch).bytes).cast() })
+}
+
+/// This processor's room for a packet.
+#[inline(always)]
+pub fn scratch_segment<F: Family>() -> Option<&'static mut Segment<F>> {
+    const {
+        assert!(size_of::<Segment<F>>() <= SEGMENT_WORDS * 8 && align_of::<Segment<F>>() <= 8);
+    }
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: only an address is taken.
+    let segment: *mut Segment<F> = unsafe { (&raw mut (*scratch).segment).cast() };
+    // SAFETY: large enough and aligned, by the line above; per processor, and a packet is at hand at a time. What the last packet left
+    // is a segment of one of the families, or zeros: numbers in both, and small ones where `Kind` stands, which is at the same place.
+    Some(unsafe { &mut *segment })
 }
 
 /// This processor's room for a question to the routing table.
@@ -219,8 +240,8 @@ impl Device {
 
     #[inline(always)]
     pub fn addr_v6(self) -> [u32; 4] {
-        // SAFETY: a value of a successful lookup, aligned to 4.
-        unsafe { (&raw const (*self.0).addr_v6).cast::<[u32; 4]>().read_volatile() }
+        // SAFETY: a value of a successful lookup, aligned to 4; only an address is taken.
+        words(unsafe { (&raw const (*self.0).addr_v6).cast() })
     }
 
     #[inline(always)]
@@ -266,6 +287,16 @@ pub fn fragment<K>(map: &'static Fragments<K>, key: &K) -> Option<FragmentValue>
     Some(unsafe { held.read_volatile() })
 }
 
+/// Reads an address word by word: a volatile copy of the whole would have to stand on the stack.
+#[inline(always)]
+pub(super) fn words(addr: *const u32) -> [u32; 4] {
+    // SAFETY: callers point at 16 bytes of a map's value, aligned to 4.
+    let (a, b) = unsafe { (addr.read_volatile(), addr.add(1).read_volatile()) };
+    // SAFETY: as above.
+    let (c, d) = unsafe { (addr.add(2).read_volatile(), addr.add(3).read_volatile()) };
+    [a, b, c, d]
+}
+
 /// The backend id in a slot; zero marks an empty one.
 #[inline(always)]
 pub fn slot(index: u32) -> Option<u32> {
@@ -276,11 +307,40 @@ pub fn slot(index: u32) -> Option<u32> {
 
 /// A backend's entry; user space may be writing it, so the reader checks whose it is.
 #[inline(always)]
-pub fn backend<V: Copy>(map: &'static Backends<V>, id: u32) -> Option<V> {
-    let entry = map.get_value_ptr_mut(id / BACKENDS_CHUNK, &(id % BACKENDS_CHUNK))?;
-    // SAFETY: an array value, which stays for the life of the program; any bytes are a valid `V`.
-    Some(unsafe { entry.read_volatile() })
+fn backend<V>(map: &'static Backends<V>, id: u32) -> Option<*const V> {
+    map.get_value_ptr_mut(id / BACKENDS_CHUNK, &(id % BACKENDS_CHUNK)).map(<*mut V>::cast_const)
 }
+
+macro_rules! backend {
+    ($(#[$doc:meta])* $name:ident, $map:ident, $addr:ty, |$at:ident| $read:expr) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $name(id: u32) -> Option<Backend<$addr>> {
+            let entry = backend(&$map, id)?;
+            // SAFETY: an array value, which stays for the life of the program, aligned to 4; only an address is taken.
+            let $at: *const u32 = unsafe { (&raw const (*entry).addr).cast() };
+            let addr = $read;
+            // SAFETY: as above.
+            let service = unsafe { (&raw const (*entry).service).read_volatile() };
+            // SAFETY: as above.
+            let (port, state) =
+                unsafe { ((&raw const (*entry).port).read_volatile(), (&raw const (*entry).state).read_volatile()) };
+            Some(Backend { addr, port, service, state })
+        }
+    };
+}
+
+backend!(
+    /// An IPv4 backend.
+    backend_v4, BACKENDS_V4, u32, |at| {
+        // SAFETY: as above.
+        unsafe { at.read_volatile() }
+    }
+);
+backend!(
+    /// An IPv6 backend.
+    backend_v6, BACKENDS_V6, [u32; 4], |at| words(at)
+);
 
 /// Reads of a frontend that another one took the place of, before it counts as absent.
 const FRONTEND_TRIES: u32 = 4;

@@ -1,6 +1,7 @@
 //! The only place with `unsafe`: packets, socket contexts, maps and helpers behind safe functions.
 mod flow_entry;
 pub mod kernel;
+pub mod lookup;
 pub mod maps;
 pub mod packet;
 mod sock_addr;
