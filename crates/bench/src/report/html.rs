@@ -52,7 +52,6 @@ fn section(machine: &Machine) -> Markup {
             div class="warn small" { @for warning in warnings { p { (warning) } } }
         }
         (losses(&Losses::of(machine)))
-        (not_measured(&absent(machine)))
         @for (bench, title) in benches {
             @let works: Vec<_> = works.iter().filter(|work| work.bench() == bench).collect();
             @if !works.is_empty() {
@@ -60,6 +59,7 @@ fn section(machine: &Machine) -> Markup {
                 @for work in works { (card(machine, *work)) }
             }
         }
+        (not_measured(&absent(machine)))
         h2 { "Conditions" }
         dl { @for (name, value) in conditions(machine) { dt { (name) } dd { (value) } } }
     }
