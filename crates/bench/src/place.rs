@@ -71,9 +71,11 @@ impl Lookup {
         let client = TcpStream::connect_timeout(&frontend, TIMEOUT)?;
         // The handshake is complete, so the other end waits in the backlog.
         let (server, _) = self.listener.accept()?;
-        // Reset instead of closed: neither end leaves a port in TIME_WAIT.
+        let backend = server.local_addr()?.ip();
+        // Reset instead of closed: neither end leaves a port in TIME_WAIT. By the client: on a connection that the server has
+        // reset, conntrack lets a later SYN from the same port go where the one before went (nf_conntrack_tcp_packet).
         SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
-        SockRef::from(&server).set_linger(Some(Duration::ZERO))?;
-        Ok(server.local_addr()?.ip())
+        drop(client);
+        Ok(backend)
     }
 }

@@ -1,7 +1,8 @@
 //! `sheave bench`: measures a scenario and reports it.
 mod live;
 
-use crate::output::{is_root, note, print, with_sudo};
+use crate::output::{Output, is_root, note, print, with_sudo};
+use crate::report::show;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use live::Live;
@@ -50,6 +51,9 @@ struct Options {
     /// Only these dataplanes
     #[arg(long, value_name = "NAME", value_delimiter = ',', global = true)]
     dataplane: Vec<String>,
+    /// How to print the result
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    output: Output,
 }
 
 #[derive(Subcommand, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     live.finish();
     let report = Report::of(&[run]);
     let page = report.write(dir)?;
-    print(report.terminal().trim_end())?;
+    show(&report, arguments.options.output)?;
     if interrupted.load(Ordering::Relaxed) {
         note("interrupted: the report is of what was measured until then");
     }

@@ -3,8 +3,10 @@ use crate::cluster::{ENDPOINTS, NODE_ADDR, TARGET_PORT};
 use crate::contender::ContenderError;
 use ipnet::{IpNet, Ipv4Net};
 use sheave_lab::{Cluster, Node, Pod};
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use socket2::{Domain, Socket, Type};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
 const NODE: &str = "node";
@@ -14,6 +16,8 @@ const FAR_ADDR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
 /// In the pods' network, where no endpoint is: to the proxies the client is a pod like any other.
 const CLIENT_ADDR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 255, 255, 10));
 const CLIENT_NET: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 255, 255, 0), 24));
+/// Connections that wait for a server: the most that the kernel takes.
+const BACKLOG: i32 = 65_535;
 /// Connections that are answered at a time.
 const SERVERS: usize = 4;
 
@@ -51,7 +55,6 @@ impl Network {
     fn serve(&self) -> Result<(), ContenderError> {
         let far = self.cluster.node(FAR).expect("invariant: built with the network").sandbox();
         far.answer_for(&[ENDPOINTS])?;
-        let listen = || TcpListener::bind((Ipv4Addr::UNSPECIFIED, TARGET_PORT));
         let listener = Arc::new(far.run(listen)?.map_err(ContenderError::Listen)?);
         for _ in 0..SERVERS {
             let listener = Arc::clone(&listener);
@@ -59,6 +62,16 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// With room for every connection of a round. Servers share the CPUs with tools that write rules, and what finds no room in the
+/// queue is lost: the client would wait a second for its SYN to be sent again, whatever the dataplane did.
+fn listen() -> io::Result<TcpListener> {
+    fs::write("/proc/sys/net/core/somaxconn", BACKLOG.to_string())?;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, TARGET_PORT)).into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Sends back every byte until the client ends, in whatever way.

@@ -154,13 +154,18 @@ impl Dataplane {
         }
     }
 
+    /// The one that leaves the same rules behind, and writes all of them at every sync; `None` for what is no such variant.
+    pub(crate) fn with_full_syncs(self) -> Option<Self> {
+        match self {
+            Self::IptablesLegacyPartial => Some(Self::IptablesLegacy),
+            Self::IptablesNftPartial => Some(Self::IptablesNft),
+            _ => None,
+        }
+    }
+
     /// Whether the set-up of the other one is the same: syncs differ, the rules do not.
     pub(crate) fn sets_up_like(self, other: Self) -> bool {
-        let rules = |dataplane| match dataplane {
-            Self::IptablesLegacyPartial => Self::IptablesLegacy,
-            Self::IptablesNftPartial => Self::IptablesNft,
-            dataplane => dataplane,
-        };
+        let rules = |dataplane: Self| dataplane.with_full_syncs().unwrap_or(dataplane);
         rules(self) == rules(other)
     }
 

@@ -33,6 +33,7 @@ mod quantity;
 mod read;
 mod samples;
 mod scenario;
+mod series;
 mod work;
 
 pub use dataplane::Dataplane;
@@ -40,8 +41,9 @@ pub use environment::{Environment, Load};
 pub use point::{Outcome, Phase, Point};
 pub use quantity::{Quantity, QuantityError, Unit};
 pub use read::{BYTES_MAX, RUN_FILE, RunError, parse, read_all};
-pub use samples::{ConnectRound, LookupRound, Samples, Series, SyncRound};
+pub use samples::{ConnectRound, LookupRound, Samples, SyncRound};
 pub use scenario::{Backends, Grid, Percent, PercentError, Scenario, Shape};
+pub use series::Series;
 pub use work::{ConnectOperation, LookupOperation, SyncOperation, Work};
 
 use serde::{Deserialize, Serialize};

@@ -1,67 +1,8 @@
 //! Raw samples: every value of every round, with its unit.
-use super::{Quantity, Unit};
-use serde::{Deserialize, Serialize, Serializer};
+use super::{Quantity, Series, Unit};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// The values of one quantity at one point, in the order in which they were measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Series {
-    /// The quantity's unit, for whoever reads the file without this program.
-    pub unit: Unit,
-    /// Finite and not negative.
-    #[serde(serialize_with = "whole_if_whole")]
-    pub values: Vec<f64>,
-    /// How many of the values each round gave; empty when each gave one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub per_round: Vec<u32>,
-}
-
-impl Series {
-    /// The values of each round.
-    pub fn rounds(&self) -> Vec<&[f64]> {
-        if self.per_round.is_empty() {
-            return self.values.chunks(1).collect();
-        }
-        let mut rest = self.values.as_slice();
-        let take = |count: &u32| {
-            let (round, later) = rest.split_at(usize::try_from(*count).unwrap_or(usize::MAX).min(rest.len()));
-            rest = later;
-            round
-        };
-        self.per_round.iter().map(take).collect()
-    }
-
-    /// What is wrong with it, if anything: where, and what.
-    pub(super) fn fault(&self, quantity: Quantity) -> Option<(String, String)> {
-        if self.unit != quantity.unit() {
-            return Some(("unit".into(), format!("{:?}, but this quantity is in {:?}", self.unit, quantity.unit())));
-        }
-        if let Some(at) = self.values.iter().position(|value| !value.is_finite() || *value < 0.0) {
-            return Some((format!("values[{at}]"), format!("{} is not a finite number from 0 up", self.values[at])));
-        }
-        let told: u64 = self.per_round.iter().map(|count| u64::from(*count)).sum();
-        let is_whole = self.per_round.is_empty() || told == self.values.len() as u64;
-        (!is_whole)
-            .then(|| ("per_round".into(), format!("adds up to {told}, but there are {} values", self.values.len())))
-    }
-
-    fn append(&mut self, other: &Self) {
-        if !(self.per_round.is_empty() && other.per_round.is_empty()) {
-            self.tell_rounds();
-            let mut other = other.clone();
-            other.tell_rounds();
-            self.per_round.extend(other.per_round);
-        }
-        self.values.extend(&other.values);
-    }
-
-    fn tell_rounds(&mut self) {
-        if self.per_round.is_empty() {
-            self.per_round = vec![1; self.values.len()];
-        }
-    }
-}
 
 /// The series of a point, by quantity.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -150,7 +91,7 @@ impl Samples {
             (Quantity::Failures, rounds.iter().map(|round| Some(round.failures as f64)).collect()),
             (Quantity::Rate, rounds.iter().map(rate).collect()),
         ]);
-        let values: Vec<_> = rounds.iter().flat_map(|round| &round.latencies).map(|time| nanoseconds(*time)).collect();
+        let values: Vec<_> = rounds.iter().flat_map(|round| kept(&round.latencies)).collect();
         if !values.is_empty() {
             let count = |round: &ConnectRound| u32::try_from(round.latencies.len()).unwrap_or(u32::MAX);
             let per_round = rounds.iter().map(count).collect();
@@ -191,23 +132,24 @@ impl Samples {
     }
 }
 
-fn nanoseconds(time: Duration) -> f64 {
-    time.as_nanos() as f64
+/// The latencies of a round as they are kept: in ascending order, to three digits, and the slowest tenth of them to two. That is
+/// finer than what differs from round to round, and what came after what within a round means nothing.
+fn kept(latencies: &[Duration]) -> Vec<f64> {
+    let mut kept: Vec<f64> = latencies.iter().map(|time| nanoseconds(*time)).collect();
+    kept.sort_by(f64::total_cmp);
+    let slowest = kept.len() - kept.len() / 10;
+    for (nth, value) in kept.iter_mut().enumerate() {
+        *value = to_digits(*value, if nth < slowest { 3 } else { 2 });
+    }
+    // Rounded to fewer digits, one may come to stand below its neighbour.
+    kept.sort_by(f64::total_cmp);
+    kept
 }
 
-/// `21` rather than `21.0`: most samples are whole numbers, and the file is kept in the repository.
-fn whole_if_whole<S: Serializer>(values: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    #[serde(untagged)]
-    enum Number {
-        Whole(i64),
-        Other(f64),
-    }
-    /// Beyond this a float does not hold every whole number.
-    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
-    let number = |value: &f64| match format!("{value:.0}").parse() {
-        Ok(whole) if value.fract() == 0.0 && value.abs() < WHOLE_MAX => Number::Whole(whole),
-        _ => Number::Other(*value),
-    };
-    serializer.collect_seq(values.iter().map(number))
+fn to_digits(value: f64, digits: usize) -> f64 {
+    format!("{value:.0$e}", digits - 1).parse().unwrap_or(value)
+}
+
+fn nanoseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64
 }

@@ -3,6 +3,7 @@ use super::measure::Measure;
 use crate::growth::{Growth, TooFew};
 use crate::record::{Backends, Dataplane, Environment, Outcome, Percent, Phase, Point, Run, Scenario, Shape, Work};
 use crate::stats::{Ratio, Summary};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Runs on machines and versions that are alike; figures of others are not put beside them.
@@ -127,8 +128,8 @@ impl Machine {
         }
     }
 
-    /// Every panel of a work by its principal measure. The first is over Services and has the most figures; it is the one
-    /// to show.
+    /// The panels of a work by its principal measure: as many as it takes to show every size, and the longest over each kind of
+    /// axis. The first is over Services and has the most figures; it is the one to show.
     pub(crate) fn panels(&self, work: Work) -> Vec<Panel> {
         let shapes: BTreeSet<_> = self.points().filter(|point| point.work() == work).map(Point::shape).collect();
         let mut axes: Vec<Axis> = Vec::new();
@@ -141,16 +142,20 @@ impl Machine {
         }
         let measure = Measure::of(work)[0];
         let mut panels: Vec<_> = axes.into_iter().map(|axis| self.panel(work, measure, axis)).collect();
-        let services = |panel: &Panel| matches!(panel.axis, Axis::Services { .. });
-        let largest = shapes.iter().map(|shape| shape.services).max();
-        panels.retain(|panel| match panel.axis {
-            Axis::Services { .. } => true,
-            // Other axes only where they have something to say, and at the largest cluster.
-            Axis::Backends { services, .. } | Axis::NodePorts { services, .. } => {
-                Some(services) == largest && panel.sizes.len() > 1
+        let order = |panel: &Panel| (panel.axis.kind(), Reverse(panel.figures()), Reverse(panel.axis.services()));
+        panels.sort_by_key(|panel| (panel.sizes.len() == 1, order(panel)));
+        let mut untold = shapes;
+        let mut kinds = BTreeSet::new();
+        panels.retain(|panel| {
+            let is_told = |shape: &Shape| panel.axis.size(*shape).is_some();
+            let is_longest = panel.sizes.len() > 1 && kinds.insert(panel.axis.kind());
+            let is_kept = is_longest || untold.iter().any(is_told);
+            if is_kept {
+                untold.retain(|shape| !is_told(shape));
             }
+            is_kept
         });
-        panels.sort_by_key(|panel| (!services(panel), std::cmp::Reverse(panel.figures())));
+        panels.sort_by_key(order);
         panels
     }
 
@@ -214,6 +219,12 @@ impl Panel {
         is_log && self.lines.iter().any(|line| drawn(line) > 1)
     }
 
+    /// A word for files and blocks: `sync-endpoint-changed-wall-10-backends`.
+    pub(crate) fn slug(&self) -> String {
+        let (bench, operation) = (self.work.bench(), self.work.operation());
+        format!("{bench}-{operation}-{}-{}", self.measure.name(), self.axis.slug())
+    }
+
     pub(crate) fn line(&self, dataplane: Dataplane) -> Option<&Line> {
         self.lines.iter().find(|line| line.dataplane == dataplane)
     }
@@ -229,6 +240,23 @@ fn axes_through(shape: Shape) -> Vec<Axis> {
 }
 
 impl Axis {
+    /// Services first: it is what most ask about.
+    fn kind(self) -> u8 {
+        match self {
+            Self::Services { .. } => 0,
+            Self::Backends { .. } => 1,
+            Self::NodePorts { .. } => 2,
+        }
+    }
+
+    /// How many Services there are, where that is held.
+    fn services(self) -> u32 {
+        match self {
+            Self::Services { .. } => 0,
+            Self::Backends { services, .. } | Self::NodePorts { services, .. } => services,
+        }
+    }
+
     /// Where a shape stands on the axis; `None` when it differs in what is held.
     pub(crate) fn size(self, shape: Shape) -> Option<u32> {
         let Shape { services, backends, node_port_percent } = shape;
@@ -252,6 +280,15 @@ impl Axis {
             Self::Services { .. } => "Services",
             Self::Backends { .. } => "backends of each Service",
             Self::NodePorts { .. } => "% of Services with a NodePort",
+        }
+    }
+
+    /// A size on it, in words.
+    pub(crate) fn place(self, size: u32) -> String {
+        match (self, size) {
+            (Self::Services { .. }, 1) => "1 Service".to_owned(),
+            (Self::Backends { .. }, 1) => "1 backend of each Service".to_owned(),
+            _ => format!("{} {}", super::figure::size(size), self.title()),
         }
     }
 

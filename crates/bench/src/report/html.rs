@@ -47,9 +47,11 @@ fn section(machine: &Machine) -> Markup {
     html! {
         p class="quiet" { (machine.name) }
         @if let Some(sentence) = sentence(machine) { p class="lead" { (unbroken(&sentence)) } }
-        @for warning in warnings(machine) { p class="warn small" { (warning) } }
+        @let warnings = warnings(machine);
+        @if !warnings.is_empty() {
+            div class="warn small" { @for warning in warnings { p { (warning) } } }
+        }
         (losses(&Losses::of(machine)))
-        (not_measured(&absent(machine)))
         @for (bench, title) in benches {
             @let works: Vec<_> = works.iter().filter(|work| work.bench() == bench).collect();
             @if !works.is_empty() {
@@ -57,6 +59,7 @@ fn section(machine: &Machine) -> Markup {
                 @for work in works { (card(machine, *work)) }
             }
         }
+        (not_measured(&absent(machine)))
         h2 { "Conditions" }
         dl { @for (name, value) in conditions(machine) { dt { (name) } dd { (value) } } }
     }
@@ -104,7 +107,7 @@ fn loss_row(loss: &Loss) -> Markup {
 fn not_measured(absent: &[Absent]) -> Markup {
     html! {
         @if !absent.is_empty() {
-            h2 { "Not measured" }
+            h2 { "Not measured, or not often enough" }
             div class="scroll" tabindex="0" role="region" aria-label="Not measured" {
                 table class="left" {
                     thead { tr { th { "Dataplane" } th { "Why" } th { "What helps" } th { "Points" } } }
@@ -291,10 +294,13 @@ fn unbroken(text: &str) -> Markup {
     }
 }
 
-/// A panel's chart as a file of its own, for documents.
+/// A panel's chart as a file of its own, for documents. It brings its colours, which follow the reader's scheme, and the card it
+/// stands on, since the page around it may be of the other one.
 pub(super) fn standalone(panel: &Panel) -> String {
-    // The name of a colour is looked up in the document that a file is, so it brings its own.
-    let style = html! { style { (PreEscaped(COLOURS)) } }.into_string();
-    let chart = chart(panel, Format::WIDE).into_string();
-    chart.replacen('>', &format!(">{style}"), 1) + "\n"
+    let card = html! {
+        style { (PreEscaped(COLOURS)) }
+        rect width="100%" height="100%" rx="8" fill="var(--card)" {}
+    };
+    let chart = chart(panel, Format::DOCUMENT).into_string();
+    chart.replacen('>', &format!(">{}", card.into_string()), 1) + "\n"
 }

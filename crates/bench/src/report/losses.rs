@@ -11,7 +11,7 @@ pub(crate) struct Loss {
     pub(crate) work: Work,
     pub(crate) measure: Measure,
     pub(crate) peer: Dataplane,
-    /// Other peers that are better by the same measure. A principal measure has a line for each of them instead.
+    /// Other peers that are better by the same measure.
     pub(crate) also: Vec<Dataplane>,
     /// What was held: `10 backends each`.
     pub(crate) held: String,
@@ -61,7 +61,7 @@ impl Losses {
         losses
     }
 
-    /// One line for each measure that is not the principal one: the peer with the largest difference, and the names of the others.
+    /// One line for each measure of each kind of cluster: the peer with the largest difference, and the names of the others.
     fn fold(&mut self) {
         let mut folded: Vec<Loss> = Vec::new();
         for loss in std::mem::take(&mut self.found) {
@@ -95,7 +95,7 @@ impl Loss {
 
     fn holds(&self, other: &Self) -> bool {
         let key = |loss: &Self| (loss.work, loss.measure, loss.sure);
-        self.measure != Measure::of(self.work)[0] && key(self) == key(other)
+        key(self) == key(other) && self.held == other.held
     }
 
     fn size(&self) -> f64 {
@@ -213,7 +213,6 @@ fn loss(panel: &Panel, peer: Dataplane, lost: &[Lost]) -> Option<Loss> {
         Own::Figure(own, ratio) => (figure::value(own, unit), Some(ratio)),
         Own::CutOff(after_s) => (format!("cut off after {}", figure::limit(after_s)), None),
     };
-    let axis = panel.axis.title();
     Some(Loss {
         work: panel.work,
         measure: panel.measure,
@@ -221,7 +220,7 @@ fn loss(panel: &Panel, peer: Dataplane, lost: &[Lost]) -> Option<Loss> {
         also: Vec::new(),
         held: panel.axis.held(),
         sizes: format!("{} of {} sizes", lost.len(), panel.sizes.len()),
-        worst: format!("{} {axis}", figure::size(worst.size)),
+        worst: panel.axis.place(worst.size),
         peer_value: figure::value(worst.peer, unit),
         own_value,
         ratio,

@@ -1,7 +1,7 @@
 //! The report as Markdown: tables that may be pasted into an issue.
 use super::absent::absent;
 use super::comparison::{Machine, Panel};
-use super::conditions::conditions;
+use super::conditions::{conditions, warnings};
 use super::losses::Losses;
 use super::measure::capital;
 use super::sentence::sentence;
@@ -23,24 +23,39 @@ fn write_machine(text: &mut String, machine: &Machine) -> std::fmt::Result {
     if let Some(sentence) = sentence(machine) {
         writeln!(text, "\n**{sentence}**")?;
     }
+    for warning in warnings(machine) {
+        writeln!(text, "\n> {}", escaped(&warning))?;
+    }
+    writeln!(text, "\n## Where a peer is better than sheave\n")?;
     write_losses(text, machine)?;
-    write_absent(text, machine)?;
+    if !absent(machine).is_empty() {
+        writeln!(text, "\n## Not measured, or not often enough\n")?;
+        write_absent(text, machine)?;
+    }
     for work in machine.works() {
         writeln!(text, "\n## {}", work.title())?;
         for panel in machine.panels(work) {
+            writeln!(text)?;
             write_panel(text, &panel, machine.reference())?;
         }
     }
-    writeln!(text, "\n## Conditions\n\n| | |\n|---|---|")?;
+    writeln!(text, "\n## Conditions\n")?;
+    write_conditions(text, machine)
+}
+
+/// A table of names and values.
+pub(super) fn write_conditions(text: &mut String, machine: &Machine) -> std::fmt::Result {
+    writeln!(text, "| | |\n|---|---|")?;
     for (name, value) in conditions(machine) {
         writeln!(text, "| {} | {} |", escaped(&name), escaped(&value))?;
     }
     Ok(())
 }
 
-fn write_losses(text: &mut String, machine: &Machine) -> std::fmt::Result {
+/// A sentence, and a table of what there is to tell.
+pub(super) fn write_losses(text: &mut String, machine: &Machine) -> std::fmt::Result {
     let losses = Losses::of(machine);
-    writeln!(text, "\n## Where a peer is better than sheave\n\n{}", losses.summary())?;
+    writeln!(text, "{}", losses.summary())?;
     if losses.found.is_empty() {
         return Ok(());
     }
@@ -63,22 +78,19 @@ fn write_losses(text: &mut String, machine: &Machine) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_absent(text: &mut String, machine: &Machine) -> std::fmt::Result {
-    let absent = absent(machine);
-    if absent.is_empty() {
-        return Ok(());
-    }
-    writeln!(text, "\n## Not measured\n")?;
-    for absent in absent {
+/// A list; nothing when there is nothing to tell.
+pub(super) fn write_absent(text: &mut String, machine: &Machine) -> std::fmt::Result {
+    for absent in absent(machine) {
         let remedy = if absent.remedy.is_empty() { String::new() } else { format!(" ({})", absent.remedy) };
         writeln!(text, "- **{}** {}{}: {}.", absent.dataplane, escaped(&absent.what), escaped(&remedy), absent.points)?;
     }
     Ok(())
 }
 
-fn write_panel(text: &mut String, panel: &Panel, reference: Dataplane) -> std::fmt::Result {
+/// A line about the table, and the table.
+pub(super) fn write_panel(text: &mut String, panel: &Panel, reference: Dataplane) -> std::fmt::Result {
     let table = Table::of(panel, reference);
-    writeln!(text, "\n{}, {}; median (quartiles).\n", capital(panel.measure.title()), panel.axis.held())?;
+    writeln!(text, "{}, {}; median (quartiles).\n", capital(panel.measure.title()), panel.axis.held())?;
     write!(text, "| {} ", table.axis)?;
     for size in &table.sizes {
         write!(text, "| {size} ")?;

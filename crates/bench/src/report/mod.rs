@@ -2,6 +2,7 @@
 //!
 //! All of them show one comparison; equal runs give equal bytes.
 mod absent;
+mod blocks;
 mod comparison;
 mod conditions;
 mod figure;
@@ -16,6 +17,8 @@ mod sentence;
 mod svg;
 mod table;
 mod terminal;
+
+pub use blocks::{FillError, Filled};
 
 use crate::record::{Run, RunError, read_all};
 use comparison::{Machine, Panel};
@@ -79,14 +82,21 @@ impl Report {
     /// Every chart by itself, with a file name that says which: `sync-endpoint-changed-wall-10-backends.svg`.
     pub fn charts(&self) -> Vec<(String, String)> {
         let panels = |machine| json::every_panel(machine).into_iter().filter(Panel::is_chart);
-        let chart = |of: &str, panel: &Panel| {
-            let (bench, operation) = (panel.work.bench(), panel.work.operation());
-            let name = format!("{of}{bench}-{operation}-{}-{}.svg", panel.measure.name(), panel.axis.slug());
-            (name, html::standalone(panel))
-        };
+        let chart = |of: &str, panel: &Panel| (format!("{of}{}.svg", panel.slug()), html::standalone(panel));
         let of = |index: usize| if index == 0 { String::new() } else { format!("machine-{}-", index + 1) };
         let machines = self.machines.iter().enumerate();
         machines.flat_map(|(index, machine)| panels(machine).map(move |panel| chart(&of(index), &panel))).collect()
+    }
+
+    /// A document with its blocks filled: see [`Filled`]. Blocks show one machine.
+    ///
+    /// # Errors
+    /// A block that is not closed or asks for what this report has not, or a report of several machines.
+    pub fn fill(&self, document: &str) -> Result<Filled, FillError> {
+        match &self.machines[..] {
+            [machine] => blocks::fill(machine, document),
+            machines => Err(FillError::Machines { found: machines.len() }),
+        }
     }
 
     /// Writes every form but the terminal's into the directory, which is made if it does not exist: `index.html`, `report.md`,

@@ -1,5 +1,5 @@
 //! The one sentence that sums a run up.
-use super::comparison::{Machine, Panel, Spot};
+use super::comparison::{Axis, Machine, Panel, Spot};
 use super::figure;
 use crate::record::{ConnectOperation, Dataplane, SyncOperation, Work};
 
@@ -43,7 +43,7 @@ pub(crate) fn sentence(machine: &Machine) -> Option<String> {
 /// The size and the figures of the first of the works that has any.
 fn first(machine: &Machine, works: &[Work]) -> Option<(u32, String)> {
     works.iter().find_map(|work| {
-        let panel = machine.panels(*work).into_iter().next()?;
+        let panel = machine.panels(*work).into_iter().find(|panel| matches!(panel.axis, Axis::Services { .. }))?;
         let own = panel.line(machine.reference())?;
         let measured = panel.sizes.iter().zip(&own.spots).filter(|(_, spot)| spot.summary().is_some());
         let at = *measured.map(|(size, _)| size).rfind(|size| **size <= SERVICES)?;

@@ -53,10 +53,11 @@ impl Table {
     }
 }
 
-/// The largest size at which anything is compared with the reference.
+/// The largest size at which at least half as many dataplanes are compared with the reference as at any.
 fn ratio_at(panel: &Panel) -> Option<usize> {
-    let compared = |at: &usize| panel.lines.iter().any(|line| ratio_of(&line.spots[*at]).is_some());
-    (0..panel.sizes.len()).rev().find(compared)
+    let compared = |at: usize| panel.lines.iter().filter(|line| ratio_of(&line.spots[at]).is_some()).count();
+    let most = (0..panel.sizes.len()).map(compared).max().filter(|most| *most > 0)?;
+    (0..panel.sizes.len()).rfind(|at| compared(*at) * 2 >= most)
 }
 
 fn ratio_of(spot: &Spot) -> Option<Ratio> {

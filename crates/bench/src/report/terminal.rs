@@ -14,12 +14,13 @@ const PLOT: usize = WIDTH - NAME - 1;
 const GLYPHS: [char; 5] = ['·', '○', '◔', '◑', '●'];
 
 /// What a reader in a hurry wants of each bench, in this order.
-const WORKS: [Work; 5] = [
+const WORKS: [Work; 6] = [
     Work::Sync(SyncOperation::EndpointChanged),
     Work::Sync(SyncOperation::ColdStart),
     Work::Lookup(LookupOperation::HitRandom),
     Work::Connect(ConnectOperation::LatencyRandom),
     Work::Connect(ConnectOperation::LatencyHot),
+    Work::Connect(ConnectOperation::Churn),
 ];
 
 pub(super) fn terminal(machines: &[Machine]) -> String {
@@ -46,7 +47,7 @@ fn write_machine(text: &mut String, machine: &Machine) -> std::fmt::Result {
     }
     let left_out = absent(machine);
     if !left_out.is_empty() {
-        writeln!(text, "\nNot measured:")?;
+        writeln!(text, "\nNot measured, or not often enough:")?;
     }
     for absent in left_out {
         let remedy = if absent.remedy.is_empty() { String::new() } else { format!(" ({})", absent.remedy) };

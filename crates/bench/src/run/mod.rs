@@ -79,7 +79,7 @@ impl Bench<'_> {
             let room = &rooms[&shape];
             let crowded_out = room.left_out.iter().map(|(dataplane, need)| (*dataplane, no_room(*need, available)));
             for (dataplane, absent) in absent.clone().into_iter().chain(crowded_out) {
-                let of_it = works.iter().filter(|work| work.is_for(dataplane));
+                let of_it = works.iter().filter(|work| self.scenario.asks(**work, dataplane));
                 run.points.extend(of_it.map(|work| absent.point(*work, dataplane, shape)));
             }
             let turns = Turns { bench: self, shape, works: &works, dataplanes: &room.fits, clock: &clock };
@@ -104,7 +104,7 @@ impl Bench<'_> {
         let mut absent = BTreeMap::new();
         let mut present = Vec::new();
         for dataplane in self.scenario.dataplanes.iter().copied() {
-            if !self.scenario.works().any(|work| work.is_for(dataplane)) {
+            if !self.scenario.works().any(|work| self.scenario.asks(work, dataplane)) {
                 continue;
             }
             match available::check(dataplane) {
@@ -154,16 +154,16 @@ fn no_room(need: u64, available: u64) -> Absent {
     }
 }
 
-impl Work {
-    /// Whether it says anything about a dataplane.
-    fn is_for(self, dataplane: Dataplane) -> bool {
-        match self {
+impl ScenarioFile {
+    /// Whether a work says anything about a dataplane that the others of the scenario do not.
+    fn asks(&self, work: Work, dataplane: Dataplane) -> bool {
+        match work {
             // Without a dataplane nothing changes.
-            Self::Connect(ConnectOperation::Churn) if dataplane == Dataplane::Direct => false,
+            Work::Connect(ConnectOperation::Churn) => dataplane != Dataplane::Direct,
             // Partial syncs leave the same rules behind as full ones, so their clients see the same.
-            Self::Connect(_) => !matches!(dataplane, Dataplane::IptablesLegacyPartial | Dataplane::IptablesNftPartial),
-            Self::Lookup(_) => dataplane == Dataplane::SheaveEbpf,
-            Self::Sync(_) => dataplane != Dataplane::Direct,
+            Work::Connect(_) => dataplane.with_full_syncs().is_none_or(|full| !self.dataplanes.contains(&full)),
+            Work::Lookup(_) => dataplane == Dataplane::SheaveEbpf,
+            Work::Sync(_) => dataplane != Dataplane::Direct,
         }
     }
 }

@@ -16,12 +16,10 @@ pub trait Watch {
     fn interrupted(&self) -> bool;
 }
 
-/// A point costs as much as so many endpoints, beside its own.
-const POINT: u64 = 1000;
 /// Before that much is done, an estimate would be a guess.
 const TELLING: f64 = 0.05;
 
-/// Counts points by their weight: large ones take longer.
+/// Counts points by their weight.
 pub(super) struct Progress<'a> {
     watch: &'a dyn Watch,
     start: Instant,
@@ -31,7 +29,7 @@ pub(super) struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     pub(super) fn new(watch: &'a dyn Watch, scenario: &ScenarioFile, dataplanes: &[Dataplane]) -> Self {
-        let points = |work: Work| dataplanes.iter().filter(|dataplane| work.is_for(**dataplane)).count() as u64;
+        let points = |work: Work| dataplanes.iter().filter(|dataplane| scenario.asks(work, **dataplane)).count() as u64;
         let works: u64 = scenario.works().map(points).sum();
         let total = scenario.shapes().into_iter().map(|shape| weight(shape) * works).sum();
         Self { watch, start: Instant::now(), done: 0, total }
@@ -50,6 +48,8 @@ impl<'a> Progress<'a> {
     }
 }
 
+/// What a point may take is bounded, and what it costs besides is the same at every size: so a cluster of ten times the endpoints
+/// takes somewhat longer, and not ten times as long.
 fn weight(shape: Shape) -> u64 {
-    POINT + endpoints(shape)
+    u64::from(endpoints(shape).max(1).ilog10()) + 2
 }

@@ -44,7 +44,8 @@ struct Entry {
 impl Turns<'_> {
     /// A point for each work of each dataplane; fewer after an interruption.
     pub(super) fn measure(&self, series: &mut Series, progress: &mut Progress<'_>) -> Vec<Point> {
-        let takes_part = |dataplane: &&Dataplane| self.works.iter().any(|work| work.is_for(**dataplane));
+        let takes_part =
+            |dataplane: &&Dataplane| self.works.iter().any(|work| self.bench.scenario.asks(*work, **dataplane));
         let mut contestants: Vec<_> =
             self.dataplanes.iter().filter(takes_part).map(|dataplane| Contestant::new(*dataplane)).collect();
         let mut points = Vec::new();
@@ -65,7 +66,8 @@ impl Turns<'_> {
         series: &mut Series,
         progress: &mut Progress<'_>,
     ) -> Vec<Option<Entry>> {
-        let mut entries: Vec<_> = contestants.iter().map(|c| work.is_for(c.dataplane).then(Entry::default)).collect();
+        let asks = |c: &Contestant| self.bench.scenario.asks(work, c.dataplane);
+        let mut entries: Vec<_> = contestants.iter().map(|c| asks(c).then(Entry::default)).collect();
         for round in 0..self.bench.scenario.repeats {
             let mut order: Vec<usize> = (0..contestants.len()).collect();
             if round % 2 == 1 {
@@ -76,7 +78,7 @@ impl Turns<'_> {
                 if self.bench.watch.interrupted() {
                     return entries;
                 }
-                if entry.why.is_some() || entry.spent >= self.clock.point() {
+                if entry.why.is_some() || !entry.has_time_for_another(self.clock.point()) {
                     continue;
                 }
                 let Shape { services, backends, .. } = self.shape;
@@ -191,6 +193,12 @@ impl Contestant {
 }
 
 impl Entry {
+    /// Whether a round that takes as long as those before it did would end in time.
+    fn has_time_for_another(&self, limit: Duration) -> bool {
+        let rounds = u32::try_from(self.replies.len()).unwrap_or(u32::MAX);
+        rounds == 0 || self.spent + self.spent / rounds <= limit
+    }
+
     /// What came of the rounds; `None` when an interruption came first.
     fn point(self, work: Work, dataplane: Dataplane, shape: Shape) -> Option<Point> {
         if !self.replies.is_empty() {

@@ -50,9 +50,12 @@ pub struct ScenarioFile {
 }
 
 /// The scenarios that come with the program, by name.
-pub const BUILT_IN: [(&str, &str); 5] = [
+pub const BUILT_IN: [(&str, &str); 8] = [
     ("quick", include_str!("../../../../benches/scenarios/quick.yaml")),
     ("sync", include_str!("../../../../benches/scenarios/sync.yaml")),
+    ("sync-backends", include_str!("../../../../benches/scenarios/sync-backends.yaml")),
+    ("sync-mix", include_str!("../../../../benches/scenarios/sync-mix.yaml")),
+    ("sync-node-ports", include_str!("../../../../benches/scenarios/sync-node-ports.yaml")),
     ("lookup", include_str!("../../../../benches/scenarios/lookup.yaml")),
     ("connect", include_str!("../../../../benches/scenarios/connect.yaml")),
     ("churn", include_str!("../../../../benches/scenarios/churn.yaml")),
@@ -151,7 +154,8 @@ mod tests {
             assert!(file.works().next().is_some(), "{name} measures nothing");
         }
         let unknown = ScenarioFile::built_in("slow").unwrap_err().to_string();
-        assert_eq!(unknown, "there is no scenario \"slow\"; there are: quick, sync, lookup, connect, churn");
+        let names = BUILT_IN.map(|(name, _)| name).join(", ");
+        assert_eq!(unknown, format!("there is no scenario \"slow\"; there are: {names}"));
     }
 
     #[test]

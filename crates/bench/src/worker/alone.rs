@@ -40,20 +40,23 @@ impl Alone {
         Ok(lacks.map_or(Reply::Ready, Reply::Lacks))
     }
 
-    fn cold_start(&mut self) -> Result<SyncRound, ContenderError> {
+    fn cold_start(&mut self) -> Result<Reply, ContenderError> {
         self.move_on()?;
         let held_before = kernel_memory_bytes_once_freed();
-        let round = self.act(|actor, lookup| {
+        let (round, lacks) = self.act(|actor, lookup| {
             let mut round = Round::new();
             round.generate(|| actor.contender.generate_all(actor.cluster));
             round.write(actor.contender)?;
             round.look(|| lookup.expect(&actor.cluster.view(0)))?;
-            Ok(round.finish())
+            Ok((round.finish(), actor.contender.lacks(actor.cluster)))
         })?;
+        if let Some(lacks) = lacks {
+            return Ok(Reply::Lacks(lacks));
+        }
         let held = kernel_memory_bytes();
         // What others free meanwhile may be more than little rules take.
         let kernel_memory_bytes = held_before.zip(held).map(|(before, now)| now.saturating_sub(before));
-        Ok(SyncRound { kernel_memory_bytes, ..round })
+        Ok(Reply::Sync(SyncRound { kernel_memory_bytes, ..round }))
     }
 
     fn change(&mut self, operation: SyncOperation, round: u32) -> Result<SyncRound, ContenderError> {
@@ -123,7 +126,7 @@ impl Stage for Alone {
     fn perform(&mut self, request: Request) -> Result<Reply, ContenderError> {
         match request {
             Request::SetUp => self.set_up(),
-            Request::Sync(SyncOperation::ColdStart, _) => self.cold_start().map(Reply::Sync),
+            Request::Sync(SyncOperation::ColdStart, _) => self.cold_start(),
             Request::Sync(operation, round) => self.change(operation, round).map(Reply::Sync),
             Request::Lookup(operation, round) => self.look_up(operation, round).map(Reply::Lookup),
             Request::Connect(..) => Ok(unexpected(request)),

@@ -68,25 +68,33 @@ impl Networked {
             ConnectOperation::LatencyRandom => Ok(client.run(move || dial(&many, &Until::Count(COUNT)))?),
             ConnectOperation::RoundTrip => Ok(client.run(move || round_trips(&one, COUNT))?),
             ConnectOperation::Rate => Ok(client.run(move || rate(&many, RATE_TIME))?),
-            ConnectOperation::Churn => self.churn(round, &client, many),
+            ConnectOperation::Churn => self.churn(round, &client, &mut random),
         }
     }
 
-    /// Connections while a Service of 250 endpoints rolls and 1 % of all endpoints are replaced, in turns.
-    fn churn(&mut self, round: u32, client: &Sandbox, targets: Dial) -> Result<ConnectRound, ContenderError> {
+    /// Connections while a Service of 250 endpoints rolls and 1 % of all endpoints are replaced, in turns. Every second one is to
+    /// the Service that rolls.
+    fn churn(
+        &mut self,
+        round: u32,
+        client: &Sandbox,
+        random: &mut fastrand::Rng,
+    ) -> Result<ConnectRound, ContenderError> {
         let Job { shape, seed, .. } = self.job;
+        self.follow(before(shape, SyncOperation::RollingUpdate).into_iter().collect())?;
+        let rolls = self.target(shape.services);
+        let others = (0..COUNT).map(|_| self.target(random.u32(..shape.services)));
+        let targets = Dial::new(others.flat_map(|other| [other, rolls]).collect());
         let told = Arc::new(AtomicBool::new(false));
         let until = Until::Told(Arc::clone(&told), CHURN_TIME_MAX);
         let dialling = client.start("client", move || dial(&targets, &until))?;
-        let mut changes: Vec<Edit> = before(shape, SyncOperation::RollingUpdate).into_iter().collect();
         let rolling = edits(shape, seed, SyncOperation::RollingUpdate, round);
         let churning = edits(shape, seed, SyncOperation::Churn, round);
-        changes.extend(rolling.into_iter().take(CHURN_STEPS).flat_map(|edit| churning.iter().cloned().chain([edit])));
-        changes.push(Edit::Remove);
-        let changed = self.follow(changes);
+        let steps = rolling.into_iter().take(CHURN_STEPS);
+        let changed = self.follow(steps.flat_map(|step| churning.iter().cloned().chain([step])).collect());
         told.store(true, Ordering::Relaxed);
         let round = dialling.join().unwrap_or_default();
-        changed.map(|()| round)
+        changed.and_then(|()| self.follow(vec![Edit::Remove])).map(|()| round)
     }
 
     fn follow(&mut self, changes: Vec<Edit>) -> Result<(), ContenderError> {

@@ -1,6 +1,7 @@
 //! Reports of a small run, byte for byte. `UPDATE_EXPECT=1 cargo test -p sheave-bench` writes what they are now.
 mod colours;
 mod fixture;
+mod openmetrics;
 
 use expect_test::expect_file;
 use sheave_bench::record::{ConnectOperation, Dataplane, Phase, Point, Run, SyncOperation, SyncRound, Work};

@@ -1,6 +1,8 @@
 //! `sheave bench` and `sheave report`, as someone runs them: what is measured and written, never how long it took.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod host;
+
 use sheave_bench::record::{Dataplane, Outcome, Point, Quantity, Run, Work, read_all};
 use sheave_tests::kernel_or_skip;
 use std::collections::BTreeSet;

@@ -24,6 +24,8 @@ pub(super) struct Format {
 impl Format {
     /// For a page of full width.
     pub(super) const WIDE: Self = Self { width: 1120.0, height: 460.0, has_names: true, class: "chart wide" };
+    /// For a document, where it is seldom wider than this.
+    pub(super) const DOCUMENT: Self = Self { width: 880.0, height: 400.0, has_names: true, class: "chart" };
     /// For a telephone.
     pub(super) const NARROW: Self = Self { width: 372.0, height: 320.0, has_names: false, class: "chart narrow" };
     /// One of several beside each other.
