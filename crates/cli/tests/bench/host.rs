@@ -80,7 +80,7 @@ fn programs() -> BTreeSet<u32> {
     loaded_programs().filter_map(Result::ok).map(|program| program.id()).collect()
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !is_so() {
         assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
