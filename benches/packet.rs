@@ -5,7 +5,7 @@
 //! them. Flows and Services are visited in a scattered order, so that caches help as little as in life.
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use sheave_abi::{
-    BENCH_DECISIONS, BackendId, FLOW_ESTABLISHED, FLOW_FORWARD, FlowKeyV4, FlowValue, IPPROTO_TCP, NetPort, ServiceId,
+    BENCH_DECISIONS, BackendId, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_INGRESS, FlowKeyV4, FlowValue, IPPROTO_TCP, NetPort, ServiceId,
     SetWord,
 };
 use sheave_bpf::bench_select::SelectBench;
@@ -55,7 +55,7 @@ impl Node {
         }
         let flows = Map::open(&Pins::new(bpffs).maps().join("flows_v4")).expect("the map is pinned");
         let keys: Vec<_> = (0..FLOWS).map(|n| flow_key(n, services)).collect();
-        flows.put_all(&keys, &vec![flow_value(); keys.len()]).expect("the map has room");
+        flows.put_all(&keys, &(0..FLOWS).map(flow_value).collect::<Vec<_>>()).expect("the map has room");
         node
     }
 
@@ -118,17 +118,29 @@ fn flow_key(n: u32, services: u32) -> FlowKeyV4 {
         src_port: NetPort::from_host(src_port),
         dst_port: NetPort::from_host(80),
         protocol: IPPROTO_TCP,
-        direction: FLOW_FORWARD,
+        hook: FLOW_INGRESS,
         zero: [0; 2],
     }
 }
 
 /// To a backend; seen in the future, hence never idle.
-fn flow_value() -> FlowValue {
-    let mut addr = [0; 16];
-    addr[..4].copy_from_slice(&[10, 200, 0, 1]);
-    let port = NetPort::from_host(8080);
-    FlowValue { seen_ns: u64::MAX >> 1, addr, port, client_port: port, state: FLOW_ESTABLISHED, ..FlowValue::default() }
+fn flow_value(n: u32) -> FlowValue {
+    let wide = |addr: [u8; 4]| {
+        let mut wide = [0; 16];
+        wide[..4].copy_from_slice(&addr);
+        wide
+    };
+    let (src, src_port) = client(n);
+    FlowValue {
+        seen_ns: u64::MAX >> 1,
+        src: wide(src.octets()),
+        dst: wide([10, 200, 0, 1]),
+        src_port: NetPort::from_host(src_port),
+        dst_port: NetPort::from_host(8080),
+        state: FLOW_ESTABLISHED,
+        role: FLOW_CLIENT_SIDE,
+        ..FlowValue::default()
+    }
 }
 
 /// A TCP segment without data. Nobody verifies its checksums; updating them costs the same.

@@ -16,8 +16,11 @@
 #[path = "sys/bench_maps.rs"]
 mod bench_maps;
 mod family;
+mod flow;
+mod flow_state;
 mod ip;
 mod object;
+mod segment;
 mod select;
 mod sys;
 
@@ -25,7 +28,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use bench_maps::{Run, key};
 use family::{Family, V4, V6};
-use select::{Chosen, Decision, select};
+use select::{Chosen, Decision, Dialled, Set, dialled, pick};
 use sheave_abi::{
     BENCH_DECISIONS, BENCH_DRAWN, BENCH_FORWARD, BENCH_NO_FRONTEND, BENCH_RACED, BENCH_REJECT, BenchDecision, NetPort,
 };
@@ -91,10 +94,14 @@ fn decide_all<F: Family>(run: Run, decide: impl Fn(&F::Addr, NetPort, u8, &mut C
 
 #[inline(always)]
 fn decide<F: Family>(addr: &F::Addr, port: NetPort, protocol: u8, chosen: &mut Chosen<F::Addr>) -> u8 {
-    match select::<F>(addr, port, protocol, chosen) {
+    let service = match dialled::<F>(addr, port, protocol) {
+        Dialled::Frontend { service, .. } => service,
+        Dialled::Claimed => return BENCH_REJECT,
+        Dialled::Own | Dialled::Nothing => return BENCH_NO_FRONTEND,
+    };
+    match pick::<F>(service, Set::Cluster, None, chosen) {
         Decision::Forward => BENCH_FORWARD,
-        Decision::Reject => BENCH_REJECT,
-        Decision::NoFrontend => BENCH_NO_FRONTEND,
+        Decision::Reject | Decision::Drop => BENCH_REJECT,
         Decision::Raced => BENCH_RACED,
     }
 }

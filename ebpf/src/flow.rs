@@ -1,27 +1,20 @@
-//! The two entries of a flow, and the two tables they live in.
+//! The two entries of a translation, and the two tables they live in.
+//!
+//! An entry is found by a packet as it is seen at a hook, and says what it is rewritten to. What leads from one entry to the other is
+//! the same for all of them, whatever is rewritten: the partner's key is what this one rewrites to, turned round, at the other hook.
 //!
 //! Half-open, one-way and closing flows live in an LRU table, established ones in a plain one: a flood of first packets
 //! evicts only what was never answered. An LRU table may lose one entry of a pair, so whoever finds one there looks at the other,
 //! and a pair moves to another table whole or not at all.
-use crate::family::{Family, Tuple};
+use crate::family::{Family, Tuple, other_hook};
 use crate::flow_state::Step;
 use crate::sys::FlowEntry;
 use crate::sys::kernel::count;
-use sheave_abi::{Counter, FLOW_ESTABLISHED, FLOW_FORWARD, FLOW_REPLY, FLOW_SYN_ACK, FlowValue, NetPort};
+use sheave_abi::{Counter, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_PENDING, FLOW_SYN_ACK, FlowValue, IPPROTO_TCP};
 use zerocopy::transmute;
 
 const ANY: u64 = 0;
 const NOEXIST: u64 = 1;
-
-/// What the packets of one direction are rewritten to.
-#[derive(Clone, Copy, PartialEq)]
-pub struct Target<A> {
-    /// Forward: the backend. Reply: the VIP.
-    pub addr: A,
-    pub port: NetPort,
-    /// Forward: the source port the backend sees. Reply: the client's own.
-    pub client_port: NetPort,
-}
 
 /// An entry, and the table it was found in.
 #[derive(Clone, Copy)]
@@ -39,41 +32,25 @@ pub fn find<F: Family>(key: &F::FlowKey) -> Option<Found> {
     Some(Found { entry: FlowEntry::new(entry), is_established_table: false })
 }
 
-/// Key of the reply entry, from the forward direction.
-#[inline(always)]
-pub fn reply_key<F: Family>(forward: &Tuple<F::Addr>, target: &Target<F::Addr>) -> F::FlowKey {
-    let (src_port, dst_port) = (target.port, target.client_port);
-    F::flow_key(
-        &Tuple { src: target.addr, dst: forward.src, src_port, dst_port, protocol: forward.protocol },
-        FLOW_REPLY,
-    )
+/// The backend side of a translation, if there is one of this key.
+#[inline(never)]
+pub fn has_backend_side<F: Family>(key: &F::FlowKey) -> bool {
+    find::<F>(key).is_some_and(|found| !found.is_client_side())
 }
 
-/// Key of the forward entry, from the reply direction.
+/// Key of the entry that answers meet: what is rewritten to, turned round, at the other hook.
 #[inline(always)]
-pub fn forward_key<F: Family>(reply: &Tuple<F::Addr>, target: &Target<F::Addr>) -> F::FlowKey {
-    let (src_port, dst_port) = (target.client_port, target.port);
-    F::flow_key(&Tuple { src: reply.dst, dst: target.addr, src_port, dst_port, protocol: reply.protocol }, FLOW_FORWARD)
+pub fn partner_key<F: Family>(to: &Tuple<F::Addr>, hook: u8) -> F::FlowKey {
+    F::flow_key(&to.reversed(), other_hook(hook))
 }
 
-/// What replies of a flow are rewritten to, from its forward direction.
+/// Writes what is rewritten to into the value of an entry.
 #[inline(always)]
-pub fn reply_target<A: Copy>(forward: &Tuple<A>) -> Target<A> {
-    Target { addr: forward.dst, port: forward.dst_port, client_port: forward.src_port }
-}
-
-/// What packets of a flow's forward direction are rewritten to, from its reply direction.
-#[inline(always)]
-pub fn forward_target<A: Copy>(reply: &Tuple<A>) -> Target<A> {
-    Target { addr: reply.src, port: reply.src_port, client_port: reply.dst_port }
-}
-
-/// Writes a target into the value of an entry.
-#[inline(always)]
-pub fn aim<F: Family>(flow: &mut FlowValue, target: &Target<F::Addr>) {
-    flow.addr = transmute!(F::to_wide(target.addr));
-    flow.port = target.port;
-    flow.client_port = target.client_port;
+pub fn aim<F: Family>(flow: &mut FlowValue, to: &Tuple<F::Addr>) {
+    flow.src = transmute!(F::to_wide(to.src));
+    flow.dst = transmute!(F::to_wide(to.dst));
+    flow.src_port = to.src_port;
+    flow.dst_port = to.dst_port;
 }
 
 /// Puts a new entry where new flows start; fails when the key is taken there.
@@ -97,10 +74,28 @@ pub fn remove<F: Family>(key: &F::FlowKey) {
 }
 
 impl Found {
+    /// What packets of this key are rewritten to.
     #[inline(always)]
-    pub fn target<F: Family>(&self) -> Target<F::Addr> {
+    pub fn to<F: Family>(&self, protocol: u8) -> Tuple<F::Addr> {
         let entry = self.entry;
-        Target { addr: F::from_wide(entry.addr()), port: entry.port(), client_port: entry.client_port() }
+        Tuple {
+            src: F::from_wide(entry.src()),
+            dst: F::from_wide(entry.dst()),
+            src_port: entry.src_port(),
+            dst_port: entry.dst_port(),
+            protocol,
+        }
+    }
+
+    #[inline(always)]
+    pub fn is_client_side(&self) -> bool {
+        self.entry.role() & FLOW_CLIENT_SIDE != 0
+    }
+
+    /// True for an entry whose source is not chosen yet.
+    #[inline(always)]
+    pub fn is_pending(&self) -> bool {
+        self.entry.role() & FLOW_PENDING != 0
     }
 
     #[inline(always)]
@@ -114,6 +109,19 @@ impl Found {
         self.entry.state() == FLOW_ESTABLISHED && !self.is_established_table
     }
 
+    /// True when both lead to the same.
+    #[inline(always)]
+    pub fn leads_to<F: Family>(&self, to: &Tuple<F::Addr>) -> bool {
+        self.to::<F>(to.protocol) == *to
+    }
+
+    #[inline(always)]
+    fn put(&self, step: Step) {
+        let syn_ack = if self.is_client_side() { 0 } else { self.entry.flags() & FLOW_SYN_ACK };
+        self.entry.set_state(step.state);
+        self.entry.set_flags(step.flags & !FLOW_SYN_ACK | syn_ack);
+    }
+
     /// Moves the entry to the other table unless it is there; false when there is no room.
     #[inline(always)]
     fn settle<F: Family>(&self, key: &F::FlowKey, to_established: bool) -> bool {
@@ -121,37 +129,48 @@ impl Found {
     }
 }
 
-/// Both entries of a flow take a step, and move to the table of its new state: established flows both or neither, since an
-/// entry left behind alone could be evicted, and the other one would lead nowhere.
+/// Both entries of a pair take a step, and move to the table of its new state: established ones both or neither, since an
+/// entry left behind alone could be evicted, and the other one would lead nowhere. False when the packet must not pass: the table
+/// of established flows has no room for a TCP flow, which stays what it was until there is some (I7).
 #[inline(never)]
-pub fn take<F: Family>(forward_key: &F::FlowKey, reply_key: &F::FlowKey, step: Step) {
+pub fn take<F: Family>(key: &F::FlowKey, partner_key: &F::FlowKey, step: Step) -> bool {
     // Found anew and held against each other: the memory of an entry may have become another flow's meanwhile.
-    let (Some(forward), Some(reply)) = (find::<F>(forward_key), find::<F>(reply_key)) else { return };
-    if forward.target::<F>() != forward_target(&F::tuple(reply_key))
-        || reply.target::<F>() != reply_target(&F::tuple(forward_key))
-    {
-        return;
+    let (Some(found), Some(partner)) = (find::<F>(key), find::<F>(partner_key)) else { return true };
+    if !partner.leads_to::<F>(&F::tuple(key).reversed()) || !found.leads_to::<F>(&F::tuple(partner_key).reversed()) {
+        return true;
     }
-    forward.entry.set_state(step.state);
-    forward.entry.set_flags(step.flags & !FLOW_SYN_ACK);
-    reply.entry.set_state(step.state);
-    reply.entry.set_flags(step.flags | reply.entry.flags() & FLOW_SYN_ACK);
+    let before = found.standing();
+    found.put(step);
+    partner.put(step);
     let to_established = step.state == FLOW_ESTABLISHED;
+    if partner.settle::<F>(partner_key, to_established) {
+        if found.settle::<F>(key, to_established) || !to_established {
+            return true;
+        }
+        if let Some(partner) = find::<F>(partner_key) {
+            partner.settle::<F>(partner_key, false);
+        }
+    }
     if !to_established {
-        reply.settle::<F>(reply_key, false);
-        forward.settle::<F>(forward_key, false);
-        return;
+        return true;
     }
-    if reply.settle::<F>(reply_key, true) {
-        if forward.settle::<F>(forward_key, true) {
-            return;
-        }
-        if let Some(reply) = find::<F>(reply_key) {
-            reply.settle::<F>(reply_key, false);
-        }
+    if F::protocol(key) == IPPROTO_TCP {
+        put_both::<F>(key, partner_key, before);
+        return false;
     }
-    // They go on in the LRU table, under the time-out of their new state (I7); the next packet tries again.
+    // They go on in the LRU table, under the time-out of their new state; the next packet tries again.
     count(Counter::EventEstablishedFull);
+    true
+}
+
+#[inline(never)]
+fn put_both<F: Family>(key: &F::FlowKey, partner_key: &F::FlowKey, step: Step) {
+    if let Some(found) = find::<F>(key) {
+        found.put(step);
+    }
+    if let Some(partner) = find::<F>(partner_key) {
+        partner.put(step);
+    }
 }
 
 #[inline(never)]

@@ -25,15 +25,15 @@ pub struct Step {
     pub flags: u8,
 }
 
-/// The step a packet from the client takes. `reply` is how the reply entry stands, `handshake_ack` what it holds.
+/// The step a packet from the client takes. `backend` is how the backend side stands, `handshake_ack` what it holds.
 #[inline(always)]
-pub fn forward_step<F: Family>(segment: &Segment<F>, now: Step, reply: Step, handshake_ack: u32) -> Step {
+pub fn client_step<F: Family>(segment: &Segment<F>, now: Step, backend: Step, handshake_ack: u32) -> Step {
     if !segment.is_tcp() {
         return now;
     }
     let next = tcp_step(segment, now, FLOW_FIN_CLIENT);
     let acknowledges = segment.flags & (SYN | ACK) == ACK
-        && reply.flags & FLOW_SYN_ACK != 0
+        && backend.flags & FLOW_SYN_ACK != 0
         && segment.ack.wrapping_sub(handshake_ack) < ACK_AHEAD_MAX;
     if next.state == FLOW_HALF_OPEN && acknowledges {
         return Step { state: FLOW_ESTABLISHED, flags: next.flags | FLOW_OPENED };
@@ -43,7 +43,7 @@ pub fn forward_step<F: Family>(segment: &Segment<F>, now: Step, reply: Step, han
 
 /// The step a packet from the backend takes, `age_ns` after the flow's first one.
 #[inline(always)]
-pub fn reply_step<F: Family>(segment: &Segment<F>, now: Step, age_ns: u64) -> Step {
+pub fn backend_step<F: Family>(segment: &Segment<F>, now: Step, age_ns: u64) -> Step {
     if segment.is_tcp() {
         return tcp_step(segment, now, FLOW_FIN_BACKEND);
     }

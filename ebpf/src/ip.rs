@@ -1,12 +1,12 @@
 //! From the Ethernet header to the transport header: IPv4 with options, IPv6 with extension headers, within fixed bounds.
-use crate::family::Family;
+use crate::family::{Family, V4, V6};
 use crate::sys::packet::{folded, summed};
 use crate::sys::{Failed, Packet};
 use sheave_abi::{Counter, IPPROTO_TCP, IPPROTO_UDP};
 use zerocopy::{FromBytes, Immutable, IntoBytes, transmute};
 
-/// Where the IP header starts.
-pub const L3: u32 = 14;
+/// Where the IP header starts behind an Ethernet header.
+pub const ETHERNET_LEN: u32 = 14;
 /// EtherTypes.
 pub const IPV4: u16 = 0x0800;
 pub const IPV6: u16 = 0x86dd;
@@ -85,58 +85,104 @@ struct Extension {
     segments_left: u8,
 }
 
+/// RFC 8200 §4.5.
+#[derive(Clone, Copy, FromBytes)]
+#[repr(C, align(4))]
+struct FragmentHeader {
+    next_header: u8,
+    reserved: u8,
+    /// In units of 8 bytes, above three bits of which the lowest is "more fragments".
+    offset: [u8; 2],
+    id: [u8; 4],
+}
+
+/// Where in its datagram a packet stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// The first fragment, which has the transport header.
+    First,
+    /// Another fragment.
+    Later,
+}
+
 /// A packet whose transport header was found.
 pub struct Located<A> {
     pub src: A,
     pub dst: A,
-    /// TCP or UDP.
+    /// TCP, UDP or the family's ICMP.
     pub protocol: u8,
-    /// Offset of the transport header.
+    /// Offset of the transport header; of a later fragment, of its data.
     pub l4: u32,
-    /// Bytes from the transport header on, as the IP header has it.
+    /// Bytes from there on, as the IP header has it.
     pub l4_len: u32,
+    pub part: Part,
+    /// Identification of a fragmented datagram, as it stands on the wire.
+    pub id: u32,
 }
 
 #[inline(always)]
-pub fn locate_v4(packet: Packet) -> Result<Located<u32>, Counter> {
-    let header: Ipv4Header = packet.load(L3).ok_or(Counter::PassTruncated)?;
+pub fn locate_v4(packet: Packet, l3: u32, is_embedded: bool) -> Result<Located<u32>, Counter> {
+    let header: Ipv4Header = packet.load(l3).ok_or(Counter::PassTruncated)?;
     let header_len = u32::from(header.version_ihl & 0xf) * 4;
     let total_len = match u16::from_be_bytes(header.total_len) {
-        0 => beyond_field(packet, L3),
+        0 => beyond_field(packet, l3),
         len => u32::from(len),
     };
-    if header.version_ihl >> 4 != 4 || header_len < 20 || total_len < header_len || L3 + total_len > packet.len() {
+    if header.version_ihl >> 4 != 4 || header_len < 20 || total_len < header_len {
         return Err(Counter::PassTruncated);
     }
-    // "More fragments", or an offset.
-    if u16::from_be_bytes(header.fragment) & 0x3fff != 0 {
-        return Err(Counter::PassFragment);
+    if !is_embedded && l3 + total_len > packet.len() {
+        return Err(Counter::PassTruncated);
     }
-    let protocol = served(header.protocol)?;
+    let fragment = u16::from_be_bytes(header.fragment);
+    let part = match (fragment & 0x1fff, fragment & 0x2000) {
+        (0, 0) => Part::Whole,
+        (0, _) => Part::First,
+        _ => Part::Later,
+    };
     Ok(Located {
         src: transmute!(header.src),
         dst: transmute!(header.dst),
-        protocol,
-        l4: L3 + header_len,
+        protocol: served(header.protocol, V4::ICMP)?,
+        l4: l3 + header_len,
         l4_len: total_len - header_len,
+        part,
+        id: u32::from(u16::from_ne_bytes(header.id)),
     })
 }
 
 #[inline(always)]
-pub fn locate_v6(packet: Packet) -> Result<Located<[u32; 4]>, Counter> {
-    let header: Ipv6Header = packet.load(L3).ok_or(Counter::PassTruncated)?;
+pub fn locate_v6(packet: Packet, l3: u32, is_embedded: bool) -> Result<Located<[u32; 4]>, Counter> {
+    let header: Ipv6Header = packet.load(l3).ok_or(Counter::PassTruncated)?;
+    let mut l4 = l3 + 40;
     let end = match u16::from_be_bytes(header.payload_len) {
-        0 => L3 + 40 + beyond_field(packet, L3 + 40),
-        len => L3 + 40 + u32::from(len),
+        0 => l4 + beyond_field(packet, l4),
+        len => l4 + u32::from(len),
     };
     let [version, ..] = header.version_class;
-    if version >> 4 != 6 || end > packet.len() {
+    if version >> 4 != 6 || (!is_embedded && end > packet.len()) {
         return Err(Counter::PassTruncated);
     }
-    let mut l4 = L3 + 40;
+    let (mut part, mut id) = (Part::Whole, 0);
     let mut next = header.next_header;
     for _ in 0..EXTENSIONS_MAX {
-        if !matches!(next, HOP_BY_HOP | ROUTING | DESTINATION) {
+        if next == FRAGMENT && part == Part::Whole {
+            let fragment: FragmentHeader = packet.load(l4).ok_or(Counter::PassTruncated)?;
+            let offset = u16::from_be_bytes(fragment.offset);
+            part = match (offset & 0xfff8, offset & 1) {
+                // An "atomic" fragment is a whole datagram (RFC 6946).
+                (0, 0) => Part::Whole,
+                (0, _) => Part::First,
+                _ => Part::Later,
+            };
+            id = u32::from_ne_bytes(fragment.id);
+            next = fragment.next_header;
+            l4 += 8;
+            continue;
+        }
+        // Behind the header of a later fragment there is data.
+        if part == Part::Later || !matches!(next, HOP_BY_HOP | ROUTING | DESTINATION) {
             break;
         }
         let extension: Extension = packet.load(l4).ok_or(Counter::PassTruncated)?;
@@ -147,14 +193,11 @@ pub fn locate_v6(packet: Packet) -> Result<Located<[u32; 4]>, Counter> {
         next = extension.next_header;
         l4 += (u32::from(extension.len) + 1) * 8;
     }
-    if next == FRAGMENT {
-        return Err(Counter::PassFragment);
-    }
+    let protocol = served(next, V6::ICMP)?;
     if l4 > end {
         return Err(Counter::PassTruncated);
     }
-    let protocol = served(next)?;
-    Ok(Located { src: transmute!(header.src), dst: transmute!(header.dst), protocol, l4, l4_len: end - l4 })
+    Ok(Located { src: transmute!(header.src), dst: transmute!(header.dst), protocol, l4, l4_len: end - l4, part, id })
 }
 
 /// What a length field of zero means, from `offset` on: all there is for a packet too long for the field (BIG TCP, kernel 6.3 for
@@ -177,7 +220,7 @@ pub fn write_header<F: Family>(
     protocol: u8,
     payload_len: u32,
 ) -> Result<(), Failed> {
-    packet.store(L3, &F::header(src, dst, protocol, payload_len as u16))
+    packet.store(packet.l3(), &F::header(src, dst, protocol, payload_len as u16))
 }
 
 #[inline(always)]
@@ -211,6 +254,10 @@ pub fn header_v6(src: [u32; 4], dst: [u32; 4], next_header: u8, payload_len: u16
 }
 
 #[inline(always)]
-fn served(protocol: u8) -> Result<u8, Counter> {
-    if protocol == IPPROTO_TCP || protocol == IPPROTO_UDP { Ok(protocol) } else { Err(Counter::PassProtocol) }
+fn served(protocol: u8, icmp: u8) -> Result<u8, Counter> {
+    if protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == icmp {
+        Ok(protocol)
+    } else {
+        Err(Counter::PassProtocol)
+    }
 }

@@ -4,19 +4,29 @@
 #![feature(used_with_arg)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
+mod bridge;
 mod device;
+mod divert;
 mod family;
+mod first;
 mod flow;
 mod flow_state;
+mod fragment;
+mod icmp;
 mod ip;
+mod known;
+mod masquerade;
 mod new_flow;
 mod object;
+mod outcome;
+mod ports;
 mod reject;
 mod rewrite;
 mod segment;
 mod select;
 mod socket;
 mod sys;
+mod treatment;
 
 use aya_ebpf::macros::{cgroup_sock_addr, classifier};
 use aya_ebpf::programs::{SockAddrContext, TcContext};
@@ -24,12 +34,24 @@ use sys::{Packet, SockAddr};
 
 #[classifier]
 pub fn ingress(context: TcContext) -> i32 {
-    device::ingress(Packet::new(&context))
+    device::ingress(Packet::ethernet(&context))
 }
 
 #[classifier]
 pub fn egress(context: TcContext) -> i32 {
-    device::egress(Packet::new(&context))
+    device::egress(Packet::ethernet(&context))
+}
+
+/// For devices whose packets begin with the IP header.
+#[classifier]
+pub fn ingress_l3(context: TcContext) -> i32 {
+    device::ingress(Packet::bare(&context))
+}
+
+/// For devices whose packets begin with the IP header.
+#[classifier]
+pub fn egress_l3(context: TcContext) -> i32 {
+    device::egress(Packet::bare(&context))
 }
 
 #[cgroup_sock_addr(connect4)]
@@ -50,4 +72,24 @@ pub fn getpeername4(context: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn getpeername6(context: SockAddrContext) -> i32 {
     socket::getpeername6(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(context: SockAddrContext) -> i32 {
+    socket::sendmsg4(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(context: SockAddrContext) -> i32 {
+    socket::sendmsg6(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(recvmsg4)]
+pub fn recvmsg4(context: SockAddrContext) -> i32 {
+    socket::recvmsg4(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(recvmsg6)]
+pub fn recvmsg6(context: SockAddrContext) -> i32 {
+    socket::recvmsg6(&SockAddr::new(context))
 }

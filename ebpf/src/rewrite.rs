@@ -1,9 +1,7 @@
 //! Writes translated addresses and ports into a packet, and brings the checksums up to date from the differences alone
 //! (RFC 1624): cost does not depend on the packet's length, and GSO and checksum offload stay as they are.
 use crate::family::Family;
-use crate::flow::Target;
-use crate::ip::L3;
-use crate::segment::Segment;
+use crate::segment::{Kind, Segment};
 use crate::sys::packet::difference;
 use crate::sys::{Failed, Packet};
 use sheave_abi::NetPort;
@@ -12,32 +10,39 @@ use sheave_abi::NetPort;
 const SRC_PORT: u32 = 0;
 const DST_PORT: u32 = 2;
 
-/// Client to backend: destination becomes the backend, source port what the backend knows.
+/// Rewrites whatever differs. Of a later fragment only the addresses: the first one carries checksum and ports.
 #[inline(never)]
-pub fn forward<F: Family>(packet: Packet, segment: &Segment<F>, target: &Target<F::Addr>) -> Result<(), Failed> {
-    let tuple = segment.tuple();
-    address(packet, segment, F::DST, tuple.dst, target.addr)?;
-    port(packet, segment, DST_PORT, tuple.dst_port, target.port)?;
-    port(packet, segment, SRC_PORT, tuple.src_port, target.client_port)
-}
-
-/// Backend to client: source becomes the VIP, destination port what the client knows.
-#[inline(never)]
-pub fn reply<F: Family>(packet: Packet, segment: &Segment<F>, target: &Target<F::Addr>) -> Result<(), Failed> {
-    let tuple = segment.tuple();
-    address(packet, segment, F::SRC, tuple.src, target.addr)?;
-    port(packet, segment, SRC_PORT, tuple.src_port, target.port)?;
-    port(packet, segment, DST_PORT, tuple.dst_port, target.client_port)
+pub fn rewrite<F: Family>(packet: Packet, segment: &Segment<F>) -> Result<(), Failed> {
+    let (from, to) = (segment.tuple(), &segment.to);
+    if from.src != to.src {
+        address(packet, segment, F::SRC, from.src, to.src)?;
+    }
+    if from.dst != to.dst {
+        address(packet, segment, F::DST, from.dst, to.dst)?;
+    }
+    if segment.kind == Kind::LaterFragment {
+        return Ok(());
+    }
+    port(packet, segment, SRC_PORT, from.src_port, to.src_port)?;
+    port(packet, segment, DST_PORT, from.dst_port, to.dst_port)
 }
 
 #[inline(always)]
 fn address<F: Family>(packet: Packet, segment: &Segment<F>, at: u32, from: F::Addr, to: F::Addr) -> Result<(), Failed> {
     let diff = difference(&from, &to, 0);
-    packet.update_pseudo_checksum(segment.checksum(), diff, F::IS_IPV6, !segment.is_tcp())?;
-    if let Some(checksum) = F::HEADER_CHECKSUM {
-        packet.update_header_checksum(L3 + checksum, diff)?;
+    if segment.kind == Kind::Flow {
+        packet.update_pseudo_checksum(segment.checksum(), diff, F::IS_IPV6, !segment.is_tcp())?;
     }
-    packet.store(L3 + at, &to)
+    outer_address::<F>(packet, at, diff, &to)
+}
+
+/// Writes an address into the packet's IP header; `diff` is what that adds to a sum.
+#[inline(always)]
+pub fn outer_address<F: Family>(packet: Packet, at: u32, diff: u32, to: &F::Addr) -> Result<(), Failed> {
+    if let Some(checksum) = F::HEADER_CHECKSUM {
+        packet.update_header_checksum(packet.l3() + checksum, diff)?;
+    }
+    packet.store(packet.l3() + at, to)
 }
 
 #[inline(always)]

@@ -1,9 +1,10 @@
-//! A parsed TCP segment or UDP datagram.
+//! A parsed packet: a TCP segment, a UDP datagram, an ICMP message, or a fragment of one of the first two.
 use crate::family::{Family, Tuple};
-use crate::ip::Located;
-use crate::sys::Packet;
+use crate::ip::{Located, Part};
+use crate::flow;
+use crate::sys::{Packet, maps};
 use sheave_abi::{Counter, IPPROTO_TCP, NetPort};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// TCP flags (RFC 9293 §3.1).
 pub const FIN: u8 = 0x01;
@@ -34,15 +35,35 @@ struct UdpHeader {
     checksum: [u8; 2],
 }
 
-/// What the programs need to know of a packet. The TCP fields are zero for UDP.
+/// What a packet is to the programs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// TCP or UDP with ports: part of a flow.
+    Flow,
+    /// TCP or UDP without: in place of ports the key has the identification of the datagram.
+    LaterFragment,
+    /// The family's ICMP; the key has no ports.
+    Icmp,
+}
+
+/// What the programs need to know of a packet, and what they make of it. The TCP fields are zero for others. It stands in a map of this
+/// processor, because the stack is too small.
 pub struct Segment<F: Family> {
-    /// Names the packet's flow; held as key because the stack is too small for more than one copy.
+    /// Names the packet's flow.
     pub key: F::FlowKey,
-    /// TCP or UDP.
+    /// What the packet is to be rewritten to, once that is known.
+    pub to: Tuple<F::Addr>,
+    /// The key of the entry that answers meet; see [`Segment::find_partner_key`].
+    pub partner_key: F::FlowKey,
+    pub kind: Kind,
+    /// TCP, UDP or ICMP.
     pub protocol: u8,
+    pub flags: u8,
+    /// Whether fragments without ports follow; `fragment_id` names them.
+    pub is_first_fragment: bool,
+    pub fragment_id: u32,
     /// Offset of the transport header.
     pub l4: u32,
-    pub flags: u8,
     pub seq: u32,
     pub ack: u32,
     /// Bytes of data.
@@ -50,43 +71,77 @@ pub struct Segment<F: Family> {
 }
 
 impl<F: Family> Segment<F> {
+    /// Room on this processor, which holds whatever the last packet left there until it is filled.
     #[inline(always)]
-    pub fn empty() -> Self {
-        Self { key: F::FlowKey::new_zeroed(), protocol: 0, l4: 0, flags: 0, seq: 0, ack: 0, payload_len: 0 }
+    pub fn room() -> Option<&'static mut Self> {
+        maps::scratch_segment::<F>()
+    }
+
+    /// Makes `partner_key` the key of the entry that answers meet, from what is rewritten to.
+    #[inline(always)]
+    pub fn find_partner_key(&mut self) {
+        self.partner_key = flow::partner_key::<F>(&self.to, self.hook());
     }
 
     /// Finds and reads the headers; or says why the packet passes. A function of its own: the headers it copies need stack
     /// that its callers need for more. It fills what it is given, because the verifier forbids to return by pointer.
     #[inline(never)]
-    pub fn fill(&mut self, packet: Packet, direction: u8) -> Result<(), Counter> {
-        let ip = F::locate(packet)?;
+    pub fn fill(&mut self, packet: Packet, hook: u8) -> Result<(), Counter> {
+        let ip = F::locate(packet, packet.l3(), false)?;
+        self.kind = Kind::Flow;
+        (self.flags, self.seq, self.ack, self.payload_len) = (0, 0, 0, 0);
         self.protocol = ip.protocol;
         self.l4 = ip.l4;
-        let (src_port, dst_port) = if ip.protocol == IPPROTO_TCP {
-            let header: TcpHeader = load(packet, &ip)?;
-            let header_len = u32::from(header.data_offset >> 4) * 4;
-            if header_len < 20 || header_len > ip.l4_len {
-                return Err(Counter::PassTruncated);
+        self.fragment_id = ip.id;
+        self.is_first_fragment = ip.part == Part::First;
+        let (src_port, dst_port) = match (ip.protocol, ip.part) {
+            (protocol, Part::Whole) if protocol == F::ICMP => {
+                self.kind = Kind::Icmp;
+                (0, 0)
             }
-            self.flags = header.flags;
-            self.seq = u32::from_be_bytes(header.seq);
-            self.ack = u32::from_be_bytes(header.ack);
-            self.payload_len = ip.l4_len - header_len;
-            (header.src_port, header.dst_port)
-        } else {
-            let header: UdpHeader = load(packet, &ip)?;
-            let len = u32::from(u16::from_be_bytes(header.len));
-            if len < 8 || len > ip.l4_len {
-                return Err(Counter::PassTruncated);
+            (protocol, _) if protocol == F::ICMP => return Err(Counter::PassFragment),
+            (_, Part::Later) => {
+                self.kind = Kind::LaterFragment;
+                (ip.id as u16, (ip.id >> 16) as u16)
             }
-            self.payload_len = len - 8;
-            (header.src_port, header.dst_port)
+            (IPPROTO_TCP, _) => self.read_tcp(packet, &ip)?,
+            _ => self.read_udp(packet, &ip)?,
         };
-        let src_port = NetPort::from_wire(u16::from_ne_bytes(src_port));
-        let dst_port = NetPort::from_wire(u16::from_ne_bytes(dst_port));
-        self.key =
-            F::flow_key(&Tuple { src: ip.src, dst: ip.dst, src_port, dst_port, protocol: ip.protocol }, direction);
+        let (src_port, dst_port) = (NetPort::from_wire(src_port), NetPort::from_wire(dst_port));
+        self.key = F::flow_key(&Tuple { src: ip.src, dst: ip.dst, src_port, dst_port, protocol: ip.protocol }, hook);
         Ok(())
+    }
+
+    /// Returns the ports as they stand on the wire. Of a first fragment less is there than the headers say.
+    #[inline(always)]
+    fn read_tcp(&mut self, packet: Packet, ip: &Located<F::Addr>) -> Result<(u16, u16), Counter> {
+        let header: TcpHeader = load(packet, ip)?;
+        let header_len = u32::from(header.data_offset >> 4) * 4;
+        if header_len < 20 || (header_len > ip.l4_len && !self.is_first_fragment) {
+            return Err(Counter::PassTruncated);
+        }
+        self.flags = header.flags;
+        self.seq = u32::from_be_bytes(header.seq);
+        self.ack = u32::from_be_bytes(header.ack);
+        self.payload_len = ip.l4_len.saturating_sub(header_len);
+        Ok((u16::from_ne_bytes(header.src_port), u16::from_ne_bytes(header.dst_port)))
+    }
+
+    #[inline(always)]
+    fn read_udp(&mut self, packet: Packet, ip: &Located<F::Addr>) -> Result<(u16, u16), Counter> {
+        let header: UdpHeader = load(packet, ip)?;
+        let len = u32::from(u16::from_be_bytes(header.len));
+        if len < 8 || (len > ip.l4_len && !self.is_first_fragment) {
+            return Err(Counter::PassTruncated);
+        }
+        self.payload_len = len - 8;
+        Ok((u16::from_ne_bytes(header.src_port), u16::from_ne_bytes(header.dst_port)))
+    }
+
+    /// The hook the packet is seen at.
+    #[inline(always)]
+    pub fn hook(&self) -> u8 {
+        F::hook(&self.key)
     }
 
     /// Addresses and ports, as the packet carries them.

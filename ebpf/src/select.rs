@@ -1,22 +1,45 @@
-//! Which backend a new flow goes to: the one decision all entrances share.
-use crate::family::Family;
-use crate::sys::kernel::random_below;
+//! Whose a destination is, and which backend a new flow goes to: the one decision all entrances share.
+use crate::family::{Backend, Family};
+use crate::sys::kernel::{now_ns, random_below};
 use crate::sys::maps;
-use sheave_abi::{BACKEND_SERVING, NetPort};
+use sheave_abi::{
+    ADDR_NODE_PORTS, ADDR_OWN, AffinityValue, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, BACKEND_SERVING, FRONTEND_ADDRESS,
+    FrontendValue, NetPort,
+};
 use zerocopy::FromZeros;
 
 /// Reads of a set that changed under the reader, before it gives up. A writer finishes its step within microseconds.
 const TRIES: u32 = 4;
+
+/// Whose an address, port and protocol are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Dialled {
+    /// A frontend of a Service port; `kind` as [`FrontendValue::kind`].
+    Frontend { service: u32, kind: u8 },
+    /// A port that an address of ours does not have (A2).
+    Claimed,
+    /// The node's own.
+    Own,
+    /// Nobody's we know.
+    Nothing,
+}
+
+/// Which set of a Service port a flow picks from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Set {
+    Cluster,
+    Local,
+}
 
 /// What is to become of a new flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Translate it to the backend chosen.
     Forward,
-    /// Refuse it: no usable endpoint (E11), or a port this VIP does not have (A2).
+    /// Refuse it: no usable endpoint anywhere (E11).
     Reject,
-    /// Not addressed to a frontend.
-    NoFrontend,
+    /// Drop it: none in this set, but elsewhere (E4, E5).
+    Drop,
     /// The set changed on every try.
     Raced,
 }
@@ -27,32 +50,94 @@ pub struct Chosen<A> {
     pub service: u32,
     pub addr: A,
     pub port: NetPort,
+    /// Whether the flow gets a source of the node's; only the device entrance looks at it.
+    pub masquerade: bool,
 }
 
 impl<A: FromZeros> Chosen<A> {
     #[inline(always)]
     pub fn none() -> Self {
-        Self { id: 0, service: 0, addr: A::new_zeroed(), port: NetPort::ANY }
+        Self { id: 0, service: 0, addr: A::new_zeroed(), port: NetPort::ANY, masquerade: false }
     }
 }
 
-/// Looks the frontend up and draws one of its backends into `chosen`, uniformly (E9). A function of its own, for its own part
-/// of the stack; it fills what it is given, because the verifier forbids to return by pointer.
+/// What [`look_up`] says instead of a kind.
+const NOTHING: u8 = 0x80;
+const OWN: u8 = 0x81;
+
+/// Looks up whose a destination is: an exact frontend goes before a NodePort (X1), the node's own addresses before a claim (A12).
+#[inline(always)]
+pub fn dialled<F: Family>(addr: &F::Addr, port: NetPort, protocol: u8) -> Dialled {
+    let found = look_up::<F>(addr, port, protocol);
+    match (found >> 32) as u8 {
+        NOTHING => Dialled::Nothing,
+        OWN => Dialled::Own,
+        FRONTEND_ADDRESS => Dialled::Claimed,
+        kind => Dialled::Frontend { service: found as u32, kind },
+    }
+}
+
+/// A kind above a Service's id: the verifier forbids to return by pointer.
 #[inline(never)]
-pub fn select<F: Family>(addr: &F::Addr, port: NetPort, protocol: u8, chosen: &mut Chosen<F::Addr>) -> Decision {
-    let Some(frontend) = maps::frontend(F::frontends(), &F::frontend_key(*addr, port, protocol)) else {
-        return match maps::frontend(F::frontends(), &F::frontend_key(*addr, NetPort::ANY, 0)) {
-            Some(_) => Decision::Reject,
-            None => Decision::NoFrontend,
-        };
+fn look_up<F: Family>(addr: &F::Addr, port: NetPort, protocol: u8) -> u64 {
+    let packed = |kind: u8, service: u32| u64::from(kind) << 32 | u64::from(service);
+    let wildcard = F::Addr::new_zeroed();
+    // Whoever dials the wildcard address must not meet the keys of NodePorts.
+    let at_address = |port, protocol| {
+        if *addr == wildcard { None } else { maps::frontend(F::frontends(), &F::frontend_key(*addr, port, protocol)) }
     };
+    if let Some(FrontendValue { service, kind, .. }) = at_address(port, protocol) {
+        return packed(kind, service);
+    }
+    let uses = F::node_addr(addr);
+    if uses & ADDR_NODE_PORTS != 0
+        && let Some(frontend) = maps::frontend(F::frontends(), &F::frontend_key(wildcard, port, protocol))
+    {
+        return packed(frontend.kind, frontend.service);
+    }
+    if uses & ADDR_OWN != 0 {
+        return packed(OWN, 0);
+    }
+    match at_address(NetPort::ANY, 0) {
+        Some(_) => packed(FRONTEND_ADDRESS, 0),
+        None => packed(NOTHING, 0),
+    }
+}
+
+/// Flags and affinity time-out of a Service port; `None` when it was never published.
+#[inline(always)]
+pub fn service_flags(service: u32) -> Option<(u32, u32)> {
+    maps::service(service).map(|service| (service.flags(), service.affinity_s()))
+}
+
+/// Picks a backend into `chosen`: the one the client's last flow went to, where the Service port has affinity and a client is
+/// named (E10), else any of the set, uniformly (E9). A function of its own, for its own part of the stack; it fills what it is
+/// given, because the verifier forbids to return by pointer.
+#[inline(never)]
+pub fn pick<F: Family>(
+    service: u32,
+    set: Set,
+    client: Option<&F::Addr>,
+    chosen: &mut Chosen<F::Addr>,
+) -> Decision {
+    // A frontend is published after its Service: no entry means no backends.
+    let Some(held) = maps::service(service) else { return Decision::Reject };
+    let affinity_s = held.affinity_s();
+    let client = client.filter(|_| affinity_s != 0);
+    if let Some(client) = client
+        && last::<F>(service, set, client, affinity_s, chosen).is_some()
+    {
+        return Decision::Forward;
+    }
     for _ in 0..TRIES {
-        // A frontend is published after its Service: no word means no backends.
-        let Some(word) = maps::set_word(frontend.service) else { return Decision::Reject };
+        let word = if set == Set::Local { held.local() } else { held.cluster() };
         if word.count == 0 {
-            return Decision::Reject;
+            return if held.cluster().count == 0 { Decision::Reject } else { Decision::Drop };
         }
-        if draw::<F>(frontend.service, word.block, word.count, chosen).is_some() {
+        if draw::<F>(service, word.block, word.count, chosen).is_some() {
+            if let Some(client) = client {
+                remember::<F>(service, client, chosen.id);
+            }
             return Decision::Forward;
         }
     }
@@ -63,11 +148,47 @@ pub fn select<F: Family>(addr: &F::Addr, port: NetPort, protocol: u8, chosen: &m
 #[inline(always)]
 fn draw<F: Family>(service: u32, block: u32, count: u32, chosen: &mut Chosen<F::Addr>) -> Option<()> {
     let id = maps::slot(block.wrapping_add(random_below(count)))?;
-    let backend = F::backend(id)?;
-    if backend.service != service || backend.state & BACKEND_SERVING == 0 {
+    take::<F>(id, service, BACKEND_SERVING, chosen)
+}
+
+/// The backend of the client's last flow, while it may still be picked from the set; the client's time begins anew.
+#[inline(always)]
+fn last<F: Family>(
+    service: u32,
+    set: Set,
+    client: &F::Addr,
+    affinity_s: u32,
+    chosen: &mut Chosen<F::Addr>,
+) -> Option<()> {
+    let AffinityValue { seen_ns, backend, .. } = maps::affinity(F::affinity(), &F::affinity_key(*client, service))?;
+    let age_ns = now_ns().wrapping_sub(seen_ns).cast_signed();
+    if age_ns > (u64::from(affinity_s) * 1_000_000_000).cast_signed() {
         return None;
     }
-    *chosen = Chosen { id, service, addr: backend.addr, port: backend.port };
+    let in_set = if set == Set::Local { BACKEND_IN_LOCAL } else { BACKEND_IN_CLUSTER };
+    take::<F>(backend, service, BACKEND_SERVING | in_set, chosen)?;
+    remember::<F>(service, client, backend);
+    Some(())
+}
+
+/// Notes where the client's flow goes. Without memory for it the next flow draws anew.
+#[inline(always)]
+fn remember<F: Family>(service: u32, client: &F::Addr, backend: u32) {
+    let now = AffinityValue { seen_ns: now_ns(), backend, zero: 0 };
+    let _ = F::affinity().insert(&F::affinity_key(*client, service), now, 0);
+}
+
+/// Chooses a backend, if it is that Service's and has all these bits.
+#[inline(always)]
+fn take<F: Family>(id: u32, service: u32, bits: u8, chosen: &mut Chosen<F::Addr>) -> Option<()> {
+    let Backend { addr, port, service: owner, state } = F::backend(id)?;
+    if owner != service || state & bits != bits {
+        return None;
+    }
+    chosen.id = id;
+    chosen.service = service;
+    chosen.addr = addr;
+    chosen.port = port;
     Some(())
 }
 
@@ -75,6 +196,9 @@ fn draw<F: Family>(service: u32, block: u32, count: u32, chosen: &mut Chosen<F::
 #[inline(always)]
 pub fn still_serves<F: Family>(id: u32, service: u32, addr: F::Addr, port: NetPort) -> bool {
     F::backend(id).is_some_and(|backend| {
-        backend.service == service && backend.state & BACKEND_SERVING != 0 && backend.addr == addr && backend.port == port
+        backend.service == service
+            && backend.state & BACKEND_SERVING != 0
+            && backend.addr == addr
+            && backend.port == port
     })
 }

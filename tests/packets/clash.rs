@@ -16,7 +16,7 @@ fn a_clash_gets_another_source_port_and_replies_find_the_clients_own() {
                 _ => Frame::udp(src, dst, b"!"),
             };
             let first = rig.ingress(&frame(client, vips[0]), &["flow_new"]).seen();
-            let second = rig.ingress(&frame(client, vips[1]), &["flow_new"]).seen();
+            let second = rig.ingress(&frame(client, vips[1]), &["flow_new", "event_port_taken"]).seen();
             assert_eq!((first.src, first.dst, second.dst), (client, backend, backend));
             assert_eq!(second.src.ip(), client.ip());
             assert_ne!(second.src.port(), client.port());
@@ -56,7 +56,8 @@ fn a_client_with_every_tried_port_taken_loses_the_packet_and_the_reason_is_count
         let (client, backend) = (net.client(40000), net.backend(1, 8080));
         rig.occupy(backend, client, 1..=65535);
         rig.service(1, net.vip(1, 80), Protocol::Udp, &[backend]);
-        let out = rig.ingress(&Frame::udp(client, net.vip(1, 80), b"!"), &["drop_flow_table_full"]);
+        let want = [("drop_no_source_port", 1), ("event_port_taken", 32)];
+        let out = rig.ingress_with_events(&Frame::udp(client, net.vip(1, 80), b"!"), &want);
         assert_eq!(out.verdict, DROP);
     });
 }

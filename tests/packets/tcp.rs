@@ -2,7 +2,7 @@
 use crate::frame::{ACK, FIN, Frame, RST, SYN, Seen};
 use crate::rig::{DROP, FLOWS_MAX, NETS, NEXT, Net, Rig, with_rig};
 use sheave_abi::{
-    FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_FORWARD, FLOW_HALF_OPEN, FLOW_HALF_OPEN_IDLE_NS, FLOW_REPLY, FLOW_RESET,
+    FLOW_CLOSING, FLOW_EGRESS, FLOW_ESTABLISHED, FLOW_HALF_OPEN, FLOW_HALF_OPEN_IDLE_NS, FLOW_INGRESS, FLOW_RESET,
     FLOW_RESET_IDLE_NS, FLOW_SILENT_NS,
 };
 use sheave_core::Protocol;
@@ -217,11 +217,11 @@ fn a_lost_reply_entry_is_put_back_and_a_lost_forward_entry_leads_to_a_new_flow()
     in_both("tcp-evicted", |rig, net| {
         let vip = service(rig, net, 1);
         let connection = Connection::open(rig, net.client(40000), vip);
-        rig.evict(FLOW_REPLY);
+        rig.evict(FLOW_EGRESS);
         connection.client_sends(rig, &connection.client_frame(SYN).seq(CLIENT_SEQ));
         connection.establish(rig);
         let connection = Connection::open(rig, net.client(40001), vip);
-        rig.evict(FLOW_FORWARD);
+        rig.evict(FLOW_INGRESS);
         let again = Connection::open(rig, net.client(40001), vip);
         assert_eq!(again.backend, connection.backend);
         again.establish(rig);
@@ -230,32 +230,29 @@ fn a_lost_reply_entry_is_put_back_and_a_lost_forward_entry_leads_to_a_new_flow()
 }
 
 #[test]
-fn a_full_table_of_established_flows_leaves_flows_in_the_lru_table_where_they_go_on() {
+fn a_handshake_that_ends_when_the_table_of_established_flows_is_full_waits_for_room() {
     with_rig("tcp-full", |rig| {
         let [net, _] = NETS;
         let vip = service(rig, net, 4);
-        rig.occupy(net.backend(9, 9), net.client(1), 1..=FLOWS_MAX);
+        let held = Connection::open(rig, net.client(39999), vip);
+        held.establish(rig);
+        rig.occupy(net.backend(9, 9), net.client(1), 1..=FLOWS_MAX - 2);
         let connection = Connection::open(rig, net.client(40000), vip);
         connection.backend_sends(rig, &connection.backend_frame(SYN | ACK).seq(SERVER_SEQ));
         let ack = connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1));
         // Full, then with room for one entry of the two.
         for _ in 0..2 {
-            let full = [("flow_forward", 1), ("event_established_full", 1)];
-            assert_eq!(rig.ingress_with_events(&ack, &full).seen().dst, connection.backend);
-            let reply = connection.backend_frame(ACK).payload(b"and on");
-            let full = [("flow_reply", 1), ("event_established_full", 1)];
-            assert_eq!(rig.egress_with_events(&reply, &full).seen().src, vip);
+            let out = rig.ingress(&ack, &["drop_flow_table_full"]);
+            assert_eq!((out.verdict, out.bytes), (DROP, ack.bytes()));
             let lru: Vec<_> = rig.states().into_iter().filter(|(kept, _)| !kept).collect();
-            assert_eq!(lru, [(false, FLOW_ESTABLISHED); 2], "both or neither");
-            rig.age_flows(FLOW_HALF_OPEN_IDLE_NS + 1);
+            assert_eq!(lru, [(false, FLOW_HALF_OPEN); 2], "both or neither");
+            connection.backend_sends(rig, &connection.backend_frame(SYN | ACK).seq(SERVER_SEQ));
+            held.client_sends(rig, &held.client_frame(ACK).payload(b"what is in the table goes on"));
             rig.vacate(net.backend(9, 9), net.client(1), 1..=1);
         }
-        rig.evict(FLOW_FORWARD);
-        let reply = connection.backend_frame(ACK).payload(b"puts the forward entry back");
-        rig.egress_with_events(&reply, &[("flow_reply", 1), ("event_established_full", 1)]);
         rig.vacate(net.backend(9, 9), net.client(1), 2..=2);
-        connection.client_sends(rig, &connection.client_frame(ACK).payload(b"now there is room"));
-        assert!(rig.states().into_iter().all(|(kept, _)| kept));
+        connection.client_sends(rig, &connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1)));
+        assert!(rig.states().into_iter().all(|(kept, _)| kept), "now there is room");
     });
 }
 
@@ -285,7 +282,7 @@ fn a_late_packet_of_the_former_backend_does_not_touch_the_flow_of_the_next_one()
         let former = Connection::open(rig, net.client(40000), vip);
         rig.write_set(crate::rig::service_id(1), &[net.backend(2, 8080)]);
         rig.retire(1, ids[0], net.backend(1, 8080));
-        rig.evict(FLOW_FORWARD);
+        rig.evict(FLOW_INGRESS);
         let next = Connection::open(rig, net.client(40000), vip);
         next.establish(rig);
         assert_eq!(next.backend, net.backend(2, 8080));
@@ -299,12 +296,12 @@ fn a_late_packet_of_the_former_backend_does_not_touch_the_flow_of_the_next_one()
 fn a_flood_between_syn_ack_and_ack_costs_no_connection() {
     in_both("tcp-flood", |rig, net| {
         let vip = service(rig, net, 4);
-        for (port, lost) in [(40000, FLOW_FORWARD), (40001, FLOW_REPLY)] {
+        for (port, lost) in [(40000, FLOW_INGRESS), (40001, FLOW_EGRESS)] {
             let connection = Connection::open(rig, net.client(port), vip);
             let syn_ack = connection.backend_frame(SYN | ACK).seq(SERVER_SEQ).ack(CLIENT_SEQ + 1);
             connection.backend_sends(rig, &syn_ack);
             rig.evict(lost);
-            if lost == FLOW_FORWARD {
+            if lost == FLOW_INGRESS {
                 connection.backend_sends(rig, &syn_ack);
             }
             let ack = connection.client_frame(ACK).ack(SERVER_SEQ.wrapping_add(1));

@@ -2,7 +2,7 @@
 use crate::frame::Frame;
 use crate::rig::{FLOWS_MAX, NETS, NEXT, Net, Rig, service_id, with_rig};
 use sheave_abi::{
-    FLOW_ESTABLISHED, FLOW_FORWARD, FLOW_ONE_WAY, FLOW_ONE_WAY_IDLE_NS, FLOW_REPLY, FLOW_STREAM_NS, FLOW_UDP_IDLE_NS,
+    FLOW_EGRESS, FLOW_ESTABLISHED, FLOW_INGRESS, FLOW_ONE_WAY, FLOW_ONE_WAY_IDLE_NS, FLOW_STREAM_NS, FLOW_UDP_IDLE_NS,
 };
 use sheave_bpf::ops::MapOp;
 use sheave_core::{Frontend, Port, Protocol};
@@ -74,10 +74,10 @@ fn a_pair_for_which_there_is_no_room_stays_in_the_lru_table_whole_and_loses_no_a
         assert_eq!((seen.src, seen.dst), (vip, client));
         let lru = |rig: &Rig| rig.states().into_iter().filter(|(kept, _)| !kept).collect::<Vec<_>>();
         assert_eq!(lru(rig), [(false, FLOW_ESTABLISHED); 2]);
-        for direction in [FLOW_REPLY, FLOW_FORWARD] {
+        for direction in [FLOW_EGRESS, FLOW_INGRESS] {
             rig.evict(direction);
             let question = Frame::udp(client, vip, b"question");
-            if direction == FLOW_REPLY {
+            if direction == FLOW_EGRESS {
                 rig.ingress(&question, &["flow_forward"]);
             }
             let seen = rig.egress_with_events(&reply, &[("flow_reply", 1), ("event_established_full", 1)]).seen();

@@ -21,28 +21,28 @@ counters! {
     SocketReject = "socket_reject",
     /// connect() to a frontend left to the device entrance.
     SocketDecline = "socket_decline",
-    /// First packet of a flow translated at the device entrance.
+    /// First packet of a flow translated at the device entrance: its destination, at egress both.
     FlowNew = "flow_new",
-    /// Packet of a known flow, client to backend.
+    /// Packet of a known flow, client to backend; one that is masqueraded is counted at ingress and at egress.
     FlowForward = "flow_forward",
-    /// Packet of a known flow, backend to client.
+    /// Packet of a known flow, backend to client; one that is masqueraded is counted at ingress and at egress.
     FlowReply = "flow_reply",
     /// Packet answered with a TCP reset.
     RejectReset = "reject_reset",
     /// Packet answered with ICMP or ICMPv6 port unreachable.
     RejectUnreachable = "reject_unreachable",
-    /// Packet dropped: flow tables full, or no free source port.
+    /// Packet dropped: no room for its flow. The ACK that ends a handshake, too: flows in the table go on (I7).
     DropFlowTableFull = "drop_flow_table_full",
     /// Packet dropped: the set changed under the reader on every retry.
     DropSetRaced = "drop_set_raced",
     /// Packet dropped: writing the translated headers failed.
     DropRewriteFailed = "drop_rewrite_failed",
-    /// Passed: no frontend and no flow.
+    /// Passed: no frontend and no flow, or an address of the node's own.
     PassNoFrontend = "pass_no_frontend",
     /// Passed: TCP that neither begins a flow nor belongs to one, whoever it is for: all TCP between pods without a Service in
     /// between, and flows of a previous proxy, which live on.
     PassNotFirst = "pass_not_first",
-    /// Passed: a fragment.
+    /// Passed: a fragment of a datagram that is not known here.
     PassFragment = "pass_fragment",
     /// Passed: header shorter than it says, or cut off.
     PassTruncated = "pass_truncated",
@@ -50,10 +50,32 @@ counters! {
     PassProtocol = "pass_protocol",
     /// Passed: a first packet in a frame for another host or for many; nobody answers or translates it in our name.
     PassNotHost = "pass_not_host",
-    /// Besides the packet's own outcome: its established flow had to stay in the LRU table, the plain one being full.
+    /// Besides the packet's own outcome: its established UDP flow had to stay in the LRU table, the plain one being full.
     EventEstablishedFull = "event_established_full",
     /// Passed: it would be refused, but its source is no single host's address (RFC 1122 §3.2.2, RFC 4443 §2.4).
     PassSource = "pass_source",
+    /// First packet of a masqueraded flow given its source at egress.
+    FlowMasquerade = "flow_masquerade",
+    /// ICMP error about a known flow, translated with what is embedded in it.
+    FlowError = "flow_error",
+    /// Packet of a known flow handed from a port of a bridge to the stack.
+    FlowHandedUp = "flow_handed_up",
+    /// Packet dropped: its policy is Local and no usable endpoint is on this node (E4, E5).
+    DropNoLocalEndpoint = "drop_no_local_endpoint",
+    /// Packet dropped: its source may not dial this LoadBalancer address (R8).
+    DropSourceRange = "drop_source_range",
+    /// Packet dropped: an address inside a ServiceCIDR that no Service has (A3).
+    DropUnallocated = "drop_unallocated",
+    /// Packet dropped: every source port that was tried is taken.
+    DropNoSourcePort = "drop_no_source_port",
+    /// Packet dropped: the node has no address to masquerade with by this device.
+    DropNoSourceAddress = "drop_no_source_address",
+    /// Packet dropped: decided at egress, and there is no route to the backend from there, or the backend is the node itself.
+    DropNoRoute = "drop_no_route",
+    /// ICMP redirect about a known flow dropped: the way past this node is not translated.
+    DropRedirect = "drop_redirect",
+    /// Besides the packet's own outcome: a source port was taken, and another one was tried.
+    EventPortTaken = "event_port_taken",
 }
 
 /// Entries of the map `counters`: room for counters to come, so that a pinned map serves the next version too.

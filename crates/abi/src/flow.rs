@@ -1,17 +1,19 @@
 //! The flow tables of the device entrance: keys and value of `flows_v4`, `flows_v6` (hash: established flows) and
 //! `flows_v4_half`, `flows_v6_half` (LRU hash: half-open, one-way and closing ones).
 //!
-//! A flow has two entries, one per direction, and each holds what the other's key is made of. The forward entry is found by
-//! (client, VIP), the reply entry by (backend, client), as the packets carry them. The layout is frozen, with spare bytes:
-//! programs of the next version go on with the flows they find.
+//! An entry is found by a packet as it is seen at a hook, and holds all of what it is rewritten to there. A *translation* is a pair of
+//! entries, one per direction, and each names the other: the partner's key is what this one rewrites to, turned round, at the other
+//! hook, and the partner rewrites to this one's key, turned round. A flow that is masqueraded has two translations, one after the
+//! other: the destination at ingress, the source at egress. The layout is frozen, with spare bytes: programs of the next version go on
+//! with the flows they find.
 use crate::NetPort;
 use core::mem::size_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// [`FlowKeyV4::direction`]: client to VIP.
-pub const FLOW_FORWARD: u8 = 0;
-/// [`FlowKeyV4::direction`]: backend to client.
-pub const FLOW_REPLY: u8 = 1;
+/// [`FlowKeyV4::hook`]: packets that come in by a device.
+pub const FLOW_INGRESS: u8 = 0;
+/// [`FlowKeyV4::hook`]: packets that go out by a device.
+pub const FLOW_EGRESS: u8 = 1;
 
 /// [`FlowValue::state`]: TCP, SYN seen; the handshake is not over.
 pub const FLOW_HALF_OPEN: u8 = 1;
@@ -28,13 +30,23 @@ pub const FLOW_RESET: u8 = 5;
 pub const FLOW_FIN_CLIENT: u8 = 1;
 /// [`FlowValue::flags`] of both entries: TCP, FIN seen from the backend.
 pub const FLOW_FIN_BACKEND: u8 = 2;
-/// [`FlowValue::flags`] of a reply entry: TCP, the SYN-ACK was seen and [`FlowValue::handshake_ack`] is valid.
+/// [`FlowValue::flags`] of a backend-side entry: TCP, the SYN-ACK was seen and [`FlowValue::handshake_ack`] is valid.
 pub const FLOW_SYN_ACK: u8 = 4;
 /// [`FlowValue::flags`] of both entries: TCP, the handshake was completed. Anybody can forge a RST or a FIN whose sequence number
 /// nobody checks here: such a flow keeps the idle time of an established one, and goes on if its ends go on.
 pub const FLOW_OPENED: u8 = 8;
 
-/// Key of `flows_v4` and `flows_v4_half`.
+/// [`FlowValue::role`]: packets of this entry come from the client. The other entry of the pair is the backend side.
+pub const FLOW_CLIENT_SIDE: u8 = 1;
+/// [`FlowValue::role`]: a source is to be chosen at egress; the entry rewrites to its own key until then, and has no partner.
+pub const FLOW_PENDING: u8 = 2;
+/// [`FlowValue::role`] of both entries: the destination's translation of a masqueraded flow; the source's is a pair of its own.
+pub const FLOW_MASQUERADED: u8 = 4;
+/// [`FlowValue::role`] of both entries: decided at egress. Its packets leave by the route to the backend, and replies are given back to
+/// the device of the decision.
+pub const FLOW_DIVERTED: u8 = 8;
+
+/// Key of `flows_v4` and `flows_v4_half`; of `fragments_v4` too, with the datagram's identification in place of the ports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C, align(8))]
 pub struct FlowKeyV4 {
@@ -48,14 +60,14 @@ pub struct FlowKeyV4 {
     pub dst_port: NetPort,
     /// IP protocol number.
     pub protocol: u8,
-    /// [`FLOW_FORWARD`] or [`FLOW_REPLY`].
-    pub direction: u8,
+    /// [`FLOW_INGRESS`] or [`FLOW_EGRESS`].
+    pub hook: u8,
     /// Always zero.
     pub zero: [u8; 2],
 }
 const _: () = assert!(size_of::<FlowKeyV4>() == 16);
 
-/// Key of `flows_v6` and `flows_v6_half`.
+/// Key of `flows_v6` and `flows_v6_half`; of `fragments_v6` too, with the datagram's identification in place of the ports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C, align(8))]
 pub struct FlowKeyV6 {
@@ -69,8 +81,8 @@ pub struct FlowKeyV6 {
     pub dst_port: NetPort,
     /// IP protocol number.
     pub protocol: u8,
-    /// [`FLOW_FORWARD`] or [`FLOW_REPLY`].
-    pub direction: u8,
+    /// [`FLOW_INGRESS`] or [`FLOW_EGRESS`].
+    pub hook: u8,
     /// Always zero.
     pub zero: [u8; 2],
 }
@@ -86,29 +98,32 @@ pub struct FlowValue {
     pub backend: u32,
     /// [`crate::ServiceId`] of the flow, host order.
     pub service: u32,
-    /// Forward: the backend's address, the new destination. Reply: the VIP, the new source. Network order; IPv4 in the
-    /// first four bytes, the others zero.
-    pub addr: [u8; 16],
-    /// Forward: the backend's port. Reply: the VIP's port. Network order.
-    pub port: NetPort,
-    /// Forward: the source port the backend sees. Reply: the client's own port. They differ after a clash only.
-    pub client_port: NetPort,
-    /// Acknowledgement number that ends the handshake, host order; see [`FLOW_SYN_ACK`]. Reply entries only.
+    /// The new source, network order; IPv4 in the first four bytes, the others zero.
+    pub src: [u8; 16],
+    /// The new destination, in the same form.
+    pub dst: [u8; 16],
+    /// The new source port, network order.
+    pub src_port: NetPort,
+    /// The new destination port, network order.
+    pub dst_port: NetPort,
+    /// Acknowledgement number that ends the handshake, host order; see [`FLOW_SYN_ACK`]. Backend side only.
     pub handshake_ack: u32,
-    /// Device the flow's first packet came in by.
+    /// Device at which the flow's first packet was seen.
     pub ifindex: u32,
     /// [`FLOW_HALF_OPEN`] to [`FLOW_RESET`]; the same in both entries.
     pub state: u8,
     /// [`FLOW_FIN_CLIENT`], [`FLOW_FIN_BACKEND`], [`FLOW_SYN_ACK`], [`FLOW_OPENED`].
     pub flags: u8,
+    /// [`FLOW_CLIENT_SIDE`], [`FLOW_PENDING`], [`FLOW_MASQUERADED`], [`FLOW_DIVERTED`]: never changes.
+    pub role: u8,
     /// Spare, zero.
-    pub zero: [u8; 2],
+    pub zero: u8,
     /// Time of the flow's first packet, ns of `CLOCK_MONOTONIC`.
     pub begun_ns: u64,
     /// Spare, zero.
     pub spare: [u8; 8],
 }
-const _: () = assert!(size_of::<FlowValue>() == 64);
+const _: () = assert!(size_of::<FlowValue>() == 80);
 
 /// `seen_ns` is written at most this often: a store per packet would bounce its cache line between processors.
 pub const FLOW_SEEN_GRAIN_NS: u64 = 1_000_000_000;

@@ -8,25 +8,31 @@
 //! new pin directory beside the old one.
 #![no_std]
 
+mod affinity;
 mod backend;
 mod bench_select;
 mod counter;
 mod device;
 mod flow;
+mod fragment;
 mod frontend;
 mod origin;
 mod rules;
 mod service;
+mod socket;
 
+pub use affinity::*;
 pub use backend::*;
 pub use bench_select::*;
 pub use counter::{COUNTER_NAMES, COUNTERS, COUNTERS_MAX, Counter};
 pub use device::*;
 pub use flow::*;
+pub use fragment::FragmentValue;
 pub use frontend::*;
 pub use origin::Origin;
 pub use rules::*;
 pub use service::*;
+pub use socket::*;
 
 /// Part of the pin path: maps of another layout are never opened.
 pub const LAYOUT_VERSION: u32 = 2;
@@ -46,6 +52,11 @@ pub const NODE_ADDRS_MAX: u32 = 1 << 14;
 pub const RANGES_MAX: u32 = 1 << 20;
 /// Entries of `devices`.
 pub const DEVICES_MAX: u32 = 1 << 14;
+
+/// Entries of `affinity_v4` and `affinity_v6`, each: a client and a Service port.
+pub const AFFINITY_MAX: u32 = 1 << 16;
+/// Entries of `fragments_v4` and `fragments_v6`, each: a datagram in flight.
+pub const FRAGMENTS_MAX: u32 = 1 << 13;
 
 /// IP protocol number of TCP.
 pub const IPPROTO_TCP: u8 = 6;

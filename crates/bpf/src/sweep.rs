@@ -2,7 +2,7 @@
 //! and the LRU tables look after themselves; here it is only room that is won.
 use crate::map::{Cursor, Map};
 use crate::pins::Pins;
-use sheave_abi::{FLOW_FORWARD, FLOW_REPLY, FlowKeyV4, FlowKeyV6, FlowValue};
+use sheave_abi::{FLOW_EGRESS, FLOW_INGRESS, FlowKeyV4, FlowKeyV6, FlowValue};
 use std::io;
 use std::path::Path;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -108,7 +108,7 @@ pub fn monotonic_ns() -> u64 {
     part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec)
 }
 
-/// Forward (client, VIP) and reply (backend, client) as each other's partner.
+/// What an entry rewrites to, turned round, at the other hook.
 macro_rules! flow_key {
     ($key:ty, $len:literal) => {
         impl FlowKey for $key {
@@ -117,14 +117,11 @@ macro_rules! flow_key {
             }
 
             fn partner(&self, flow: &FlowValue) -> Self {
-                let mut addr = [0; $len];
-                addr.copy_from_slice(&flow.addr[..$len]);
-                if self.direction == FLOW_FORWARD {
-                    let (src_port, dst_port) = (flow.port, flow.client_port);
-                    return Self { src: addr, dst: self.src, src_port, dst_port, direction: FLOW_REPLY, ..*self };
-                }
-                let (src_port, dst_port) = (flow.client_port, flow.port);
-                Self { src: self.dst, dst: addr, src_port, dst_port, direction: FLOW_FORWARD, ..*self }
+                let (mut src, mut dst) = ([0; $len], [0; $len]);
+                src.copy_from_slice(&flow.dst[..$len]);
+                dst.copy_from_slice(&flow.src[..$len]);
+                let hook = if self.hook == FLOW_INGRESS { FLOW_EGRESS } else { FLOW_INGRESS };
+                Self { src, dst, src_port: flow.dst_port, dst_port: flow.src_port, hook, ..*self }
             }
         }
     };

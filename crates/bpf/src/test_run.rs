@@ -8,6 +8,8 @@ use zerocopy::{FromBytes, IntoBytes};
 const BPF_PROG_TEST_RUN: u32 = 10;
 /// `struct __sk_buff` (include/uapi/linux/bpf.h) up to and with `gso_size`, in words.
 const SKB_WORDS: usize = 46;
+const SKB_INGRESS_IFINDEX: usize = 9;
+const SKB_IFINDEX: usize = 10;
 const SKB_GSO_SIZE: usize = 44;
 /// How much longer than it was a packet may come out: an ICMP error puts headers in front.
 const GROWTH_MAX: usize = 256;
@@ -21,6 +23,17 @@ pub struct Run {
     pub packet: Vec<u8>,
     /// Mean time of one run.
     pub time: Duration,
+}
+
+/// What a packet has besides its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Metadata {
+    /// The device it comes in or goes out by; 0 = the loopback device.
+    pub ifindex: u32,
+    /// At egress the device it came in by; 0 = the node sends it.
+    pub ingress_ifindex: u32,
+    /// Bytes of data of each segment it is to be cut into; 0 = it is not.
+    pub gso_size: u32,
 }
 
 #[derive(IntoBytes, FromBytes)]
@@ -50,7 +63,7 @@ struct TestRun {
 /// # Errors
 /// As bpf(2); a frame shorter than an Ethernet header is `EINVAL`.
 pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Result<Run> {
-    test_run_gso(program, packet, repeat, 0)
+    test_run_with(program, packet, repeat, Metadata::default())
 }
 
 /// What `program` takes for each packet: every one is run once, as it came in, because a run rewrites it and a repeat would
@@ -63,13 +76,15 @@ pub fn time_each(program: BorrowedFd<'_>, packets: impl IntoIterator<Item = Vec<
     packets.into_iter().map(|packet| test_run(program, &packet, 1).map(|run| run.time)).collect()
 }
 
-/// As [`test_run`], of a packet to be cut into segments with `gso_size` bytes of data each.
+/// As [`test_run`], of a packet with more to it than its bytes.
 ///
 /// # Errors
-/// As [`test_run`].
-pub fn test_run_gso(program: BorrowedFd<'_>, packet: &[u8], repeat: u32, gso_size: u32) -> io::Result<Run> {
+/// As [`test_run`]; a device that is not there is `ENODEV`.
+pub fn test_run_with(program: BorrowedFd<'_>, packet: &[u8], repeat: u32, metadata: Metadata) -> io::Result<Run> {
     let mut context = [0; SKB_WORDS];
-    context[SKB_GSO_SIZE] = gso_size;
+    context[SKB_INGRESS_IFINDEX] = metadata.ingress_ifindex;
+    context[SKB_IFINDEX] = metadata.ifindex;
+    context[SKB_GSO_SIZE] = metadata.gso_size;
     let mut out = vec![0; packet.len() + GROWTH_MAX];
     let size = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
     let mut attr = TestRun {

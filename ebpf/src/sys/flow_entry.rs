@@ -1,6 +1,6 @@
 //! An entry of a flow table, shared with other processors: every access is one plain load or store of a field, made when
 //! it is needed, because copies of whole entries would overflow the stack.
-use super::maps::{Established, Half};
+use super::maps::{Established, Half, words};
 use sheave_abi::{FLOW_OPENED, FLOW_SEEN_GRAIN_NS, FLOW_SILENT_NS, FlowValue, NetPort};
 
 /// An entry as it was found. Its memory stays readable until the program ends (RCU), but once another processor has removed the
@@ -26,11 +26,13 @@ fields! {
     begun_ns: u64,
     backend: u32,
     service: u32,
-    port: NetPort,
-    client_port: NetPort,
+    src_port: NetPort,
+    dst_port: NetPort,
     handshake_ack: u32,
+    ifindex: u32,
     state: u8,
     flags: u8,
+    role: u8,
 }
 
 impl FlowEntry {
@@ -40,12 +42,20 @@ impl FlowEntry {
         Self(entry)
     }
 
-    /// Address to rewrite to, as [`FlowValue::addr`] but in words.
+    /// Source to rewrite to, as [`FlowValue::src`] but in words.
     #[inline(always)]
-    pub fn addr(self) -> [u32; 4] {
-        const { assert!(core::mem::offset_of!(FlowValue, addr) % 4 == 0) };
-        // SAFETY: `new` takes only pointers of successful lookups, aligned to 8.
-        unsafe { (&raw const (*self.0).addr).cast::<[u32; 4]>().read_volatile() }
+    pub fn src(self) -> [u32; 4] {
+        const { assert!(core::mem::offset_of!(FlowValue, src) % 4 == 0) };
+        // SAFETY: `new` takes only pointers of successful lookups, aligned to 8; only an address is taken.
+        words(unsafe { (&raw const (*self.0).src).cast() })
+    }
+
+    /// Destination to rewrite to, as [`FlowValue::dst`] but in words.
+    #[inline(always)]
+    pub fn dst(self) -> [u32; 4] {
+        const { assert!(core::mem::offset_of!(FlowValue, dst) % 4 == 0) };
+        // SAFETY: `new` takes only pointers of successful lookups, aligned to 8; only an address is taken.
+        words(unsafe { (&raw const (*self.0).dst).cast() })
     }
 
     /// Copies the entry as it stands now.

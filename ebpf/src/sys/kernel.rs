@@ -61,7 +61,13 @@ pub fn random_below(bound: u32) -> u32 {
 /// and then a socket counter may miss one. (An atomic add needs compare-and-swap in `core`'s eyes, which it denies this target.)
 #[inline(always)]
 pub fn count(counter: Counter) {
-    if let Some(slot) = maps::COUNTERS.get_ptr_mut(counter as u32) {
+    count_at(counter as u32);
+}
+
+/// As [`count`], by the counter's place.
+#[inline(always)]
+pub fn count_at(counter: u32) {
+    if let Some(slot) = maps::COUNTERS.get_ptr_mut(counter) {
         // SAFETY: an aligned value of a per-CPU array, which stays for the life of the program.
         unsafe { *slot = (*slot).wrapping_add(1) };
     }

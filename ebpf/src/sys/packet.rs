@@ -1,10 +1,11 @@
 //! A packet at a device: bytes are copied in and out by helpers, so no bound has to be proven twice.
 use super::maps::scratch_bytes;
+use crate::ip::ETHERNET_LEN;
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
-use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
-    bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_tail,
-    bpf_skb_load_bytes, bpf_skb_store_bytes,
+    bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room,
+    bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
 use core::hint::black_box;
@@ -23,14 +24,39 @@ const PACKET_HOST: u32 = 0;
 /// commit ead7f9b8de65); older kernels refuse the flag.
 const BPF_F_IPV6: u64 = 1 << 7;
 
-/// The packet a device program was called for.
+/// The packet a device program was called for, and where its IP header starts.
 #[derive(Clone, Copy)]
-pub struct Packet(*mut __sk_buff);
+pub struct Packet(*mut __sk_buff, u32);
 
 impl Packet {
+    /// A packet that begins with an Ethernet header.
     #[inline(always)]
-    pub fn new(context: &TcContext) -> Self {
-        Self(context.skb.skb)
+    pub fn ethernet(context: &TcContext) -> Self {
+        Self(context.skb.skb, ETHERNET_LEN)
+    }
+
+    /// A packet that begins with the IP header: of a tunnel or another device without link-layer addresses.
+    #[inline(always)]
+    pub fn bare(context: &TcContext) -> Self {
+        Self(context.skb.skb, 0)
+    }
+
+    /// Offset of the IP header.
+    #[inline(always)]
+    pub fn l3(self) -> u32 {
+        self.1
+    }
+
+    /// True when it begins with an Ethernet header.
+    #[inline(always)]
+    pub fn has_ethernet(self) -> bool {
+        self.1 != 0
+    }
+
+    /// What helpers that look around take.
+    #[inline(always)]
+    pub(super) fn context(self) -> *mut __sk_buff {
+        self.0
     }
 
     /// Length of the frame.
@@ -61,11 +87,18 @@ impl Packet {
         unsafe { (&raw const (*self.0).vlan_present).read_volatile() != 0 }
     }
 
-    /// True when the frame is addressed to this device, and to no other.
+    /// True when the frame is addressed to this device, and to no other. Without link-layer addresses there is no other.
     #[inline(always)]
     pub fn is_to_host(self) -> bool {
         // SAFETY: the context outlives the program.
-        unsafe { (&raw const (*self.0).pkt_type).read_volatile() == PACKET_HOST }
+        !self.has_ethernet() || unsafe { (&raw const (*self.0).pkt_type).read_volatile() == PACKET_HOST }
+    }
+
+    /// The device a forwarded packet came in by; 0 for what the node itself sends.
+    #[inline(always)]
+    pub fn ingress_ifindex(self) -> u32 {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw const (*self.0).ingress_ifindex).read_volatile() }
     }
 
     /// The device it came in or goes out by.
@@ -161,11 +194,39 @@ impl Packet {
         Ok(unsafe { bpf_csum_diff(ptr::null_mut(), 0, bytes, len, sum) } as u32)
     }
 
-    /// Sends the packet out by the device it came in by; returns the program's verdict.
+    /// Lets the stack take the frame, whomever it was addressed to.
     #[inline(always)]
-    pub fn send_back(self) -> i32 {
+    pub fn claim_for_host(self) -> Result<(), Failed> {
+        // SAFETY: the helper checks the type.
+        done(unsafe { bpf_skb_change_type(self.0, PACKET_HOST) })
+    }
+
+    /// Sends the packet out by a device; returns the program's verdict.
+    #[inline(always)]
+    pub fn send_by(self, ifindex: u32) -> i32 {
         // SAFETY: the helper only notes the device.
-        unsafe { bpf_redirect(self.ifindex(), 0) as i32 }
+        unsafe { bpf_redirect(ifindex, 0) as i32 }
+    }
+
+    /// Lets the packet come in by a device; returns the program's verdict.
+    #[inline(always)]
+    pub fn come_in_by(self, ifindex: u32) -> i32 {
+        // SAFETY: the helper only notes the device.
+        unsafe { bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32 }
+    }
+
+    /// Sends the packet out by a device, to the neighbour that its routes name; returns the program's verdict.
+    #[inline(always)]
+    pub fn send_to_neighbour(self, ifindex: u32) -> i32 {
+        // SAFETY: no parameters: the helper asks the routing table when the program has ended.
+        unsafe { bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32 }
+    }
+
+    /// Brings the checksum of an ICMP message up to date with changed bytes of the message itself.
+    #[inline(always)]
+    pub fn update_message_checksum(self, offset: u32, diff: u32) -> Result<(), Failed> {
+        // SAFETY: the helper checks the offset.
+        done(unsafe { bpf_l4_csum_replace(self.0, offset, 0, u64::from(diff), 0) })
     }
 }
 

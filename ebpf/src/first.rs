@@ -1,0 +1,93 @@
+//! The first packet of a flow: what is to become of it.
+use crate::family::Family;
+use crate::flow;
+use crate::outcome::Outcome;
+use crate::segment::Segment;
+use crate::select::Chosen;
+use crate::sys::Packet;
+use crate::treatment::{Verdict, decide};
+use crate::{divert, new_flow, reject};
+use sheave_abi::{Counter, FLOW_EGRESS, FLOW_INGRESS};
+
+/// Stands for "a ServiceCIDR" in the ranges.
+const SERVICE_CIDRS: u32 = 0;
+
+/// Decides a packet that has no flow and comes in.
+#[inline(never)]
+pub fn at_ingress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) -> Outcome {
+    if !segment.begins_flow() {
+        return Outcome::next(Counter::PassNotFirst);
+    }
+    let mut chosen = Chosen::none();
+    match decide::<F>(&segment.key, packet.ifindex(), &mut chosen) {
+        Verdict::Own | Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
+        _ if !packet.is_to_host() => Outcome::next(Counter::PassNotHost),
+        Verdict::Forward => new_flow::begin(packet, segment, &chosen, now_ns),
+        Verdict::Reject => refuse(packet, segment),
+        refused => dropped(refused),
+    }
+}
+
+/// Decides a packet that has no flow and goes out still addressed to a frontend: what the node itself sends, and what comes from
+/// pods whose device is not served yet.
+#[inline(never)]
+pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) -> Outcome {
+    if !segment.begins_flow() {
+        return Outcome::next(Counter::PassNoFrontend);
+    }
+    let mut chosen = Chosen::none();
+    match decide::<F>(&segment.key, packet.ingress_ifindex(), &mut chosen) {
+        Verdict::Own => Outcome::next(Counter::PassNoFrontend),
+        Verdict::Nothing => match unallocated::<F>(&segment.tuple().dst) {
+            // Endpoints may have addresses inside of a ServiceCIDR.
+            dropped if dropped == Outcome::drop(Counter::DropUnallocated) && is_translated(segment) => {
+                Outcome::next(Counter::PassNoFrontend)
+            }
+            outcome => outcome,
+        },
+        _ if is_translated(segment) => Outcome::next(Counter::PassNoFrontend),
+        Verdict::Forward => divert::begin(packet, segment, &chosen, now_ns),
+        Verdict::Reject => refuse(packet, segment),
+        refused => dropped(refused),
+    }
+}
+
+/// Only here: at ingress it would come before another proxy's translation (W1, A3).
+#[inline(always)]
+pub fn unallocated<F: Family>(dst: &F::Addr) -> Outcome {
+    if F::is_in_range(SERVICE_CIDRS, dst) {
+        Outcome::drop(Counter::DropUnallocated)
+    } else {
+        Outcome::next(Counter::PassNoFrontend)
+    }
+}
+
+/// True for a packet that was translated already, to a backend whose address happens to be a frontend.
+#[inline(never)]
+fn is_translated<F: Family>(segment: &mut Segment<F>) -> bool {
+    segment.partner_key = F::flow_key(&segment.tuple().reversed(), FLOW_EGRESS);
+    if flow::has_backend_side::<F>(&segment.partner_key) {
+        return true;
+    }
+    segment.partner_key = F::flow_key(&segment.tuple().reversed(), FLOW_INGRESS);
+    flow::has_backend_side::<F>(&segment.partner_key)
+}
+
+/// Answers, unless the source is no single host.
+#[inline(always)]
+pub fn refuse<F: Family>(packet: Packet, segment: &Segment<F>) -> Outcome {
+    if F::is_one_host(&segment.tuple().src) {
+        reject::reject(packet, segment)
+    } else {
+        Outcome::next(Counter::PassSource)
+    }
+}
+
+#[inline(always)]
+fn dropped(verdict: Verdict) -> Outcome {
+    Outcome::drop(match verdict {
+        Verdict::NoLocalEndpoint => Counter::DropNoLocalEndpoint,
+        Verdict::SourceRange => Counter::DropSourceRange,
+        _ => Counter::DropSetRaced,
+    })
+}

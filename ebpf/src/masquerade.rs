@@ -1,0 +1,85 @@
+//! The source of a masqueraded flow becomes the node's own at egress, where its device is known (R1 to R4).
+//!
+//! Where the destination is translated, a *pending* entry is left for the packet as it will be seen at egress. The first egress that sees
+//! it chooses address and port, and makes a pair of its own out of it. The stack in between, with its policies, sees the client.
+use crate::family::{Family, Tuple};
+use crate::flow::{self, Found};
+use crate::fragment;
+use crate::new_flow::{Entered, enter};
+use crate::outcome::Outcome;
+use crate::rewrite::rewrite;
+use crate::segment::Segment;
+use crate::sys::{Packet, maps};
+use sheave_abi::{
+    Counter, DEVICE_FALLBACK, FLOW_CLIENT_SIDE, FLOW_DIVERTED, FLOW_EGRESS, FLOW_HALF_OPEN, FLOW_ONE_WAY, FLOW_PENDING,
+    FlowValue, IPPROTO_TCP,
+};
+use zerocopy::FromZeros;
+
+/// True when a pair changes the source alone: that of a masqueraded flow at egress.
+#[inline(always)]
+pub fn is_source_only<F: Family>(segment: &Segment<F>, flow: &FlowValue) -> bool {
+    segment.hook() == FLOW_EGRESS && flow.role & FLOW_DIVERTED == 0
+}
+
+/// What the node sends from by a device; `None` when it has no address of the family.
+#[inline(always)]
+pub fn address<F: Family>(ifindex: u32) -> Option<F::Addr> {
+    let of = |ifindex| {
+        let addr = F::device_addr(maps::device(ifindex)?);
+        if addr == F::Addr::new_zeroed() { None } else { Some(addr) }
+    };
+    of(ifindex).or_else(|| of(DEVICE_FALLBACK))
+}
+
+/// Leaves a pending entry for a packet whose destination was translated, over one of an earlier flow. `flow` is the entry just made.
+#[inline(always)]
+pub fn leave_pending<F: Family>(segment: &mut Segment<F>, flow: &mut FlowValue) {
+    flow.role = FLOW_CLIENT_SIDE | FLOW_PENDING;
+    flow::aim::<F>(flow, &segment.to);
+    segment.partner_key = F::flow_key(&segment.to, FLOW_EGRESS);
+    // Without memory for it the LRU table would have evicted something: this does not fail.
+    let _ = flow::replace::<F>(&segment.partner_key, flow);
+}
+
+/// Puts back the pending entry of a flow that is not established yet, if the LRU table has lost it.
+#[inline(never)]
+pub fn keep_pending<F: Family>(segment: &mut Segment<F>, found: Found) {
+    segment.partner_key = F::flow_key(&segment.to, FLOW_EGRESS);
+    if flow::find::<F>(&segment.partner_key).is_some() {
+        return;
+    }
+    let Some(pending) = maps::new_entry() else { return };
+    found.entry.copy_to(pending);
+    pending.role = FLOW_CLIENT_SIDE | FLOW_PENDING;
+    flow::aim::<F>(pending, &segment.to);
+    let _ = flow::insert_new::<F>(&segment.partner_key, pending);
+}
+
+/// Chooses address and port for the flow of a pending entry, and sends the packet on under them.
+#[inline(never)]
+pub fn choose<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) -> Outcome {
+    let Some(src) = address::<F>(packet.ifindex()) else { return Outcome::drop(Counter::DropNoSourceAddress) };
+    let Some(flow) = maps::new_entry() else { return Outcome::drop(Counter::DropFlowTableFull) };
+    let Some(pending) = flow::find::<F>(&segment.key) else { return Outcome::next(Counter::PassNoFrontend) };
+    pending.entry.copy_to(flow);
+    flow.role = 0;
+    flow.flags = 0;
+    flow.state = if segment.protocol == IPPROTO_TCP { FLOW_HALF_OPEN } else { FLOW_ONE_WAY };
+    flow.seen_ns = now_ns;
+    flow.ifindex = packet.ifindex();
+    segment.to = Tuple { src, ..segment.tuple() };
+    let counter = match enter(packet, segment, flow) {
+        Entered::New => Counter::FlowMasquerade,
+        Entered::Other => Counter::FlowForward,
+        Entered::NoPort => return Outcome::drop(Counter::DropNoSourcePort),
+        Entered::Full => return Outcome::drop(Counter::DropFlowTableFull),
+    };
+    if segment.is_first_fragment {
+        fragment::remember(segment);
+    }
+    match rewrite(packet, segment) {
+        Ok(()) => Outcome::next(counter),
+        Err(_) => Outcome::drop(Counter::DropRewriteFailed),
+    }
+}
