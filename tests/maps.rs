@@ -1,4 +1,5 @@
 //! The kernel's maps: what was written is what is read back, so that an agent that starts again has nothing to write (I2, I5).
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 #[path = "../crates/dataplane/tests/decisions/world.rs"]
 #[expect(dead_code, reason = "the packets of those worlds are not sent here")]
 mod world;
