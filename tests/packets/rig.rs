@@ -2,7 +2,8 @@
 use crate::frame::{Frame, Seen};
 use ipnet::IpNet;
 use sheave_abi::{
-    AffinityKeyV4, AffinityKeyV6, AffinityValue, BackendId, DeviceValue, FLOW_EGRESS, FLOW_ESTABLISHED, FLOW_INGRESS, FLOW_PENDING, FlowKeyV4, FlowKeyV6, FlowValue, IPPROTO_UDP, NetPort, ServiceId, SetWord,
+    AffinityKeyV4, AffinityKeyV6, AffinityValue, BackendId, DeviceValue, FLOW_EGRESS, FLOW_ESTABLISHED, FLOW_INGRESS,
+    FLOW_PENDING, FlowKeyV4, FlowKeyV6, FlowValue, IPPROTO_UDP, NetPort, ServiceId, SetWord,
 };
 use sheave_bpf::counters::Counters;
 use sheave_bpf::exec::KernelMaps;
@@ -14,7 +15,8 @@ use sheave_bpf::ops::{AddrUse, BackendEntry, MapOp, RulesEntry, ServiceEntry};
 use sheave_bpf::pins::Pins;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
 use sheave_bpf::test_run::{Metadata, Run, test_run, test_run_with};
-use sheave_core::{Backend, Family, Frontend, FrontendKind, LocalPods, Port, Protocol};
+use sheave_core::rules::LocalPods;
+use sheave_core::{Backend, Family, Frontend, FrontendKind, Port, Protocol};
 use sheave_lab::Sandbox;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -151,7 +153,16 @@ impl Rig {
         let maps = KernelMaps::open(bpffs).unwrap();
         let counters = Counters::open(bpffs).unwrap();
         let before = counters.read().unwrap();
-        Self { programs, maps, counters, before, metadata: Metadata::default(), services: HashMap::new(), next_backend: 1, next_slot: 1 }
+        Self {
+            programs,
+            maps,
+            counters,
+            before,
+            metadata: Metadata::default(),
+            services: HashMap::new(),
+            next_backend: 1,
+            next_slot: 1,
+        }
     }
 
     /// A Service with these backends behind a frontend; returns their ids. Written in the order that keeps I1.
