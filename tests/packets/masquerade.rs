@@ -138,7 +138,8 @@ fn two_clients_with_one_port_get_ports_apart_and_answers_find_each_of_them() {
             let first = Flow::begin(rig, protocol, net.outside(1, 40000), vip);
             let (client, backend) = (net.outside(2, 40000), net.backend(1, 8080));
             rig.ingress(&frame(protocol, client, vip, SYN), &["flow_new"]);
-            let sent = rig.egress(&frame(protocol, client, backend, SYN), &["flow_masquerade", "event_port_taken"]).seen();
+            let sent =
+                rig.egress(&frame(protocol, client, backend, SYN), &["flow_masquerade", "event_port_taken"]).seen();
             assert_eq!(sent.src.ip(), first.snat.ip());
             assert!(sent.src.port() != first.snat.port() && sent.src.port() >= 1024, "{}", sent.src);
             let second = Flow { client, vip, backend, snat: sent.src };

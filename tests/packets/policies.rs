@@ -15,8 +15,7 @@ fn in_both(name: &str, test: fn(&mut Rig, Net)) {
 
 /// The key of a NodePort.
 fn node_port(net: Net, port: u16) -> SocketAddr {
-    let any: IpAddr =
-        if net.vip(1, 1).is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if net.vip(1, 1).is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     SocketAddr::new(any, port)
 }
 
@@ -125,7 +124,10 @@ fn source_ranges_drop_who_is_outside_on_load_balancer_addresses_before_anything_
         let inside = net.outside(7, 1);
         let range = IpNet::new(inside.ip(), if inside.is_ipv4() { 32 } else { 128 }).unwrap();
         rig.exec(&MapOp::PutRange { service: Some(service), range });
-        rig.exec(&MapOp::PutRange { service: Some(service_id(2)), range: IpNet::new(net.outside(0, 0).ip(), 16).unwrap() });
+        rig.exec(&MapOp::PutRange {
+            service: Some(service_id(2)),
+            range: IpNet::new(net.outside(0, 0).ip(), 16).unwrap(),
+        });
         rig.amend(service, |entry| entry.restricted = true);
         for (name, src, dst, counted) in [
             ("inside", inside, load_balancer, "flow_new"),

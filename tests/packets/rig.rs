@@ -2,7 +2,8 @@
 use crate::frame::{Frame, Seen};
 use ipnet::IpNet;
 use sheave_abi::{
-    AffinityKeyV4, AffinityKeyV6, AffinityValue, BackendId, DeviceValue, FLOW_EGRESS, FLOW_ESTABLISHED, FLOW_INGRESS, FLOW_PENDING, FlowKeyV4, FlowKeyV6, FlowValue, IPPROTO_UDP, NetPort, ServiceId, SetWord,
+    AffinityKeyV4, AffinityKeyV6, AffinityValue, BackendId, DeviceValue, FLOW_EGRESS, FLOW_ESTABLISHED, FLOW_INGRESS,
+    FLOW_PENDING, FlowKeyV4, FlowKeyV6, FlowValue, IPPROTO_UDP, NetPort, ServiceId, SetWord,
 };
 use sheave_bpf::counters::Counters;
 use sheave_bpf::exec::KernelMaps;
@@ -151,7 +152,16 @@ impl Rig {
         let maps = KernelMaps::open(bpffs).unwrap();
         let counters = Counters::open(bpffs).unwrap();
         let before = counters.read().unwrap();
-        Self { programs, maps, counters, before, metadata: Metadata::default(), services: HashMap::new(), next_backend: 1, next_slot: 1 }
+        Self {
+            programs,
+            maps,
+            counters,
+            before,
+            metadata: Metadata::default(),
+            services: HashMap::new(),
+            next_backend: 1,
+            next_slot: 1,
+        }
     }
 
     /// A Service with these backends behind a frontend; returns their ids. Written in the order that keeps I1.
