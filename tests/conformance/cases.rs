@@ -65,7 +65,7 @@ fn a_case_that_an_engine_gets_wrong_fails_and_says_what_it_expected() {
             use sheave_core::decide::{Masquerade, Verdict};
             let (endpoints, masquerade) = (Vec::new(), Masquerade::Never);
             let outcome = sheave_dataplane::Outcome { verdict: Verdict::Pass, endpoints, masquerade, affinity: None };
-            Ok(sheave_conformance::Answer::Outcome { outcome, rule: None })
+            Ok(sheave_conformance::Answer::Outcome { outcome, rules: Vec::new() })
         }
     }
     let results = run(&mut Idle, "A1-cluster-ip: the");

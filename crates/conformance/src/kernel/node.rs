@@ -91,13 +91,12 @@ impl Node {
             return Ok(Answer::Unasked(why));
         }
         match self.survey(packet) {
-            Ok(outcome) => Ok(Answer::Outcome { outcome, rule: None }),
             Err(KernelError::NoRoute) => Ok(Answer::Unasked(
                 "a packet of the node itself to an endpoint on the node cannot be carried from a device; the socket \
                  entrance serves it"
                     .to_owned(),
             )),
-            Err(error) => Err(error),
+            answer => answer,
         }
     }
 
