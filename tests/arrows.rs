@@ -29,6 +29,7 @@ const BEHIND: &[(&str, &[&str])] = &[
     ("aya", &["sheave-bpf"]),
     ("rtnetlink", &["sheave-node", "sheave-lab"]),
     ("hyper", &["sheave-apistub"]),
+    ("etherparse", &["sheave-conformance"]),
     ("clap", &["sheave-cli", "sheave-xtask"]),
     ("criterion", &["sheave-benches"]),
 ];

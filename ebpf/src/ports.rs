@@ -8,9 +8,11 @@ use crate::sys::Packet;
 use sheave_abi::{Counter, FLOW_EGRESS, FLOW_RESET, FlowValue, IPPROTO_UDP, NetPort};
 use zerocopy::transmute;
 
-/// Ports tried after a clash. Of a node's address 64,512 can be had per backend; with 50,000 of them in use (0.775^32) one flow in
-/// 3,500 finds none.
-const TRIES: u32 = 32;
+/// Ports looked at after a clash, for each of [`ROUNDS`]. Of a node's address 64,512 can be had per backend; with 50,000 of them in use
+/// one flow in 3,500 finds none (0.775^32).
+const TRIES: u32 = 8;
+/// Free ports tried to get: another processor or a socket may have one.
+const ROUNDS: u32 = 4;
 
 /// From where ports are taken, and how many: Linux's ephemeral range (`net.ipv4.ip_local_port_range`) for a client's own address,
 /// what it would have chosen itself.
@@ -24,19 +26,36 @@ const OF_NODE: (u32, u32) = (1024, 64512);
 pub fn reserve<F: Family>(packet: Packet, segment: &mut Segment<F>, flow: &FlowValue) -> bool {
     // At egress the source is the node's, or becomes it.
     let is_of_node = segment.hook() == FLOW_EGRESS;
-    let (first, ports) = if is_of_node { OF_NODE } else { OF_CLIENT };
     // A datagram socket of the node's that dials a VIP would be found as the one that takes the port.
     let is_own_socket = segment.tuple().src == segment.to.src && segment.protocol == IPPROTO_UDP;
-    let start = random_below(ports);
-    for i in 0..=TRIES {
-        if i > 0 {
-            count(Counter::EventPortTaken);
-            let port = first + (start + i * (ports / TRIES)) % ports;
-            segment.to.src_port = NetPort::from_host(port as u16);
+    segment.find_partner_key();
+    if (!is_of_node || is_own_socket || !is_taken_by_socket(packet, segment))
+        && !is_itself(&segment.to)
+        && enter::<F>(&segment.partner_key, flow)
+    {
+        return true;
+    }
+    let (first, ports) = if is_of_node { OF_NODE } else { OF_CLIENT };
+    for _ in 0..ROUNDS {
+        if find_absent(segment, first, ports)
+            && !is_itself(&segment.to)
+            && !(is_of_node && is_taken_by_socket(packet, segment))
+            && flow::insert_new::<F>(&segment.partner_key, flow).is_ok()
+        {
+            return true;
         }
-        let is_free = !is_of_node || (i == 0 && is_own_socket) || !is_taken_by_socket(packet, segment);
+    }
+    false
+}
+
+/// Draws a source port that no flow has. False when all that were looked at are taken.
+#[inline(never)]
+fn find_absent<F: Family>(segment: &mut Segment<F>, first: u32, ports: u32) -> bool {
+    for _ in 0..TRIES {
+        count(Counter::EventPortTaken);
+        segment.to.src_port = NetPort::from_host((first + random_below(ports)) as u16);
         segment.find_partner_key();
-        if is_free && !is_itself(&segment.to) && enter::<F>(&segment.partner_key, flow) {
+        if flow::find::<F>(&segment.partner_key).is_none() {
             return true;
         }
     }

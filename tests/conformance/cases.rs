@@ -1,5 +1,6 @@
 //! The scenarios, question by question.
-use sheave_conformance::{CaseOutcome, CaseResult, Engine, FakeEngine, ModelEngine, run};
+use crate::NEEDS;
+use sheave_conformance::{CaseOutcome, CaseResult, Engine, FakeEngine, KernelEngine, ModelEngine, run};
 use std::collections::BTreeMap;
 
 /// Every case passes or says why it is not asked; returns how many were asked.
@@ -30,6 +31,14 @@ fn the_reference_answers_every_case() {
 #[test]
 fn the_fake_answers_every_case_from_what_it_holds() {
     assert!(check(&mut FakeEngine::default()) >= 400, "cases have gone missing");
+}
+
+#[test]
+fn the_kernel_programs_answer_every_case_that_passes_a_device() {
+    if !sheave_tests::kernel_or_skip(NEEDS) {
+        return;
+    }
+    assert!(check(&mut KernelEngine::start().unwrap()) >= 300, "cases have gone missing");
 }
 
 #[test]

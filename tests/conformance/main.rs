@@ -5,6 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod cases;
+mod coverage;
 mod random;
 #[path = "../../crates/dataplane/tests/decisions/world.rs"]
 mod world;
+
+/// Why these tests need root.
+const NEEDS: &str = "making namespaces and loading kernel programs needs root";

@@ -1,10 +1,11 @@
 //! Random worlds and random packets: the reference, the fake and the kernel programs decide alike, or the smallest world in
 //! which they do not is shown.
+use crate::NEEDS;
 use crate::world::{NODE, config, event, packet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
-use sheave_conformance::{Answer, Engine, FakeEngine, ModelEngine, World, observable};
+use sheave_conformance::{Answer, Engine, FakeEngine, KernelEngine, ModelEngine, World, observable};
 use sheave_core::decide::Transport;
 use sheave_core::{Desired, Event, Index, Packet, ProxyConfig};
 use std::cell::{Cell, RefCell};
@@ -12,6 +13,7 @@ use std::time::Instant;
 
 /// Worlds of a run: enough to meet every rule, and done in seconds.
 const WORLDS_OF_THE_FAKE: u32 = 256;
+const WORLDS_OF_THE_KERNEL: u32 = 96;
 /// Packets per world, and as many again aimed at a frontend.
 const PACKETS: usize = 8;
 
@@ -86,4 +88,12 @@ fn check(engine: impl Engine, worlds_count: u32) {
 #[test]
 fn the_fake_decides_as_the_reference_does_in_any_world() {
     check(FakeEngine::default(), WORLDS_OF_THE_FAKE);
+}
+
+#[test]
+fn the_kernel_programs_decide_as_the_reference_does_in_any_world() {
+    if !sheave_tests::kernel_or_skip(NEEDS) {
+        return;
+    }
+    check(KernelEngine::start().unwrap(), WORLDS_OF_THE_KERNEL);
 }

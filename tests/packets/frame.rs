@@ -66,6 +66,28 @@ impl Frame {
         Self { options: options.to_vec(), ..self }
     }
 
+    /// The frame cut in two behind so many bytes of the transport header and data, a multiple of eight.
+    pub(crate) fn fragments(&self, cut: usize) -> [Vec<u8>; 2] {
+        let transport = self.transport();
+        let (first, later) = transport.split_at(cut);
+        let units = u16::try_from(cut / 8).unwrap();
+        [self.fragment(first, 0, true), self.fragment(later, units, false)]
+    }
+
+    fn fragment(&self, part: &[u8], units: u16, more: bool) -> Vec<u8> {
+        let (src, dst) = (self.src.ip(), self.dst.ip());
+        if src.is_ipv4() {
+            let mut frame = packet(self.mac, src, dst, self.protocol, part);
+            let field = units | if more { 0x2000 } else { 0 };
+            frame[20..22].copy_from_slice(&field.to_be_bytes());
+            mend_header(&mut frame);
+            return frame;
+        }
+        let field = units << 3 | u16::from(more);
+        let header = [&[self.protocol, 0], &field.to_be_bytes()[..], &[0x12, 0x34, 0x56, 0x78]].concat();
+        packet(self.mac, src, dst, 44, &[&header, part].concat())
+    }
+
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut frame = [self.mac, CLIENT_MAC].concat();
         let transport = self.transport();
@@ -137,6 +159,55 @@ impl Frame {
     }
 }
 
+/// A frame with an IP header before what is given.
+pub(crate) fn packet(mac: [u8; 6], src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = [mac, CLIENT_MAC].concat();
+    match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            frame.extend([0x08, 0x00, 0x45, 0]);
+            frame.extend(u16::try_from(20 + payload.len()).unwrap().to_be_bytes());
+            frame.extend([0x12, 0x34, 0, 0, 64, protocol, 0, 0]);
+            frame.extend(src.octets());
+            frame.extend(dst.octets());
+            mend_header(&mut frame);
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+            frame.extend([protocol, 64]);
+            frame.extend(src.octets());
+            frame.extend(dst.octets());
+        }
+        _ => panic!("a frame has one family"),
+    }
+    frame.extend(payload);
+    frame
+}
+
+fn mend_header(frame: &mut [u8]) {
+    frame[24..26].fill(0);
+    let sum = checksum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// An ICMP message, of the family of its addresses.
+pub(crate) fn icmp(src: IpAddr, dst: IpAddr, kind: u8, code: u8, rest: &[u8]) -> Vec<u8> {
+    let mut message = [&[kind, code, 0, 0], rest].concat();
+    let protocol = if src.is_ipv4() { 1 } else { 58 };
+    let sum = if src.is_ipv4() { checksum(&message) } else { transport_checksum(src, dst, 58, &message) };
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    packet(NODE_MAC, src, dst, protocol, &message)
+}
+
+/// What two fragments say together; their IP headers are verified, and the checksum of the whole.
+pub(crate) fn reassembled(first: &[u8], later: &[u8]) -> Seen {
+    let [first, later] = [ip(first), ip(later)];
+    assert_eq!((first.src, first.dst, first.protocol), (later.src, later.dst, later.protocol));
+    let (protocol, header) = if first.protocol == 44 { (first.rest[0], 8) } else { (first.protocol, 0) };
+    let transport = [&first.rest[header..], &later.rest[header..]].concat();
+    Seen::read(&packet(NODE_MAC, first.src, first.dst, protocol, &transport))
+}
+
 /// A packet as it came out. Reading it has verified every checksum.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Seen {
@@ -156,6 +227,8 @@ pub(crate) struct Unreachable {
     pub(crate) dst: IpAddr,
     pub(crate) kind: u8,
     pub(crate) code: u8,
+    /// Unused, or the MTU.
+    pub(crate) word: [u8; 4],
     /// The embedded packet.
     pub(crate) about: Vec<u8>,
     pub(crate) macs: [u8; 12],
@@ -198,8 +271,8 @@ impl Unreachable {
             other => panic!("protocol {other} is no ICMP"),
         };
         assert_eq!(sum, 0, "ICMP checksum");
-        assert_eq!(rest[4..8], [0; 4], "the unused field is zero");
-        Self { src, dst, kind: rest[0], code: rest[1], about: rest[8..].to_vec(), macs }
+        let word = rest[4..8].try_into().unwrap();
+        Self { src, dst, kind: rest[0], code: rest[1], word, about: rest[8..].to_vec(), macs }
     }
 }
 

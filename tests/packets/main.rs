@@ -1,12 +1,18 @@
 //! Packets through the device entrance, by `BPF_PROG_TEST_RUN`: built, not blobs; verdict, bytes and the whole counter delta.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod bare;
 mod bench_select;
 mod choice;
 mod clash;
+mod egress;
+mod errors;
+mod fragments;
 mod frame;
 mod limits;
+mod masquerade;
 mod pass;
+mod policies;
 mod refusal;
 mod rig;
 mod sweep;

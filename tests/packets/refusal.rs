@@ -54,6 +54,7 @@ fn a_datagram_to_a_service_without_endpoints_is_answered_with_port_unreachable_e
                 assert_eq!(out.verdict, REDIRECT, "{name}");
                 assert_eq!((seen.src, seen.dst), (vip.ip(), client.ip()), "{name}");
                 assert_eq!((seen.kind, seen.code), if v4 { (3, 3) } else { (1, 4) }, "{name}");
+                assert_eq!(seen.word, [0; 4], "{name}");
                 let headers = (if v4 { 20 } else { 40 }) + 8 + options_len(&frame);
                 assert_eq!(seen.about, frame.bytes()[14..14 + headers], "{name}");
                 assert_eq!(seen.macs, returned(&frame), "{name}");

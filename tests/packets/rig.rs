@@ -1,7 +1,8 @@
 //! The programs loaded beside maps of their own, and the counters watched: every packet's whole counter delta is checked.
 use crate::frame::{Frame, Seen};
+use ipnet::IpNet;
 use sheave_abi::{
-    BackendId, FLOW_EGRESS, FLOW_ESTABLISHED, FlowKeyV4, FlowKeyV6, FlowValue, IPPROTO_UDP, NetPort, ServiceId, SetWord,
+    AffinityKeyV4, AffinityKeyV6, AffinityValue, BackendId, DeviceValue, FLOW_EGRESS, FLOW_ESTABLISHED, FLOW_INGRESS, FLOW_PENDING, FlowKeyV4, FlowKeyV6, FlowValue, IPPROTO_UDP, NetPort, ServiceId, SetWord,
 };
 use sheave_bpf::counters::Counters;
 use sheave_bpf::exec::KernelMaps;
@@ -9,12 +10,13 @@ use sheave_bpf::limits::Limits;
 use sheave_bpf::load::{Loader, Programs, SocketLb};
 use sheave_bpf::map::Map;
 use sheave_bpf::maps::Maps as _;
-use sheave_bpf::ops::{BackendEntry, MapOp, ServiceEntry};
+use sheave_bpf::ops::{AddrUse, BackendEntry, MapOp, RulesEntry, ServiceEntry};
 use sheave_bpf::pins::Pins;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
 use sheave_bpf::test_run::{Metadata, Run, test_run, test_run_with};
-use sheave_core::{Backend, Family, Frontend, FrontendKind, Port, Protocol};
+use sheave_core::{Backend, Family, Frontend, FrontendKind, LocalPods, Port, Protocol};
 use sheave_lab::Sandbox;
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -60,6 +62,24 @@ impl Net {
         self.at([10, 96, 0, 0], 0x96, n, port)
     }
 
+    /// An address of the node's own.
+    pub(crate) fn node(self, n: u16, port: u16) -> SocketAddr {
+        self.at([10, 3, 0, 0], 3, n, port)
+    }
+
+    /// A host outside the cluster.
+    pub(crate) fn outside(self, n: u16, port: u16) -> SocketAddr {
+        self.at([192, 168, 0, 0], 0x192, n, port)
+    }
+
+    /// What the node knows of a device it sends by from this address; both families' fields hold it or zeros.
+    pub(crate) fn device(self, n: u16) -> DeviceValue {
+        match self.node(n, 0).ip() {
+            IpAddr::V4(addr) => DeviceValue { addr_v4: addr.octets(), ..DeviceValue::default() },
+            IpAddr::V6(addr) => DeviceValue { addr_v6: addr.octets(), ..DeviceValue::default() },
+        }
+    }
+
     pub(crate) fn backend(self, n: u16, port: u16) -> SocketAddr {
         self.at([10, 2, 0, 0], 2, n, port)
     }
@@ -85,6 +105,7 @@ pub(crate) struct Rig {
     before: Vec<(&'static str, u64)>,
     /// What packets have besides their bytes from now on.
     pub(crate) metadata: Metadata,
+    services: HashMap<ServiceId, ServiceEntry>,
     next_backend: u32,
     next_slot: u32,
 }
@@ -106,6 +127,22 @@ pub(crate) fn with_sized_rig(name: &str, flows_max: u32, test: impl FnOnce(&mut 
     }
 }
 
+/// As [`with_rig`], in a namespace that forwards, with these IPv4 networks behind the loopback device.
+pub(crate) fn with_routes(name: &str, networks: &[IpNet], test: impl FnOnce(&mut Rig) + Send + 'static) {
+    if !sheave_tests::kernel_or_skip("loading kernel programs needs root") {
+        return;
+    }
+    let sandbox = Sandbox::with_bpffs(name).unwrap();
+    sandbox.route_by_loopback(networks).unwrap();
+    let run = move || {
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        test(&mut Rig::new(FLOWS_MAX));
+    };
+    if let Err(panic) = sandbox.start("rig", run).unwrap().join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
 impl Rig {
     fn new(flows_max: u32) -> Self {
         let bpffs = Path::new(BPFFS);
@@ -114,7 +151,7 @@ impl Rig {
         let maps = KernelMaps::open(bpffs).unwrap();
         let counters = Counters::open(bpffs).unwrap();
         let before = counters.read().unwrap();
-        Self { programs, maps, counters, before, metadata: Metadata::default(), next_backend: 1, next_slot: 1 }
+        Self { programs, maps, counters, before, metadata: Metadata::default(), services: HashMap::new(), next_backend: 1, next_slot: 1 }
     }
 
     /// A Service with these backends behind a frontend; returns their ids. Written in the order that keeps I1.
@@ -131,20 +168,85 @@ impl Rig {
         ids
     }
 
-    /// Gives a Service a new set.
+    /// Gives a Service a new Cluster set, and an empty Local one.
     pub(crate) fn write_set(&mut self, service: ServiceId, backends: &[SocketAddr]) -> Vec<BackendId> {
-        let first = self.next_slot;
-        let entries: Vec<_> = backends.iter().map(|backend| (self.new_id(), entry(service, *backend, true))).collect();
+        self.write_sets(service, backends, &[])
+    }
+
+    /// Gives a Service new sets; returns the ids, those of the Cluster set first.
+    pub(crate) fn write_sets(
+        &mut self,
+        service: ServiceId,
+        cluster: &[SocketAddr],
+        local: &[SocketAddr],
+    ) -> Vec<BackendId> {
+        let all: Vec<SocketAddr> =
+            cluster.iter().chain(local.iter().filter(|backend| !cluster.contains(backend))).copied().collect();
+        let entries: Vec<_> = all
+            .iter()
+            .map(|backend| {
+                let (in_cluster, in_local) = (cluster.contains(backend), local.contains(backend));
+                (self.new_id(), BackendEntry { in_cluster, in_local, ..entry(service, *backend, true) })
+            })
+            .collect();
         let ids: Vec<_> = entries.iter().map(|(id, _)| *id).collect();
-        if let Some(backend) = backends.first() {
+        if let Some(backend) = all.first() {
             self.exec(&MapOp::WriteBackends { family: family(backend.ip()), entries });
-            self.exec(&MapOp::WriteSlots { first, ids: ids.clone() });
         }
-        let count = u32::try_from(ids.len()).unwrap();
-        self.next_slot += count;
-        let cluster = SetWord { block: first, count };
-        self.exec(&MapOp::WriteService { service, entry: ServiceEntry { cluster, ..ServiceEntry::default() } });
+        let of = |backends: &[SocketAddr]| -> Vec<BackendId> {
+            let at = |backend| all.iter().position(|other| *other == backend).unwrap();
+            backends.iter().map(|backend| ids[at(*backend)]).collect()
+        };
+        let words = [of(cluster), of(local)].map(|ids| self.write_block(ids));
+        self.amend(service, |entry| (entry.cluster, entry.local) = (words[0], words[1]));
         ids
+    }
+
+    fn write_block(&mut self, ids: Vec<BackendId>) -> SetWord {
+        let word = SetWord { block: self.next_slot, count: u32::try_from(ids.len()).unwrap() };
+        self.next_slot += word.count;
+        if !ids.is_empty() {
+            self.exec(&MapOp::WriteSlots { first: word.block, ids });
+        }
+        word
+    }
+
+    /// Changes what is known of a Service.
+    pub(crate) fn amend(&mut self, service: ServiceId, change: impl FnOnce(&mut ServiceEntry)) {
+        let mut entry = self.services.get(&service).copied().unwrap_or_default();
+        change(&mut entry);
+        self.services.insert(service, entry);
+        self.exec(&MapOp::WriteService { service, entry });
+    }
+
+    /// One more way to a Service.
+    pub(crate) fn lead(&mut self, service: ServiceId, addr: SocketAddr, protocol: Protocol, kind: FrontendKind) {
+        self.exec(&MapOp::PutFrontend { frontend: frontend(addr, protocol), kind, service });
+    }
+
+    /// Says what an address is to the node.
+    pub(crate) fn node_addr(&mut self, addr: IpAddr, own: bool, node_ports: bool) {
+        self.exec(&MapOp::PutAddr { addr, uses: AddrUse { own, node_ports } });
+    }
+
+    /// Says what holds for the node.
+    pub(crate) fn rules(&mut self, masquerade_all: bool, local_pods: LocalPods) {
+        self.exec(&MapOp::WriteRules { rules: RulesEntry { masquerade_all, local_pods } });
+    }
+
+    /// Says what is known of a device.
+    pub(crate) fn device(&self, ifindex: u32, value: DeviceValue) {
+        let devices: Map<u32, DeviceValue> = Map::open(&Pins::new(Path::new(BPFFS)).maps().join("devices")).unwrap();
+        devices.put(&ifindex, &value).unwrap();
+    }
+
+    /// As [`Rig::ingress`] and [`Rig::egress`], of a packet at another device.
+    #[track_caller]
+    pub(crate) fn at(&mut self, program: &str, metadata: Metadata, bytes: &[u8], counted: &[&str]) -> Out {
+        let before = std::mem::replace(&mut self.metadata, metadata);
+        let out = self.run(program, bytes, counted);
+        self.metadata = before;
+        out
     }
 
     /// Ends a backend: no flow may name it any more (L2).
@@ -161,6 +263,10 @@ impl Rig {
 
     /// Takes ports of an IPv4 client at a backend for UDP, as that many living flows of other VIPs would.
     pub(crate) fn occupy(&self, backend: SocketAddr, client: SocketAddr, ports: RangeInclusive<u32>) {
+        self.occupy_at(FLOW_EGRESS, backend, client, ports);
+    }
+
+    fn occupy_at(&self, hook: u8, backend: SocketAddr, client: SocketAddr, ports: RangeInclusive<u32>) {
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (backend.ip(), client.ip()) else { panic!("IPv4 only") };
         let key = |port| FlowKeyV4 {
             src: src.octets(),
@@ -168,13 +274,33 @@ impl Rig {
             src_port: NetPort::from_host(backend.port()),
             dst_port: NetPort::from_host(port),
             protocol: IPPROTO_UDP,
-            hook: FLOW_EGRESS,
+            hook,
             zero: [0; 2],
         };
         let keys: Vec<_> = ports.map(|port| key(u16::try_from(port).unwrap())).collect();
         // Seen in the future: never idle.
         let flow = FlowValue { seen_ns: u64::MAX >> 1, state: FLOW_ESTABLISHED, ..FlowValue::default() };
         table("flows_v4").put_all(&keys, &vec![flow; keys.len()]).unwrap();
+    }
+
+    /// Takes ports of an IPv4 address of the node's at a backend for UDP, as that many masqueraded flows would.
+    pub(crate) fn occupy_masqueraded(&self, backend: SocketAddr, node: SocketAddr, ports: RangeInclusive<u32>) {
+        self.occupy_at(FLOW_INGRESS, backend, node, ports);
+    }
+
+    /// Removes the entries whose source is not chosen yet, as pressure would.
+    pub(crate) fn evict_pending(&self) {
+        let (v4, v6) = (table::<FlowKeyV4>("flows_v4_half"), table::<FlowKeyV6>("flows_v6_half"));
+        let is_pending = |flow: &FlowValue| flow.role & FLOW_PENDING != 0;
+        v4.entries().unwrap().iter().filter(|(_, flow)| is_pending(flow)).for_each(|(key, _)| v4.delete(key).unwrap());
+        v6.entries().unwrap().iter().filter(|(_, flow)| is_pending(flow)).for_each(|(key, _)| v6.delete(key).unwrap());
+    }
+
+    /// A frame goes out, whatever is counted.
+    pub(crate) fn egress_uncounted(&mut self, frame: &Frame) -> Out {
+        let ran = test_run(self.programs.device_fd("egress").unwrap(), &frame.bytes(), 1).unwrap();
+        self.before = self.counters.read().unwrap();
+        Out { verdict: ran.verdict, bytes: ran.packet }
     }
 
     pub(crate) fn exec(&mut self, op: &MapOp) {
@@ -291,6 +417,23 @@ impl Rig {
             v4.entries().unwrap().into_iter().for_each(|(key, flow)| v4.put(&key, &aged(flow)).unwrap());
             v6.entries().unwrap().into_iter().for_each(|(key, flow)| v6.put(&key, &aged(flow)).unwrap());
         }
+    }
+
+    /// Makes what is remembered of clients look as if it had been `ns` earlier.
+    pub(crate) fn age_affinity(&self, ns: u64) {
+        let pin = |name: &str| Pins::new(Path::new(BPFFS)).maps().join(name);
+        let aged = |held: AffinityValue| AffinityValue { seen_ns: held.seen_ns.wrapping_sub(ns), ..held };
+        let v4: Map<AffinityKeyV4, AffinityValue> = Map::open(&pin("affinity_v4")).unwrap();
+        v4.entries().unwrap().into_iter().for_each(|(key, held)| v4.put(&key, &aged(held)).unwrap());
+        let v6: Map<AffinityKeyV6, AffinityValue> = Map::open(&pin("affinity_v6")).unwrap();
+        v6.entries().unwrap().into_iter().for_each(|(key, held)| v6.put(&key, &aged(held)).unwrap());
+    }
+
+    /// Makes every flow look as if its first packet had been seen at another device.
+    pub(crate) fn move_flows(&self, ifindex: u32) {
+        let table = table::<FlowKeyV4>("flows_v4_half");
+        let moved = |flow: FlowValue| FlowValue { ifindex, ..flow };
+        table.entries().unwrap().into_iter().for_each(|(key, flow)| table.put(&key, &moved(flow)).unwrap());
     }
 
     /// Makes the replies to a client look as if the last one had come just now.

@@ -2,7 +2,7 @@
 use crate::frame::Frame;
 use crate::rig::{FLOWS_MAX, NETS, NEXT, Net, Rig, service_id, with_rig};
 use sheave_abi::{
-    FLOW_ESTABLISHED, FLOW_INGRESS, FLOW_ONE_WAY, FLOW_ONE_WAY_IDLE_NS, FLOW_EGRESS, FLOW_STREAM_NS, FLOW_UDP_IDLE_NS,
+    FLOW_EGRESS, FLOW_ESTABLISHED, FLOW_INGRESS, FLOW_ONE_WAY, FLOW_ONE_WAY_IDLE_NS, FLOW_STREAM_NS, FLOW_UDP_IDLE_NS,
 };
 use sheave_bpf::ops::MapOp;
 use sheave_core::{Frontend, Port, Protocol};

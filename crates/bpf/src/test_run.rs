@@ -66,24 +66,6 @@ pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Resu
     test_run_with(program, packet, repeat, Metadata::default())
 }
 
-/// Where a packet stands, by indices of devices in the network namespace of the calling thread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Standing {
-    /// The device the program runs at; 0 is the loopback device.
-    pub device: u32,
-    /// The device it came in by before, as a forwarded packet has it at egress; 0 = none.
-    pub ingress_device: u32,
-}
-
-/// As [`test_run`], once, at a device.
-///
-/// # Errors
-/// As [`test_run`]; `ENODEV` when there is no such device.
-pub fn test_run_at(program: BorrowedFd<'_>, packet: &[u8], at: Standing) -> io::Result<Run> {
-    let metadata = Metadata { ifindex: at.device, ingress_ifindex: at.ingress_device, gso_size: 0 };
-    test_run_with(program, packet, 1, metadata)
-}
-
 /// What `program` takes for each packet: every one is run once, as it came in, because a run rewrites it and a repeat would
 /// take another way. Starting and stopping the clock is in each time: some tens of nanoseconds, which a packet that takes
 /// the shortest way through the program shows.

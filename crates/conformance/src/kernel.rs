@@ -9,6 +9,7 @@ mod devices;
 mod node;
 mod shot;
 mod survey;
+mod tally;
 
 use crate::engine::{Answer, Engine, EngineError, World};
 use node::Node;

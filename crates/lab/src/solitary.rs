@@ -25,4 +25,13 @@ impl Sandbox {
         Rtnl::open(self)?.apply(vec![wire::loopback_up(), wire::loopback_address(addr)])?;
         self.answer_for(networks)
     }
+
+    /// Makes the sandbox a router with one device, the loopback one, behind which the IPv4 networks are.
+    ///
+    /// # Errors
+    /// The kernel refuses, or the machine has no thread left.
+    pub fn route_by_loopback(&self, networks: &[IpNet]) -> Result<(), RtnlError> {
+        let routes = networks.iter().copied().map(wire::by_loopback);
+        Rtnl::open(self)?.apply([wire::loopback_up()].into_iter().chain(routes).collect())
+    }
 }

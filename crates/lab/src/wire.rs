@@ -202,6 +202,11 @@ pub(crate) fn link_route(network: IpNet, index: u32) -> Request {
     route(network, Hop::Link { index })
 }
 
+/// What is for this network leaves by the loopback device, as by any other. IPv4 only: of such a route IPv6 makes a refusal.
+pub(crate) fn by_loopback(network: IpNet) -> Request {
+    route(network, Hop::Link { index: LO_INDEX })
+}
+
 /// Drops what is for this network and has no longer route.
 pub(crate) fn blackhole(network: IpNet) -> Request {
     route(network, Hop::Nowhere)

@@ -2,6 +2,7 @@
 use super::KernelError;
 use super::affinity::Notes;
 use super::devices::Devices;
+use super::tally::Tally;
 use crate::engine::{Answer, EngineError, bring};
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::counters::Counters;
@@ -23,6 +24,7 @@ const FLOWS_MAX: u32 = 1 << 12;
 pub(super) struct Node {
     pub(super) programs: Programs,
     pub(super) counters: Counters,
+    pub(super) tally: Tally,
     pub(super) notes: Notes,
     pub(super) devices: Devices,
     pub(super) rules: Arc<NodeRules>,
@@ -38,9 +40,11 @@ impl Node {
         let limits = Limits::default();
         let open = || {
             let programs = Loader::new(bpffs, limits, FLOWS_MAX, SocketLb::Off).load()?;
+            let counters = Counters::open(bpffs)?;
             Ok::<_, KernelError>(Self {
                 programs,
-                counters: Counters::open(bpffs)?,
+                tally: Tally::new(&counters)?,
+                counters,
                 notes: Notes::open(bpffs)?,
                 devices: Devices::new(stand, bpffs)?,
                 rules: Arc::default(),

@@ -3,8 +3,9 @@ use super::KernelError;
 use super::devices::MASQUERADE;
 use super::node::Node;
 use super::survey::contradiction;
+use super::tally::Kind;
 use crate::packet::{Body, Flags, Frame, Link, Tcp};
-use sheave_bpf::test_run::{Run, Standing, test_run_at};
+use sheave_bpf::test_run::{Metadata, Run, test_run_with};
 use sheave_core::decide::Transport;
 use sheave_core::{Backend, Packet, Port, Protocol};
 use sheave_lab::Device;
@@ -57,7 +58,7 @@ impl Node {
         };
         let device = device.unwrap_or(self.devices.uplink);
         let first = frame(packet, self.port, device).bytes();
-        let at = Standing { device: device.index, ingress_device: 0 };
+        let at = Metadata { ifindex: device.index, ..Metadata::default() };
         match self.run("ingress", packet, &first, at)? {
             Done::Dropped => Ok(Shot::Dropped),
             Done::Answered => Ok(Shot::Rejected),
@@ -94,50 +95,53 @@ impl Node {
     fn leave(&mut self, packet: &Packet) -> Result<Shot, KernelError> {
         let device = self.devices.uplink;
         let bytes = frame(packet, self.port, device).bytes();
-        match self.run("egress", packet, &bytes, Standing { device: device.index, ingress_device: 0 })? {
+        match self.run("egress", packet, &bytes, Metadata { ifindex: device.index, ..Metadata::default() })? {
             Done::Untouched => Ok(Shot::Passed),
             Done::Dropped => Ok(Shot::Dropped),
             Done::Answered => Ok(Shot::Rejected),
-            Done::Rewritten(_, left) => {
-                Ok(Shot::Forwarded(backend(packet, &left)?, left.source != packet.source && is_masqueraded(packet, &left)?))
-            }
+            Done::Rewritten(_, left) => Ok(Shot::Forwarded(
+                backend(packet, &left)?,
+                left.source != packet.source && is_masqueraded(packet, &left)?,
+            )),
         }
     }
 
     /// At egress, of a packet that came in by this device.
-    fn forwarded(&self, came_in: Device) -> Standing {
-        Standing { device: self.devices.inner.index, ingress_device: came_in.index }
+    fn forwarded(&self, came_in: Device) -> Metadata {
+        Metadata { ifindex: self.devices.inner.index, ingress_ifindex: came_in.index, gso_size: 0 }
     }
 
-    /// Runs a program on a packet. Its verdict, the bytes and the counters have to tell one story.
-    fn run(&mut self, program: &'static str, packet: &Packet, bytes: &[u8], at: Standing) -> Result<Done, KernelError> {
+    /// Runs a program on a packet. What it returned and what became of the bytes have to tell one story.
+    fn run(&mut self, program: &'static str, packet: &Packet, bytes: &[u8], at: Metadata) -> Result<Done, KernelError> {
         let fd = self.programs.device_fd(program);
         let fd = fd.map_err(|error| KernelError::NoProgram { program, why: error.to_string() })?;
-        let before = self.counters.read()?;
-        let ran = test_run_at(fd, bytes, at);
+        let ran = test_run_with(fd, bytes, 1, at);
         let Run { verdict, packet: out, .. } = ran.map_err(|source| KernelError::TestRun { program, source })?;
-        let after = self.counters.read()?;
-        let moved: Vec<(&str, u64)> =
-            after.iter().zip(&before).map(|(a, b)| (a.0, a.1 - b.1)).filter(|(_, by)| *by > 0).collect();
-        let outcomes: Vec<&str> = moved.iter().map(|(name, _)| *name).filter(|name| !name.starts_with("event_")).collect();
-        let counted_once = moved.iter().all(|(name, by)| *by == 1 || name.starts_with("event_"));
-        let told = || format!("{program} returned {verdict} and counted {moved:?}");
-        let [counted] = outcomes[..] else { return Err(contradiction(packet, &told())) };
-        if counted == "drop_no_route" {
-            return Err(KernelError::NoRoute);
-        }
-        let kind = counted.split('_').next().unwrap_or_default();
-        let done = match (verdict, kind) {
-            (DROP, "drop") => Done::Dropped,
-            (NEXT, "pass") if out == bytes => Done::Untouched,
-            (REDIRECT, "reject") if is_refusal(packet, self.port, &read(packet, &out)?) => Done::Answered,
-            (NEXT | REDIRECT, "flow") => {
+        let (kind, done) = match verdict {
+            DROP => (Kind::Drop, Done::Dropped),
+            NEXT if out == bytes => (Kind::Pass, Done::Untouched),
+            NEXT | REDIRECT => {
                 let frame = read(packet, &out)?;
-                Done::Rewritten(out, frame)
+                match verdict == REDIRECT && is_refusal(packet, self.port, &frame) {
+                    true => (Kind::Reject, Done::Answered),
+                    false => (Kind::Flow, Done::Rewritten(out, frame)),
+                }
             }
-            _ => return Err(contradiction(packet, &told())),
+            verdict => return Err(contradiction(packet, &format!("{program} returned {verdict}"))),
         };
-        if counted_once { Ok(done) } else { Err(contradiction(packet, &told())) }
+        self.tally.ran(kind);
+        Ok(done)
+    }
+
+    /// Looks at all counters: since the last look each run has counted one outcome, of the kind that was seen, and nothing else
+    /// has moved but events (I10).
+    pub(super) fn settle(&mut self, packet: &Packet) -> Result<(), KernelError> {
+        let moved = self.tally.settle(&self.counters)?;
+        match moved {
+            Ok(counted) if counted.contains(&"drop_no_route") => Err(KernelError::NoRoute),
+            Ok(_) => Ok(()),
+            Err(what) => Err(contradiction(packet, &what)),
+        }
     }
 }
 

@@ -19,7 +19,11 @@ const MISSED: f64 = 1e-9;
 fn draws(count: usize) -> u32 {
     let n = u32::try_from(count).map_or(f64::MAX, f64::from);
     let bound = (n * (n.ln() - MISSED.ln())).ceil();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number of draws; as saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a positive number of draws; as saturates"
+    )]
     let draws = bound as u32;
     draws
 }
@@ -29,6 +33,7 @@ impl Node {
     pub(super) fn survey(&mut self, packet: &Packet) -> Result<Outcome, KernelError> {
         self.notes.clear()?;
         let first = self.shoot(packet)?;
+        self.settle(packet)?;
         let verdict = match first {
             Shot::Forwarded(backend, masqueraded) => return self.survey_set(packet, backend, masqueraded),
             Shot::Rejected => Verdict::Reject,
@@ -41,6 +46,7 @@ impl Node {
                 return Err(contradiction(packet, &format!("a flow is {first:?}, the next one {next:?}")));
             }
         }
+        self.settle(packet)?;
         Ok(Outcome { verdict, endpoints: Vec::new(), masquerade: Masquerade::Never, affinity: None })
     }
 
@@ -62,12 +68,14 @@ impl Node {
                 self.notes.clear()?;
             }
             let Shot::Forwarded(backend, masqueraded) = self.shoot(packet)? else {
+                self.settle(packet)?;
                 return Err(contradiction(packet, &format!("flow {drawn} is not forwarded as those before it were")));
             };
             if *seen.entry(backend).or_insert(masqueraded) != masqueraded {
                 return Err(contradiction(packet, &format!("flows to {backend} are masqueraded, and are not")));
             }
         }
+        self.settle(packet)?;
         let masquerade = masquerade(packet, &seen)?;
         Ok(Outcome { verdict: Verdict::Forward, endpoints: seen.into_keys().collect(), masquerade, affinity })
     }
