@@ -1,7 +1,7 @@
 //! Devices whose packets begin with the IP header. `BPF_PROG_TEST_RUN` wants an Ethernet header all the same, and reads the type of
 //! the packet where an IP header has two bytes of its source: the sources here have that type in that place.
 use crate::frame::{Frame, SYN, Seen};
-use crate::rig::{NEXT, NETS, REDIRECT, with_rig};
+use crate::rig::{NETS, NEXT, REDIRECT, with_rig};
 use sheave_core::Protocol;
 use std::net::{IpAddr, SocketAddr};
 

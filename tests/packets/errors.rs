@@ -2,7 +2,8 @@
 use crate::frame::{Frame, SYN, Unreachable, icmp};
 use crate::rig::{DROP, NETS, NEXT, Net, REDIRECT, Rig, with_rig};
 use sheave_bpf::ops::MapOp;
-use sheave_core::{LocalPods, Protocol};
+use sheave_core::Protocol;
+use sheave_core::rules::LocalPods;
 use std::net::{IpAddr, SocketAddr};
 
 fn in_both(name: &str, test: fn(&mut Rig, Net)) {
@@ -35,7 +36,11 @@ fn embedded(about: &[u8]) -> (SocketAddr, SocketAddr) {
         assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "embedded header checksum");
     }
     let addr = |at: usize| -> IpAddr {
-        if v4 { <[u8; 4]>::try_from(&about[at..at + 4]).unwrap().into() } else { <[u8; 16]>::try_from(&about[at..at + 16]).unwrap().into() }
+        if v4 {
+            <[u8; 4]>::try_from(&about[at..at + 4]).unwrap().into()
+        } else {
+            <[u8; 16]>::try_from(&about[at..at + 16]).unwrap().into()
+        }
     };
     let (src, dst, l4) = if v4 { (12, 16, 20) } else { (8, 24, 40) };
     let port = |at: usize| u16::from_be_bytes([about[at], about[at + 1]]);
@@ -95,8 +100,7 @@ fn an_error_about_a_masqueraded_request_is_translated_at_both_hooks() {
         let [client, vip, backend, snat] = flow(rig, net, true);
         let router = net.outside(1, 0).ip();
         let bytes = error(net, router, &Frame::tcp(snat, backend, SYN), 8, 0);
-        let between =
-            passes(rig, "ingress", &bytes, &Want { from: router, to: client.ip(), about: (client, backend) });
+        let between = passes(rig, "ingress", &bytes, &Want { from: router, to: client.ip(), about: (client, backend) });
         passes(rig, "egress", &between, &Want { from: router, to: client.ip(), about: (client, vip) });
     });
 }

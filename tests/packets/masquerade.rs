@@ -2,7 +2,8 @@
 use crate::frame::{ACK, FIN, Frame, RST, SYN, Seen};
 use crate::rig::{DROP, FLOWS_MAX, NETS, NEXT, Net, Rig, service_id, with_rig, with_sized_rig};
 use sheave_abi::{FLOW_ESTABLISHED, FLOW_HALF_OPEN, FLOW_ONE_WAY, FLOW_RESET, FLOW_STREAM_NS};
-use sheave_core::{LocalPods, Protocol};
+use sheave_core::Protocol;
+use sheave_core::rules::LocalPods;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
@@ -138,7 +139,8 @@ fn two_clients_with_one_port_get_ports_apart_and_answers_find_each_of_them() {
             let first = Flow::begin(rig, protocol, net.outside(1, 40000), vip);
             let (client, backend) = (net.outside(2, 40000), net.backend(1, 8080));
             rig.ingress(&frame(protocol, client, vip, SYN), &["flow_new"]);
-            let sent = rig.egress(&frame(protocol, client, backend, SYN), &["flow_masquerade", "event_port_taken"]).seen();
+            let sent =
+                rig.egress(&frame(protocol, client, backend, SYN), &["flow_masquerade", "event_port_taken"]).seen();
             assert_eq!(sent.src.ip(), first.snat.ip());
             assert!(sent.src.port() != first.snat.port() && sent.src.port() >= 1024, "{}", sent.src);
             let second = Flow { client, vip, backend, snat: sent.src };
