@@ -114,7 +114,9 @@ fn a_second_vip_that_leads_to_the_same_backend_is_left_to_the_device() {
     let [cluster_ip, external_ip, .., loopback] = udp_frontends(0);
     let socket = node.udp(ip("0.0.0.0"));
     assert_eq!(node.counted(|| assert_eq!(exchange(&socket, cluster_ip).unwrap().0, cluster_ip)), [1, 0, 0]);
-    let declined = node.counted(|| drop(socket.send_to(b"ask 1 x\n", external_ip).unwrap()));
+    let declined = node.counted(|| {
+        socket.send_to(b"ask 1 x\n", external_ip).unwrap();
+    });
     assert_eq!(declined, [0, 0, 1], "the device gives it another source port");
     // No device sees this one: better the other VIP's name than no answer.
     let socket = node.udp(ip("0.0.0.0"));
@@ -202,7 +204,8 @@ fn a_restart_of_the_agent_leaves_flows_of_sockets_where_they_are() {
     }
     let mut node = Node::serving(&Web::on(BOTH));
     let vips = udp_frontends(0);
-    let held: Vec<_> = vips.iter().flat_map(|vip| (0..4).map(move |_| vip)).map(|vip| (vip, node.udp(ip("0.0.0.0")))).collect();
+    let held: Vec<_> =
+        vips.iter().flat_map(|vip| (0..4).map(move |_| vip)).map(|vip| (vip, node.udp(ip("0.0.0.0")))).collect();
     let before: Vec<_> = held.iter().map(|(vip, socket)| exchange(socket, **vip).unwrap()).collect();
     node.stop_agent();
     let without: Vec<_> = held.iter().map(|(vip, socket)| exchange(socket, **vip).unwrap()).collect();

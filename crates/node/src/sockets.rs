@@ -149,15 +149,7 @@ impl SocketDiag {
         }
     }
 
-    fn send(
-        &self,
-        kind: u16,
-        flags: u16,
-        family: u8,
-        states: u32,
-        id: SocketId,
-        attributes: &[u8],
-    ) -> io::Result<()> {
+    fn send(&self, kind: u16, flags: u16, family: u8, states: u32, id: SocketId, attributes: &[u8]) -> io::Result<()> {
         let request = Request { family, protocol: IPPROTO_UDP, extensions: 0, zero: 0, states, id };
         let len = size_of::<Header>() + size_of::<Request>() + attributes.len();
         let len = u32::try_from(len).map_err(io::Error::other)?;

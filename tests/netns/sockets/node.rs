@@ -63,7 +63,8 @@ impl Web {
         });
         let slices = [("IPv4", 0), ("IPv6", 1)].map(|(family, of)| {
             let pods = PODS.iter().filter(|(_, pod, _)| self.pods.contains(pod));
-            let endpoint = |(node, _, addrs): &(&str, &str, [&str; 2])| json!({"addresses": [addrs[of]], "nodeName": node});
+            let endpoint =
+                |(node, _, addrs): &(&str, &str, [&str; 2])| json!({"addresses": [addrs[of]], "nodeName": node});
             json!({
                 "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
                 "metadata": {
