@@ -10,9 +10,9 @@ use aya::sys::{BpfHelper, is_helper_supported};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use sheave_abi::{
-    AffinityKeyV4, AffinityKeyV6, AffinityValue, BACKENDS_CHUNK, BackendV4, BackendV6, DeviceValue, FlowKeyV4, FlowKeyV6,
-    FlowValue, FragmentValue, FrontendKeyV4, FrontendKeyV6, FrontendValue, Origin, RangeKeyV4, RangeKeyV6, RulesValue,
-    SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, ServiceValue, SocketFlowKey, SocketFlowValue,
+    AffinityKeyV4, AffinityKeyV6, AffinityValue, BACKENDS_CHUNK, BackendV4, BackendV6, DeviceValue, FlowKeyV4,
+    FlowKeyV6, FlowValue, FragmentValue, FrontendKeyV4, FrontendKeyV6, FrontendValue, Origin, RangeKeyV4, RangeKeyV6,
+    RulesValue, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, ServiceValue, SocketFlowKey, SocketFlowValue,
 };
 use std::fs::File;
 use std::io;
