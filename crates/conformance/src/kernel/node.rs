@@ -113,7 +113,7 @@ impl Node {
             "SCTP is not served yet"
         } else if source.is_unspecified() || destination.is_unspecified() {
             "no packet has such an address on a device"
-        } else if source.is_loopback() || (self.is_sent_here(packet) && self.rules.is_own(*destination)) {
+        } else if source.is_loopback() || (self.rules.is_own(*source) && self.rules.is_own(*destination)) {
             "what the node sends to itself passes no device; the socket entrance serves it"
         } else {
             return Ok(None);

@@ -87,7 +87,10 @@ impl Node {
                 Ok(Shot::Forwarded(backend, is_masqueraded(packet, &left)?))
             }
             Done::Rewritten(_, left) => Err(contradiction(packet, &format!("translated twice: {left:?}"))),
-            Done::Dropped | Done::Answered => Err(contradiction(packet, "translated, and then not let out")),
+            Done::Dropped | Done::Answered => {
+                let counted = self.tally.settle(&self.counters)?;
+                Err(contradiction(packet, &format!("translated, and then not let out: {counted:?}")))
+            }
         }
     }
 
