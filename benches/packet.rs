@@ -5,8 +5,8 @@
 //! them. Flows and Services are visited in a scattered order, so that caches help as little as in life.
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use sheave_abi::{
-    BENCH_DECISIONS, BackendId, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_INGRESS, FlowKeyV4, FlowValue, IPPROTO_TCP, NetPort, ServiceId,
-    SetWord,
+    BENCH_DECISIONS, BackendId, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_INGRESS, FlowKeyV4, FlowValue, IPPROTO_TCP,
+    NetPort, ServiceId, SetWord,
 };
 use sheave_bpf::bench_select::SelectBench;
 use sheave_bpf::exec::KernelMaps;

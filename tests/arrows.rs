@@ -10,7 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sheave-bpf", &["abi", "core", "dataplane"]),
     ("sheave-kube-source", &["core"]),
     ("sheave-baseline", &["core"]),
-    ("sheave-node", &[]),
+    ("sheave-node", &["abi", "core"]),
     ("sheave-apistub", &[]),
     ("sheave-lab", &[]),
     ("sheave-agent", &["core", "dataplane", "bpf", "kube-source", "node"]),

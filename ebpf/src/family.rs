@@ -3,8 +3,8 @@ use crate::ip::{self, Ipv4Header, Ipv6Header, Located, PseudoHeaderV4, PseudoHea
 use crate::sys::packet::summed;
 use crate::sys::{Packet, maps};
 use sheave_abi::{
-    AffinityKeyV4, AffinityKeyV6, Counter, FLOW_EGRESS, FLOW_INGRESS, FlowKeyV4, FlowKeyV6,
-    FrontendKeyV4, FrontendKeyV6, NetPort, RULES_PODS_INTERFACE, RULES_PODS_PREFIX, RULES_PODS_V4, RULES_PODS_V6,
+    AffinityKeyV4, AffinityKeyV6, Counter, FLOW_EGRESS, FLOW_INGRESS, FlowKeyV4, FlowKeyV6, FrontendKeyV4,
+    FrontendKeyV6, NetPort, RULES_PODS_INTERFACE, RULES_PODS_PREFIX, RULES_PODS_V4, RULES_PODS_V6,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes, transmute};
 

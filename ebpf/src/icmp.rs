@@ -146,12 +146,7 @@ fn redirected(packet: Packet, l4: u32) -> u32 {
 /// there in full, and nobody verifies it. In IPv4 the addresses and the checksum of the embedded header cancel out in the checksum of
 /// the message.
 #[inline(never)]
-fn inner<F: Family>(
-    packet: Packet,
-    segment: &Segment<F>,
-    to: &Tuple<F::Addr>,
-    offsets: Offsets,
-) -> Result<(), Failed> {
+fn inner<F: Family>(packet: Packet, segment: &Segment<F>, to: &Tuple<F::Addr>, offsets: Offsets) -> Result<(), Failed> {
     let Offsets { l3, l4 } = offsets;
     let from = &segment.to;
     let addresses = difference(&from.dst, &to.dst, difference(&from.src, &to.src, 0));

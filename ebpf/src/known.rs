@@ -102,7 +102,8 @@ fn advance_client<F: Family>(segment: &mut Segment<F>, found: Found, is_idle: bo
         return Advance::Over;
     }
     let step = flow_state::client_step(segment, found.standing(), partner.standing(), partner.entry.handshake_ack());
-    if (step != found.standing() || found.is_misplaced()) && !flow::take::<F>(&segment.key, &segment.partner_key, step) {
+    if (step != found.standing() || found.is_misplaced()) && !flow::take::<F>(&segment.key, &segment.partner_key, step)
+    {
         return Advance::Full;
     }
     if found.entry.role() & FLOW_MASQUERADED != 0 {
@@ -131,7 +132,8 @@ fn advance_backend<F: Family>(segment: &mut Segment<F>, found: Found, is_idle: b
         found.entry.set_flags(found.entry.flags() | FLOW_SYN_ACK);
     }
     let step = flow_state::backend_step(segment, found.standing(), now_ns.saturating_sub(found.entry.begun_ns()));
-    if (step != found.standing() || found.is_misplaced()) && !flow::take::<F>(&segment.key, &segment.partner_key, step) {
+    if (step != found.standing() || found.is_misplaced()) && !flow::take::<F>(&segment.key, &segment.partner_key, step)
+    {
         return Advance::Full;
     }
     Advance::On
@@ -178,8 +180,7 @@ fn put_back<F: Family>(segment: &Segment<F>, found: Found) -> bool {
     lost.role ^= FLOW_CLIENT_SIDE;
     flow::aim::<F>(lost, &segment.tuple().reversed());
     flow::insert_new::<F>(&segment.partner_key, lost).is_ok()
-        || flow::find::<F>(&segment.partner_key)
-            .is_none_or(|other| other.leads_to::<F>(&segment.tuple().reversed()))
+        || flow::find::<F>(&segment.partner_key).is_none_or(|other| other.leads_to::<F>(&segment.tuple().reversed()))
 }
 
 /// A reply leaves by the uplink that its flow came in by, and goes back to the device that decided it.

@@ -1,6 +1,7 @@
 //! A flow begins: reserve the way back, remember, translate.
 use crate::family::{Family, Tuple};
 use crate::flow;
+use crate::fragment;
 use crate::masquerade;
 use crate::outcome::Outcome;
 use crate::ports::reserve;
@@ -9,10 +10,7 @@ use crate::segment::Segment;
 use crate::select::Chosen;
 use crate::sys::Packet;
 use crate::sys::maps::new_entry;
-use crate::fragment;
-use sheave_abi::{
-    Counter, FLOW_CLIENT_SIDE, FLOW_HALF_OPEN, FLOW_MASQUERADED, FLOW_ONE_WAY, FlowValue,
-};
+use sheave_abi::{Counter, FLOW_CLIENT_SIDE, FLOW_HALF_OPEN, FLOW_MASQUERADED, FLOW_ONE_WAY, FlowValue};
 
 /// How the making of a pair ended.
 #[derive(Clone, Copy, PartialEq, Eq)]

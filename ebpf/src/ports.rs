@@ -2,9 +2,9 @@
 use crate::family::{Family, Tuple};
 use crate::flow::{self, Found, partner_key};
 use crate::segment::Segment;
+use crate::sys::Packet;
 use crate::sys::kernel::{count, random_below};
 use crate::sys::lookup::is_taken_by_socket;
-use crate::sys::Packet;
 use sheave_abi::{Counter, FLOW_EGRESS, FLOW_RESET, FlowValue, IPPROTO_UDP, NetPort};
 use zerocopy::transmute;
 

@@ -1,7 +1,7 @@
 //! A parsed packet: a TCP segment, a UDP datagram, an ICMP message, or a fragment of one of the first two.
 use crate::family::{Family, Tuple};
-use crate::ip::{Located, Part};
 use crate::flow;
+use crate::ip::{Located, Part};
 use crate::sys::{Packet, maps};
 use sheave_abi::{Counter, IPPROTO_TCP, NetPort};
 use zerocopy::{FromBytes, Immutable, IntoBytes};

@@ -114,12 +114,7 @@ pub fn service_flags(service: u32) -> Option<(u32, u32)> {
 /// named (E10), else any of the set, uniformly (E9). A function of its own, for its own part of the stack; it fills what it is
 /// given, because the verifier forbids to return by pointer.
 #[inline(never)]
-pub fn pick<F: Family>(
-    service: u32,
-    set: Set,
-    client: Option<&F::Addr>,
-    chosen: &mut Chosen<F::Addr>,
-) -> Decision {
+pub fn pick<F: Family>(service: u32, set: Set, client: Option<&F::Addr>, chosen: &mut Chosen<F::Addr>) -> Decision {
     // A frontend is published after its Service: no entry means no backends.
     let Some(held) = maps::service(service) else { return Decision::Reject };
     let affinity_s = held.affinity_s();

@@ -5,7 +5,8 @@ use ipnet::IpNet;
 use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_UPLINK, DeviceValue};
 use sheave_bpf::ops::MapOp;
 use sheave_bpf::test_run::Metadata;
-use sheave_core::{LocalPods, Protocol};
+use sheave_core::Protocol;
+use sheave_core::rules::LocalPods;
 
 fn in_both(name: &str, test: fn(&mut Rig, Net)) {
     for net in NETS {

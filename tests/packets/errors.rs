@@ -2,7 +2,8 @@
 use crate::frame::{Frame, SYN, Unreachable, icmp};
 use crate::rig::{DROP, NETS, NEXT, Net, REDIRECT, Rig, with_rig};
 use sheave_bpf::ops::MapOp;
-use sheave_core::{LocalPods, Protocol};
+use sheave_core::Protocol;
+use sheave_core::rules::LocalPods;
 use std::net::{IpAddr, SocketAddr};
 
 fn in_both(name: &str, test: fn(&mut Rig, Net)) {

@@ -1,7 +1,8 @@
 //! Fragments of translated flows follow their first one.
 use crate::frame::{Frame, reassembled};
 use crate::rig::{NETS, NEXT, Net, Rig, with_rig};
-use sheave_core::{LocalPods, Protocol};
+use sheave_core::Protocol;
+use sheave_core::rules::LocalPods;
 use std::net::SocketAddr;
 
 const DATA: &[u8] = b"more than the first fragment holds, and an odd number of bytes";

@@ -16,5 +16,6 @@ mod policies;
 mod refusal;
 mod rig;
 mod sweep;
+mod tables;
 mod tcp;
 mod udp;

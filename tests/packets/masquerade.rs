@@ -2,7 +2,8 @@
 use crate::frame::{ACK, FIN, Frame, RST, SYN, Seen};
 use crate::rig::{DROP, FLOWS_MAX, NETS, NEXT, Net, Rig, service_id, with_rig, with_sized_rig};
 use sheave_abi::{FLOW_ESTABLISHED, FLOW_HALF_OPEN, FLOW_ONE_WAY, FLOW_RESET, FLOW_STREAM_NS};
-use sheave_core::{LocalPods, Protocol};
+use sheave_core::Protocol;
+use sheave_core::rules::LocalPods;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 

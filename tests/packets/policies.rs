@@ -3,7 +3,8 @@ use crate::frame::{Frame, SYN};
 use crate::rig::{DROP, NETS, NEXT, Net, REDIRECT, Rig, service_id, with_rig};
 use ipnet::IpNet;
 use sheave_bpf::ops::MapOp;
-use sheave_core::{Affinity, FrontendKind, LocalPods, Protocol, TrafficPolicy};
+use sheave_core::rules::LocalPods;
+use sheave_core::{Affinity, FrontendKind, Protocol, TrafficPolicy};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -133,7 +134,7 @@ fn source_ranges_drop_who_is_outside_on_load_balancer_addresses_before_anything_
             ("inside", inside, load_balancer, "flow_new"),
             ("outside; another Service's range has it", net.outside(8, 1), load_balancer, "drop_source_range"),
             ("external IPs are not restricted", net.outside(8, 1), external, "flow_new"),
-            ("nor is the ClusterIP", net.outside(8, 1), cluster_ip, "flow_new"),
+            ("nor is the ClusterIP", net.outside(8, 3), cluster_ip, "flow_new"),
         ] {
             let out = rig.ingress(&Frame::udp(src, dst, b"!"), &[counted]);
             assert_eq!(out.verdict == DROP, counted == "drop_source_range", "{name}");
@@ -154,7 +155,7 @@ fn a_client_with_affinity_goes_where_it_went_whichever_vip_it_dials_e10() {
         rig.amend(service, |entry| entry.affinity = Some(Affinity { timeout_s: 100 }));
         rig.lead(service, cluster_ip, Protocol::Tcp, FrontendKind::ClusterIp);
         rig.lead(service, external, Protocol::Tcp, FrontendKind::ExternalIp);
-        let mut dial = |rig: &mut Rig, client: SocketAddr, vip| {
+        let dial = |rig: &mut Rig, client: SocketAddr, vip| {
             rig.ingress(&Frame::tcp(client, vip, SYN), &["flow_new"]).seen().dst
         };
         let first = dial(rig, net.client(1), cluster_ip);

@@ -2,7 +2,7 @@
 use crate::image::Image;
 use crate::lacks::lacks;
 use crate::limits::Limits;
-use crate::lower::lower;
+use crate::lower::{lower, lower_sources};
 use crate::maps::{MapError, Maps};
 use crate::ops::MapOp;
 use sheave_core::{Change, Diagnostic, Frontend, NodeRules, Plan, Realized, Service, ServiceKey, Serving};
@@ -57,7 +57,7 @@ impl<M: Maps> BpfDataplane<M> {
                 Err(refused) => {
                     applied.refused.extend(refused.diagnostic());
                     applied.pending.merge(change.touched());
-                    continue;
+                    lower_sources(&self.image, change)
                 }
             };
             if let Err(cause) = self.perform(&ops, &mut applied.writes) {

@@ -45,13 +45,13 @@ fn serve(image: &Image, limits: &Limits, key: &ServiceKey, serving: &Serving) ->
         }
     };
     let members = Members::plan(image, limits, (key, service), serving)?;
-    let (new_ranges, old_ranges) = ranges(image, (key, service), serving)?;
+    let new_ranges = new_ranges(image, (key, service), serving)?;
     let sets = sets(image, limits, (key, service), serving, &members)?;
     ops.extend(members.first);
     ops.extend(new_ranges);
     ops.extend(sets);
     // A frontend that comes from another Service lets in whom either lets in, never whom this one let in before.
-    ops.extend(old_ranges);
+    ops.extend(old_ranges(image, service, serving));
     ops.extend(put_frontends(image, limits, (key, service), &serving.frontends)?);
     ops.extend(members.last);
     Ok(ops)
@@ -167,20 +167,41 @@ fn between(held: &ServiceEntry, wanted: &ServiceEntry) -> Option<ServiceEntry> {
     }
 }
 
-/// The sources to add before the sets, and those to remove after: while both are there, those that either lets in may dial.
-fn ranges(
+/// What of a step that was refused is carried out all the same: who may dial a Service that is held does not wait for room in
+/// other maps, and where the new sources themselves find none, only those may dial that might before (R8).
+pub(crate) fn lower_sources(image: &Image, change: &Change) -> Vec<MapOp> {
+    let Change::Serve { key, serving } = change else { return Vec::new() };
+    let Some(service) = image.id(key) else { return Vec::new() };
+    let held = image.entry(service);
+    let entry = ServiceEntry { restricted: serving.sources.is_some(), ..held };
+    let mut ops = new_ranges(image, (key, service), serving).unwrap_or_default();
+    ops.extend((entry != held).then_some(MapOp::WriteService { service, entry }));
+    ops.extend(old_ranges(image, service, serving));
+    ops
+}
+
+/// The sources to add before they count.
+fn new_ranges(
     image: &Image,
     (key, service): (&ServiceKey, ServiceId),
     serving: &Serving,
-) -> Result<(Vec<MapOp>, Vec<MapOp>), Refused> {
+) -> Result<Vec<MapOp>, Refused> {
     let held = image.ranges(Some(service));
-    let wanted: BTreeSet<IpNet> = serving.sources.iter().flat_map(|sources| &sources.ranges).copied().collect();
-    let new: Vec<IpNet> = wanted.difference(held).copied().collect();
+    let new: Vec<IpNet> = sources(serving).iter().filter(|range| !held.contains(range)).copied().collect();
     room_for_ranges(image, &new).map_err(|full| Refused::full(full, key, image))?;
-    let service = Some(service);
-    let put = new.into_iter().map(|range| MapOp::PutRange { service, range }).collect();
-    let delete = held.difference(&wanted).map(|range| MapOp::DeleteRange { service, range: *range }).collect();
-    Ok((put, delete))
+    Ok(new.into_iter().map(|range| MapOp::PutRange { service: Some(service), range }).collect())
+}
+
+/// The sources to remove after they do not count any more: in between, those that are in both may dial.
+fn old_ranges(image: &Image, service: ServiceId, serving: &Serving) -> Vec<MapOp> {
+    let wanted = sources(serving);
+    let old = image.ranges(Some(service)).iter().filter(|range| wanted.binary_search(range).is_err());
+    old.map(|range| MapOp::DeleteRange { service: Some(service), range: *range }).collect()
+}
+
+/// Sorted.
+fn sources(serving: &Serving) -> &[IpNet] {
+    serving.sources.as_ref().map_or(&[], |sources| &sources.ranges)
 }
 
 /// Whether there is room for so many prefixes more.

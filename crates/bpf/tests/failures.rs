@@ -1,5 +1,6 @@
 //! What is left after a failure or a refusal, and how the next plan goes on from there (I1, I3, I7).
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+use ipnet::IpNet;
 use sheave_abi::{NODE_ADDRS_MAX, RANGES_MAX, SetWord};
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::contents::{Contents, Fault as Contradiction};
@@ -15,7 +16,7 @@ use sheave_core::{
 };
 use sheave_dataplane::{Applied, Dataplane};
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 const ENOMEM: i32 = 12;
@@ -119,6 +120,29 @@ fn an_entry_that_may_have_been_written_is_retired_when_it_is_not_wanted_after_al
 }
 
 #[test]
+fn what_a_stop_before_the_last_write_left_over_is_found_and_goes() {
+    let change = |restricted: bool, keep: &[u8]| {
+        let Change::Serve { key, serving } = serve("web", 1, &[1], keep) else { unreachable!() };
+        let sources = restricted.then(|| Arc::new(Sources { ranges: vec!["198.51.100.0/24".parse().unwrap()] }));
+        Change::Serve { key, serving: Arc::new(Serving { sources, ..(*serving).clone() }) }
+    };
+    for (case, before, after) in [
+        ("a source that does not count (R8)", change(true, &[]), change(false, &[])),
+        ("an entry that says it is in the set (E10)", serve("web", 1, &[1, 2], &[]), change(false, &[2])),
+    ] {
+        let mut dataplane = dataplane(Limits::default());
+        apply(&mut dataplane, &[before], &[]);
+        fail(&mut dataplane, 1, 0);
+        assert_eq!(apply(&mut dataplane, std::slice::from_ref(&after), &[]).failed.len(), 1, "case: {case}");
+        assert!(!dataplane.settled(&key("web")), "case: {case}");
+        let (image, strays) = Image::from_contents(dataplane.maps().contents());
+        assert_eq!((image.settled(&key("web")), strays), (false, vec![]), "after a restart, case: {case}");
+        assert_eq!(apply(&mut dataplane, &[after], &[]).writes.ops, 1, "case: {case}");
+        assert!(dataplane.settled(&key("web")), "case: {case}");
+    }
+}
+
+#[test]
 fn nothing_is_broken_in_a_round_in_which_something_failed_to_be_made() {
     let mut dataplane = dataplane(Limits::default());
     apply(&mut dataplane, &[serve("web", 1, &[1], &[])], &[]);
@@ -217,7 +241,39 @@ fn a_service_whose_sources_do_not_fit_is_refused_as_a_whole() {
                 and ServiceCIDRs; shop/web:http/TCP/IPv4 is not served until then";
     assert_eq!(applied.refused.iter().map(|d| d.message.as_str()).collect::<Vec<_>>(), [want], "I7, R8");
     assert_eq!((applied.writes.ops, dataplane.serving(&key)), (0, None), "R8");
-    assert!(apply(&mut dataplane, &[restricted(3)], &[]).pending.is_empty(), "the others go on");
+    assert!(apply(&mut dataplane, &[restricted(3)], &[]).pending.is_empty(), "one with fewer is served");
+}
+
+/// Neither does it wait for room elsewhere, nor does it stay open where its sources find none.
+#[test]
+fn a_held_service_is_restricted_whatever_else_of_it_is_refused() {
+    let ranges = |count| -> Vec<_> {
+        (0..count).map(|n| IpNet::from(IpAddr::from(Ipv4Addr::from_bits(0x0b00_0000 + n)))).collect()
+    };
+    let change = |pick: &[u8], count| {
+        let Change::Serve { key, serving } = serve("web", 1, pick, &[]) else { unreachable!() };
+        let sources = (count > 0).then(|| Arc::new(Sources { ranges: ranges(count) }));
+        let frontends = [(frontend(1), FrontendKind::LoadBalancer)].into_iter().collect();
+        Change::Serve { key, serving: Arc::new(Serving { frontends, sources, ..(*serving).clone() }) }
+    };
+    for (case, held, pick, wanted, lets_in) in [
+        ("the backends find no room", 0, &[1, 2, 3][..], 2, Some(2)),
+        ("those neither, and fewer may dial", 3, &[1, 2, 3], 1, Some(1)),
+        ("and everyone may", 3, &[1, 2, 3], 0, None),
+        ("its sources find none", 0, &[1], RANGES_MAX + 1, Some(0)),
+        ("its new sources find none", 2, &[1], RANGES_MAX + 1, Some(2)),
+    ] {
+        let mut dataplane = dataplane(Limits { backends_max: 2, ..Limits::default() });
+        assert!(apply(&mut dataplane, &[change(&[1], held)], &[]).pending.is_empty(), "case: {case}");
+        let applied = apply(&mut dataplane, &[change(pick, wanted)], &[]);
+        assert_eq!((applied.refused.len(), applied.failed.len()), (1, 0), "case: {case}");
+        assert_eq!(applied.pending.keys, BTreeSet::from([key("web")]), "case: {case}");
+        let restriction = dataplane.maps().sources(&frontend(1));
+        assert_eq!(restriction, lets_in.map(|count| ranges(count).into_iter().collect()), "R8, case: {case}");
+        assert_eq!(resolved(&dataplane, 1), [1], "case: {case}");
+        let again = apply(&mut dataplane, &[change(pick, wanted)], &[]);
+        assert_eq!((again.refused.len(), again.writes.ops), (1, 0), "I2, case: {case}");
+    }
 }
 
 #[test]

@@ -151,3 +151,72 @@ fn node(rules: &NodeRules) -> String {
     let said = if said.is_empty() { "no addresses".to_owned() } else { said.join("; ") };
     format!("node: {said}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sheave_core::{Affinity, Backend, FrontendKind, Port, Sources};
+    use std::sync::Arc;
+
+    fn backend(text: &str) -> Backend {
+        let at: std::net::SocketAddr = text.parse().unwrap();
+        Backend { addr: at.ip(), port: Port::new(at.port()).unwrap() }
+    }
+
+    fn held() -> Vec<(ServiceKey, Serving)> {
+        let key: ServiceKey = "shop/web:http/TCP/IPv4".parse().unwrap();
+        let number = |number| Port::new(number).unwrap();
+        let vip = sheave_core::Frontend {
+            addr: [203, 0, 113, 1].into(),
+            port: number(80),
+            protocol: sheave_core::Protocol::Tcp,
+        };
+        let node_port = sheave_core::Frontend { port: number(30080), ..vip }.at_any_address();
+        let serving = Serving {
+            frontends: [(vip, FrontendKind::LoadBalancer), (node_port, FrontendKind::NodePort)].into_iter().collect(),
+            external: TrafficPolicy::Local,
+            cluster: [backend("10.244.0.1:8080"), backend("10.244.1.1:8080")].into_iter().collect(),
+            local: [backend("10.244.0.1:8080")].into_iter().collect(),
+            keep: [backend("10.244.0.9:8080")].into_iter().collect(),
+            affinity: Some(Affinity { timeout_s: 60 }),
+            sources: Some(Arc::new(Sources { ranges: vec!["198.51.100.0/24".parse().unwrap()] })),
+            ..Serving::default()
+        };
+        vec![(key.clone(), serving), (key, Serving { internal: TrafficPolicy::Local, ..Serving::default() })]
+    }
+
+    fn rules() -> NodeRules {
+        NodeRules {
+            own: [[192, 0, 2, 1].into()].into(),
+            service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+            ..NodeRules::default()
+        }
+    }
+
+    #[test]
+    fn text_shows_kinds_sets_and_terms_of_each_service_and_the_node() {
+        let text = as_text(&held(), &rules(), &[]);
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let want = "SERVICE FRONTENDS BACKENDS ON THIS NODE DRAINING TERMS\n\
+                    shop/web:http 0.0.0.0:30080/tcp NodePort 10.244.0.1:8080 10.244.0.1:8080 10.244.0.9:8080 external Local\n\
+                    203.0.113.1:80/tcp LoadBalancer 10.244.1.1:8080 affinity 60 s\n\
+                    from 198.51.100.0/24\n\
+                    shop/web:http none: new connections are refused internal Local\n\
+                    node: addresses 192.0.2.1; ServiceCIDRs 10.96.0.0/16";
+        assert_eq!(lines.iter().map(|words| words.join(" ")).collect::<Vec<_>>(), want.lines().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn json_shows_the_same() {
+        let shown = as_json(&held(), &rules(), &[]);
+        let [web, empty] = [0, 1].map(|n| &shown["services"][n]);
+        assert_eq!(web["frontends"][1], json!({ "frontend": "203.0.113.1:80/tcp", "kind": "LoadBalancer" }));
+        assert_eq!(web["backends"], json!(["10.244.0.1:8080", "10.244.1.1:8080"]));
+        assert_eq!((&web["local"], &web["draining"]), (&json!(["10.244.0.1:8080"]), &json!(["10.244.0.9:8080"])));
+        assert_eq!((&web["externalTrafficPolicy"], &web["affinityTimeoutSeconds"]), (&json!("Local"), &json!(60)));
+        assert_eq!(web["sourceRanges"], json!(["198.51.100.0/24"]));
+        assert_eq!((&empty["internalTrafficPolicy"], &empty["sourceRanges"]), (&json!("Local"), &Value::Null));
+        assert_eq!(shown["node"]["addresses"], json!(["192.0.2.1"]));
+        assert_eq!(shown["node"]["serviceCIDRs"], json!(["10.96.0.0/16"]));
+    }
+}

@@ -33,6 +33,12 @@ const VERDICTS: [Verdict; 4] = [Verdict::Forward, Verdict::Reject, Verdict::Drop
 const MASQUERADES: [Masquerade; 3] = [Masquerade::Never, Masquerade::Always, Masquerade::Hairpin];
 
 impl Expected {
+    /// What the reference decided.
+    #[must_use]
+    pub fn of(decision: &Decision) -> Self {
+        Self { rule: decision.rule.to_string(), outcome: outcome(decision) }
+    }
+
     /// Reads the JSON of an answer.
     ///
     /// # Errors

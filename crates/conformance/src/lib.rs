@@ -10,6 +10,7 @@ mod engine;
 mod expected;
 mod fake;
 pub mod kernel;
+pub mod matrix;
 mod model;
 pub mod packet;
 mod recorder;

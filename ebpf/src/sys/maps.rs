@@ -8,10 +8,10 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
 use aya_ebpf::macros::btf_map;
 use sheave_abi::{
-    AFFINITY_MAX, AffinityKeyV4, AffinityKeyV6, AffinityValue, BACKENDS_CHUNK, BackendV4, BackendV6, CHUNKS_MAX, COUNTERS_MAX,
-    DEVICES_MAX, DeviceValue, FRAGMENTS_MAX, FlowKeyV4, FlowKeyV6, FlowValue, FragmentValue, FrontendKeyV4, FrontendKeyV6,
-    FrontendValue, NODE_ADDRS_MAX, Origin, RANGE_SERVICE_BITS, RANGES_MAX, RulesValue, SERVICES_CHUNK, SLOTS_CHUNK,
-    ServiceNameValue, ServiceValue, SetWord,
+    AFFINITY_MAX, AffinityKeyV4, AffinityKeyV6, AffinityValue, BACKENDS_CHUNK, BackendV4, BackendV6, CHUNKS_MAX,
+    COUNTERS_MAX, DEVICES_MAX, DeviceValue, FRAGMENTS_MAX, FlowKeyV4, FlowKeyV6, FlowValue, FragmentValue,
+    FrontendKeyV4, FrontendKeyV6, FrontendValue, NODE_ADDRS_MAX, Origin, RANGE_SERVICE_BITS, RANGES_MAX, RulesValue,
+    SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, ServiceValue, SetWord,
 };
 
 const NO_PREALLOC: usize = 1;

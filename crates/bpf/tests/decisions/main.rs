@@ -1,8 +1,8 @@
 //! What the maps say of a packet, after any history, is what the reference makes of the objects: looked up as the kernel
-//! programs do, against `decide()`, in every verdict, set, masquerade and affinity. The kernel itself is not asked.
+//! programs do, against `decide()`, in every verdict, set, masquerade and affinity (A2, A3, A5, A6, E4, E5, E6, E10, E11, R1 to
+//! R4, R8). The kernel itself is not asked.
 mod lookup;
 #[path = "../../../dataplane/tests/decisions/world.rs"]
-#[expect(unreachable_pub, reason = "a module of other tests, too")]
 mod world;
 
 use lookup::outcome;

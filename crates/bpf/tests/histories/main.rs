@@ -8,6 +8,7 @@ use oracle::{Expected, expected};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sheave_bpf::apply::BpfDataplane;
+use sheave_bpf::contents::Contents;
 use sheave_bpf::image::Image;
 use sheave_bpf::limits::Limits;
 use sheave_bpf::memory::{Fault, Found, MemoryMaps};
@@ -18,6 +19,7 @@ use sheave_core::{
 };
 use sheave_dataplane::{Applied, Dataplane};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use watched::{Allowed, Watched};
 use world::{NODE, Step, World, step};
 
@@ -143,7 +145,7 @@ impl Agent {
         Ok(applied)
     }
 
-    fn backend_ids(&self) -> BTreeMap<(ServiceKey, sheave_core::Backend), sheave_abi::BackendId> {
+    fn backend_ids(&self) -> BTreeMap<(ServiceKey, Backend), sheave_abi::BackendId> {
         let image = self.dataplane.image();
         let keys = self.dataplane.keys().into_iter();
         let members = keys.flat_map(|key| {
@@ -199,19 +201,38 @@ impl Agent {
                 prop_assert_eq!(backends, wanted, "{} {}", frontend, policy);
             }
         }
-        prop_assert_eq!(self.dataplane.rules().as_deref(), Some(&want.rules));
+        prop_assert_eq!(self.dataplane.rules().map(Arc::unwrap_or_clone), Some(want.rules.clone()));
         for (key, serving) in &want.serving {
             prop_assert_eq!(self.dataplane.serving(key), Some(serving.clone()), "{}", key);
         }
         prop_assert_eq!(self.dataplane.keys(), want.serving.keys().cloned().collect::<Vec<_>>());
         prop_assert_eq!(self.dataplane.vips().into_iter().collect::<BTreeSet<_>>(), want.vips.clone());
         prop_assert!(plan_all(&self.desired, &self.dataplane).is_empty(), "I2");
-        let (found, strays) = Image::from_contents(maps.contents());
+        let contents = maps.contents();
+        nothing_is_left_over(&contents, want)?;
+        let (found, strays) = Image::from_contents(contents);
         prop_assert_eq!(strays, vec![]);
         prop_assert_eq!(self.dataplane.image().slots_used(), found.slots_used(), "every other block is free");
         prop_assert!(plan_all(&self.desired, &found).is_empty(), "I2, after a restart");
         Ok(())
     }
+}
+
+/// What no frontend shows: sources that do not count, and entries that say they are in a set (E10).
+fn nothing_is_left_over(contents: &Contents, want: &Expected) -> Result<(), TestCaseError> {
+    let wanted = |id| want.serving.get(contents.names.get(&id)?);
+    let ranges = contents.ranges.iter().filter_map(|(id, ranges)| Some(((*id)?, ranges)));
+    for (id, ranges) in ranges {
+        let sources = wanted(id).and_then(|serving| serving.sources.clone());
+        let sources = sources.map(|sources| sources.ranges.iter().copied().collect());
+        prop_assert_eq!(Some(ranges), sources.as_ref(), "R8: sources of {:?}", id);
+    }
+    for entry in contents.backends_v4.values().chain(contents.backends_v6.values()) {
+        let in_sets =
+            wanted(entry.service).map(|s| (s.cluster.contains(&entry.backend), s.local.contains(&entry.backend)));
+        prop_assert_eq!(Some((entry.in_cluster, entry.in_local)), in_sets, "E10: {:?}", entry);
+    }
+    Ok(())
 }
 
 /// Desired is what it would be had it been built from scratch, and what the oracle says.
