@@ -7,7 +7,7 @@ mod connect;
 mod datagram;
 mod name;
 
-pub use connect::{connect4, connect6};
+pub use connect::{connect4, connect6, sock_release};
 pub use datagram::{recvmsg4, recvmsg6, sendmsg4, sendmsg6};
 pub use name::{getpeername4, getpeername6};
 

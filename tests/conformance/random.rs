@@ -5,7 +5,7 @@ use crate::world::{NODE, config, event, packet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
-use sheave_conformance::{Answer, Engine, FakeEngine, KernelEngine, ModelEngine, World, observable};
+use sheave_conformance::{Answer, Engine, EngineError, FakeEngine, KernelEngine, ModelEngine, World, observable};
 use sheave_core::decide::Transport;
 use sheave_core::{Desired, Event, Index, Packet, ProxyConfig};
 use std::cell::{Cell, RefCell};
@@ -42,7 +42,7 @@ fn asked(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
 }
 
-fn failed(error: impl ToString) -> TestCaseError {
+fn failed(error: &EngineError) -> TestCaseError {
     TestCaseError::fail(error.to_string())
 }
 
@@ -62,19 +62,26 @@ fn check(engine: impl Engine, worlds_count: u32) {
         let world = World { index: &index, config: &config };
         let desired = Desired::rebuild(config.clone(), &index);
         let mut reference = ModelEngine::default();
-        reference.hold(world).map_err(failed)?;
+        reference.hold(world).map_err(|error| failed(&error))?;
         let mut engine = engine.borrow_mut();
-        engine.hold(world).map_err(failed)?;
+        engine.hold(world).map_err(|error| failed(&error))?;
         let aimed = aimed.iter().filter_map(|(packet, at)| aim(&desired, packet, *at));
         for packet in packets.iter().cloned().chain(aimed) {
-            let (want, got) = (reference.ask(&packet).map_err(failed)?, engine.ask(&packet).map_err(failed)?);
-            let (Answer::Outcome { outcome: want, rule }, Answer::Outcome { outcome: got, .. }) = (&want, &got) else {
+            let (want, got) = (
+                reference.ask(&packet).map_err(|error| failed(&error))?,
+                engine.ask(&packet).map_err(|error| failed(&error))?,
+            );
+            let (Answer::Outcome { outcome: want, rules }, Answer::Outcome { outcome: got, rules: told }) =
+                (&want, &got)
+            else {
                 unasked.set(unasked.get() + 1);
                 continue;
             };
             asked.set(asked.get() + 1);
             let shown = |outcome: &sheave_dataplane::Outcome| observable(packet.source, outcome.clone());
-            prop_assert_eq!(shown(got), shown(want), "{:?}, by {:?}", packet, rule);
+            prop_assert_eq!(shown(got), shown(want), "{:?}, by {:?}", packet, rules);
+            let fits = told.is_empty() || rules.iter().all(|rule| told.contains(rule));
+            prop_assert!(fits, "{:?}: by {:?}, not by {:?}", packet, told, rules);
         }
         Ok(())
     });

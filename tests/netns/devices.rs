@@ -1,7 +1,7 @@
 //! What the programs know of the node's devices, as it follows them.
 use crate::NEEDS;
 use crate::world::{BACKENDS, World, eventually, web};
-use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_UPLINK, DeviceValue};
+use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_UPLINK, DeviceValue};
 use sheave_agent::config::SocketLb;
 use sheave_bpf::device_table::DeviceTable;
 use sheave_lab::Sandbox;
@@ -77,6 +77,9 @@ fn the_programs_know_each_device_as_it_is_at_the_moment() {
         })
     });
     assert!(served(node, "cni0"), "the bridge as well as its port");
+    ip(node, &["tuntap add dev tun0 mode tun", "link set tun0 up"]);
+    eventually("a device without Ethernet is served", || served(node, "tun0"));
+    assert_eq!(told_of(node, "tun0").unwrap().flags, DEVICE_NO_ETHERNET);
     ip(node, &["link delete veth-new"]);
     let only_links = || {
         let links = node.run(|| survey().unwrap().links).unwrap();

@@ -10,6 +10,7 @@ mod clsact;
 mod devices;
 mod dns;
 mod manifests;
+mod outside;
 mod paths;
 mod refusals;
 mod restarts;

@@ -1,6 +1,8 @@
-//! Flows of UDP sockets of the node that are not connected: map `socket_flows` (LRU hash).
+//! UDP sockets of the node. Those that were connected to a VIP: map `udp_sockets` (hash, key the socket's cookie, value
+//! [`crate::Origin`]), so that the agent finds those of a backend that is gone (L8); an entry goes when its socket is closed.
+//! Flows of those that are not connected: map `socket_flows` (LRU hash).
 //!
-//! Such a socket names the destination with each datagram. A flow has two entries, and each holds what the other's key is made
+//! A socket that is not connected names the destination with each datagram. A flow has two entries, and each holds what the other's key is made
 //! of: one is found by what the socket sends to, the VIP, the other by what it receives from, the backend.
 use crate::NetPort;
 use core::mem::size_of;
@@ -8,6 +10,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Entries of `socket_flows`: two for each flow. The kernel makes them in full, some 5 MB.
 pub const SOCKET_FLOWS_MAX: u32 = 1 << 15;
+
+/// Entries of `udp_sockets`. When it is full, sockets that are connected to a VIP are left to the device entrance.
+pub const UDP_SOCKETS_MAX: u32 = 1 << 16;
 
 /// [`SocketFlowKey::side`]: `addr` and `port` are those of a VIP, the value holds the backend's.
 pub const SOCKET_SENDS: u8 = 0;

@@ -1,8 +1,8 @@
 //! Connected UDP sockets of the node whose backend serves no longer are broken, so that their owners connect anew (L8).
 //!
 //! A connected socket was translated once and runs no program when it sends, so it would send to its dead backend for ever. Which
-//! sockets there are, and what each was translated to, the kernel knows: nothing is kept here, and a start of the agent
-//! finds what went while it was down.
+//! sockets there are, and what each was translated to, the kernel knows: nothing is kept here, and a start of the agent finds
+//! what went while it was down.
 use sheave_bpf::origins::Origins;
 use sheave_node::{ConnectedUdp, SocketDiag};
 use std::io;
@@ -61,11 +61,9 @@ impl StaleSockets {
     }
 
     fn stale(&mut self) -> io::Result<Vec<ConnectedUdp>> {
-        use std::os::fd::AsFd as _;
-        let connected = self.diag.connected_udp(self.origins.as_fd())?;
         let mut stale = Vec::new();
-        for socket in connected {
-            if self.origins.is_stale(socket.peer(), &socket.storage)? {
+        for socket in self.diag.connected_udp()? {
+            if self.origins.is_stale(socket.cookie(), socket.peer())? {
                 stale.push(socket);
             }
         }

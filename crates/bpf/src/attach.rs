@@ -15,7 +15,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The socket entrance: program and `enum bpf_attach_type` value. What gives VIPs back comes before what translates them.
-const SOCKET_HOOKS: [(&str, u32); 8] = [
+const SOCKET_HOOKS: [(&str, u32); 9] = [
+    ("sock_release", 34),
     ("getpeername4", 29),
     ("getpeername6", 30),
     ("recvmsg4", 19),

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../object/sheave.o");
 
 /// The maps that are pinned: name, `enum bpf_map_type`, bytes of key and value, what sizes them.
-pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 24] = [
+pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 25] = [
     ("frontends_v4", HASH, size_of::<FrontendKeyV4>(), size_of::<FrontendValue>(), Size::Frontends),
     ("frontends_v6", HASH, size_of::<FrontendKeyV6>(), size_of::<FrontendValue>(), Size::Frontends),
     ("names", HASH, 4, size_of::<ServiceNameValue>(), Size::Services),
@@ -46,6 +46,7 @@ pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 24] = [
     ("fragments_v4", LRU_HASH, size_of::<FlowKeyV4>(), size_of::<FragmentValue>(), Size::Fixed),
     ("fragments_v6", LRU_HASH, size_of::<FlowKeyV6>(), size_of::<FragmentValue>(), Size::Fixed),
     ("origins", SK_STORAGE, 4, size_of::<Origin>(), Size::Fixed),
+    ("udp_sockets", HASH, 8, size_of::<Origin>(), Size::Fixed),
     ("socket_flows", LRU_HASH, size_of::<SocketFlowKey>(), size_of::<SocketFlowValue>(), Size::Fixed),
     ("counters", PERCPU_ARRAY, 4, 8, Size::Fixed),
 ];
@@ -313,6 +314,7 @@ pub(crate) fn load_programs(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Resul
     for (name, program) in ebpf.programs_mut() {
         let loaded = match program {
             Program::CgroupSockAddr(program) => program.load(),
+            Program::CgroupSock(program) => program.load(),
             Program::SchedClassifier(program) => program.load(),
             _ => Err(ProgramError::UnexpectedProgramType),
         };
@@ -334,13 +336,16 @@ impl Programs {
         self.device_hook
     }
 
-    /// A program of the socket entrance: `connect4`, `connect6`, and so on for `getpeername`, `sendmsg` and `recvmsg`.
+    /// A program of the socket entrance: `connect4`, `connect6`, and so on for `getpeername`, `sendmsg` and `recvmsg`;
+    /// `sock_release`.
     ///
     /// # Errors
     /// When there is no such program.
     pub fn socket_fd(&self, name: &str) -> Result<BorrowedFd<'_>, ProgramError> {
-        let program: &CgroupSockAddr = self.program(name)?.try_into()?;
-        Ok(program.fd()?.as_fd())
+        match self.program(name)? {
+            Program::CgroupSock(program) => Ok(program.fd()?.as_fd()),
+            program => Ok(<&CgroupSockAddr>::try_from(program)?.fd()?.as_fd()),
+        }
     }
 
     /// A program of the device entrance: `ingress`, `egress`; `ingress_l3`, `egress_l3` for devices whose packets begin with the IP header.

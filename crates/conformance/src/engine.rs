@@ -21,8 +21,8 @@ pub enum Answer {
     Outcome {
         /// What happens.
         outcome: Outcome,
-        /// The rule that fixed the verdict, from an engine that knows rules.
-        rule: Option<Rule>,
+        /// The rules of which one fixed the verdict, as far as the engine tells; empty = it does not.
+        rules: Vec<Rule>,
     },
     /// This engine cannot be asked that; the reason, for a reader.
     Unasked(String),

@@ -62,13 +62,13 @@ impl Expected {
     /// Where an answer to a packet of this source differs; `None` where it is the same.
     #[must_use]
     pub fn differs(&self, source: IpAddr, answer: &Answer) -> Option<String> {
-        let Answer::Outcome { outcome, rule } = answer else { return None };
+        let Answer::Outcome { outcome, rules } = answer else { return None };
         let (want, got) = (observable(source, self.outcome.clone()), observable(source, outcome.clone()));
         if want != got {
             return Some(format!("{}; expected {}", told(&got), told(&want)));
         }
-        let rule = rule.map(|rule| rule.to_string()).filter(|rule| *rule != self.rule)?;
-        Some(format!("by rule {rule}; expected by {}", self.rule))
+        let fits = rules.is_empty() || rules.iter().any(|rule| rule.to_string() == self.rule);
+        (!fits).then(|| format!("by {rules:?}; expected by {}", self.rule))
     }
 }
 

@@ -19,6 +19,6 @@ impl Engine for FakeEngine {
     }
 
     fn ask(&mut self, packet: &Packet) -> Result<Answer, EngineError> {
-        Ok(Answer::Outcome { outcome: self.fake.decide(packet), rule: None })
+        Ok(Answer::Outcome { outcome: self.fake.decide(packet), rules: Vec::new() })
     }
 }

@@ -24,6 +24,6 @@ impl Engine for ModelEngine {
             return Ok(Answer::Unasked("it was given no objects".to_owned()));
         };
         let decision = decide(packet, index, config);
-        Ok(Answer::Outcome { outcome: outcome(&decision), rule: Some(decision.rule) })
+        Ok(Answer::Outcome { outcome: outcome(&decision), rules: vec![decision.rule] })
     }
 }

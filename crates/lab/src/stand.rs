@@ -70,7 +70,7 @@ impl Stand {
         let index = FIRST_INDEX + u32::from(self.devices);
         let mac = [0x02, 0x5e, 0, 2, high, low];
         self.devices += 1;
-        let peer = LinkMessageBuilder::<LinkUnspec>::new().name(&format!("peer{index}")).index(PEERS + index).build();
+        let peer = LinkMessageBuilder::<LinkUnspec>::new().name(format!("peer{index}")).index(PEERS + index).build();
         let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(name)
             .index(index)

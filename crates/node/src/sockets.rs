@@ -1,12 +1,11 @@
-//! Connected UDP sockets of this network namespace: listed with what a BPF program keeps in them, and destroyed one by one
-//! (sock_diag(7), `NETLINK_SOCK_DIAG`).
+//! Connected UDP sockets of this network namespace: listed, and destroyed one by one (sock_diag(7), `NETLINK_SOCK_DIAG`).
 //!
-//! No crate speaks `INET_DIAG_REQ_SK_BPF_STORAGES` (5.7) or `SOCK_DESTROY` for UDP (4.9), so the messages are made here.
+//! The crate for these messages is of another generation than the netlink crates used here, and `SOCK_DESTROY` is not in it; so
+//! the two messages are made here.
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd as _, BorrowedFd};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -16,16 +15,6 @@ const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
-const NLA_F_NESTED: u16 = 1 << 15;
-/// What of an attribute's type is not flags.
-const NLA_TYPE: u16 = 0x3fff;
-/// Of a request; it holds [`SK_DIAG_BPF_STORAGE_REQ_MAP_FD`] for each map.
-const INET_DIAG_REQ_SK_BPF_STORAGES: u16 = 2;
-const SK_DIAG_BPF_STORAGE_REQ_MAP_FD: u16 = 1;
-/// Of an answer; it holds a [`SK_DIAG_BPF_STORAGE`] for each map, and that a [`SK_DIAG_BPF_STORAGE_MAP_VALUE`].
-const INET_DIAG_SK_BPF_STORAGES: u16 = 19;
-const SK_DIAG_BPF_STORAGE: u16 = 1;
-const SK_DIAG_BPF_STORAGE_MAP_VALUE: u16 = 3;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_UDP: u8 = 17;
@@ -78,24 +67,21 @@ struct Message {
     _expires_queues_uid_inode: [u32; 5],
 }
 
-/// `struct nlattr`.
-#[derive(Clone, Copy, IntoBytes, FromBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct Attribute {
-    len: u16,
-    kind: u16,
-}
-
-/// A connected UDP socket that has something in a BPF map of type `BPF_MAP_TYPE_SK_STORAGE`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A connected UDP socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectedUdp {
     family: u8,
     id: SocketId,
-    /// What it has there.
-    pub storage: Vec<u8>,
 }
 
 impl ConnectedUdp {
+    /// The number that no other socket ever has.
+    #[must_use]
+    pub fn cookie(&self) -> u64 {
+        let [low, high] = self.id.cookie.map(u64::from);
+        high << 32 | low
+    }
+
     /// Whom it is connected to. An IPv4 address, also if the socket is an IPv6 one.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
@@ -120,18 +106,14 @@ impl SocketDiag {
         Socket::new(NETLINK_SOCK_DIAG).map(Self)
     }
 
-    /// The connected UDP sockets that have something in `map`, which is of type `BPF_MAP_TYPE_SK_STORAGE`.
+    /// The connected UDP sockets.
     ///
     /// # Errors
-    /// `EPERM` without `CAP_BPF`; `ENOENT` where the kernel has no `CONFIG_INET_UDP_DIAG`.
-    pub fn connected_udp(&self, map: BorrowedFd<'_>) -> io::Result<Vec<ConnectedUdp>> {
-        let fd = u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?;
-        let wanted = attribute(SK_DIAG_BPF_STORAGE_REQ_MAP_FD, fd.as_bytes());
-        let storages = attribute(INET_DIAG_REQ_SK_BPF_STORAGES | NLA_F_NESTED, &wanted);
+    /// `ENOENT` where the kernel has no `CONFIG_INET_UDP_DIAG`.
+    pub fn connected_udp(&self) -> io::Result<Vec<ConnectedUdp>> {
         let mut sockets = Vec::new();
         for family in [AF_INET, AF_INET6] {
-            let id = SocketId::default();
-            self.send(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family, ESTABLISHED, id, &storages)?;
+            self.send(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family, ESTABLISHED, SocketId::default())?;
             self.receive(|body| sockets.extend(connected(body)))?;
         }
         Ok(sockets)
@@ -142,20 +124,18 @@ impl SocketDiag {
     /// # Errors
     /// `EOPNOTSUPP` where the kernel has no `CONFIG_INET_DIAG_DESTROY`; `EPERM` without `CAP_NET_ADMIN`.
     pub fn destroy(&self, socket: &ConnectedUdp) -> io::Result<bool> {
-        self.send(SOCK_DESTROY, NLM_F_ACK, socket.family, u32::MAX, socket.id, &[])?;
+        self.send(SOCK_DESTROY, NLM_F_ACK, socket.family, u32::MAX, socket.id)?;
         match self.receive(|_| {}) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             result => result.map(|()| true),
         }
     }
 
-    fn send(&self, kind: u16, flags: u16, family: u8, states: u32, id: SocketId, attributes: &[u8]) -> io::Result<()> {
+    fn send(&self, kind: u16, flags: u16, family: u8, states: u32, id: SocketId) -> io::Result<()> {
         let request = Request { family, protocol: IPPROTO_UDP, extensions: 0, zero: 0, states, id };
-        let len = size_of::<Header>() + size_of::<Request>() + attributes.len();
-        let len = u32::try_from(len).map_err(io::Error::other)?;
+        let len = u32::try_from(size_of::<Header>() + size_of::<Request>()).map_err(io::Error::other)?;
         let header = Header { len, kind, flags: flags | NLM_F_REQUEST, sequence: 0, port: 0 };
-        let bytes = [header.as_bytes(), request.as_bytes(), attributes].concat();
-        self.0.send(&bytes, 0).map(drop)
+        self.0.send(&[header.as_bytes(), request.as_bytes()].concat(), 0).map(drop)
     }
 
     /// Hands out what the kernel answers, until it says that this was all.
@@ -184,67 +164,31 @@ fn said(body: &[u8]) -> io::Result<()> {
     }
 }
 
-/// An attribute whose length is a multiple of four.
-fn attribute(kind: u16, body: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(size_of::<Attribute>() + body.len()).expect("invariant: a handful of bytes");
-    [Attribute { len, kind }.as_bytes(), body].concat()
-}
-
-/// The body of the first attribute of a kind.
-fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    while let Ok((Attribute { len, kind }, _)) = Attribute::read_from_prefix(attributes) {
-        let body = attributes.get(size_of::<Attribute>()..usize::from(len))?;
-        if kind & NLA_TYPE == wanted {
-            return Some(body);
-        }
-        attributes = attributes.get(usize::from(len).next_multiple_of(ALIGN)..)?;
-    }
-    None
-}
-
-/// A socket of the kernel's list, if it has something in the map.
+/// A socket of the kernel's list.
 fn connected(body: &[u8]) -> Option<ConnectedUdp> {
-    let (message, attributes) = Message::read_from_prefix(body).ok()?;
-    let storages = find(attributes, INET_DIAG_SK_BPF_STORAGES)?;
-    let storage = find(find(storages, SK_DIAG_BPF_STORAGE)?, SK_DIAG_BPF_STORAGE_MAP_VALUE)?;
-    Some(ConnectedUdp { family: message.family, id: message.id, storage: storage.to_vec() })
+    let (message, _attributes) = Message::read_from_prefix(body).ok()?;
+    Some(ConnectedUdp { family: message.family, id: message.id })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn message(family: u8, peer: [u8; 16], attributes: &[u8]) -> Vec<u8> {
-        let id = SocketId { peer_port: [0, 53], peer, ..SocketId::default() };
-        [&[family, 1, 0, 0][..], id.as_bytes(), &[0; 20], attributes].concat()
-    }
-
     #[test]
-    fn a_socket_is_listed_with_its_peer_and_what_it_holds() {
-        let value = attribute(SK_DIAG_BPF_STORAGE_MAP_VALUE, b"held");
-        let inner = [attribute(2, &7_u32.to_ne_bytes()), value].concat();
-        let storages = attribute(INET_DIAG_SK_BPF_STORAGES | NLA_F_NESTED, &attribute(SK_DIAG_BPF_STORAGE, &inner));
-        let attributes = [attribute(8, &[0; 4]), storages].concat();
-        let v6: Ipv6Addr = "fd18::1".parse().unwrap();
-        let mapped: Ipv6Addr = "::ffff:10.180.0.1".parse().unwrap();
+    fn a_socket_is_listed_with_its_peer_and_its_cookie() {
+        let v4 = [10, 180, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let v6 = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
         for (family, peer, want) in [
-            (AF_INET, [10, 180, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "10.180.0.1:53"),
-            (AF_INET6, v6.octets(), "[fd18::1]:53"),
-            (AF_INET6, mapped.octets(), "10.180.0.1:53"),
+            (AF_INET, v4, "10.180.0.1:53"),
+            (AF_INET6, v6("fd18::1"), "[fd18::1]:53"),
+            (AF_INET6, v6("::ffff:10.180.0.1"), "10.180.0.1:53"),
         ] {
-            let socket = connected(&message(family, peer, &attributes)).unwrap();
-            assert_eq!((socket.peer().to_string().as_str(), socket.storage.as_slice()), (want, &b"held"[..]));
-            assert_eq!(connected(&message(family, peer, &[])), None, "{want} without anything in the map");
+            let id = SocketId { peer_port: [0, 53], peer, cookie: [2, 1], ..SocketId::default() };
+            let message = [&[family, 1, 0, 0][..], id.as_bytes(), &[0; 20], &[8, 0, 1, 0]].concat();
+            let socket = connected(&message).unwrap();
+            assert_eq!((socket.peer().to_string().as_str(), socket.cookie()), (want, 0x1_0000_0002));
+            assert_eq!(connected(&message[..71]), None, "cut off");
         }
-    }
-
-    #[test]
-    fn attributes_that_are_cut_off_end_the_search() {
-        let whole = [attribute(1, &[1; 8]), attribute(2, &[2; 4])].concat();
-        for len in 0..whole.len() {
-            assert_eq!(find(&whole[..len], 2), None, "{len} bytes");
-        }
-        assert_eq!(find(&whole, 2), Some(&[2; 4][..]));
     }
 
     #[test]

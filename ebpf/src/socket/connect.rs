@@ -1,10 +1,10 @@
 //! connect(): TCP and UDP are translated once, for as long as the socket stays connected.
-use super::{Address, Answer, Call, Placed, answer_v4, answer_v6, place, read, unmapped};
+use super::{ALLOW, Address, Answer, Call, Placed, answer_v4, answer_v6, place, read, unmapped};
 use crate::family::{V4, V6};
 use crate::select::{Chosen, Dialled, dialled};
-use crate::sys::SockAddr;
+use crate::sys::{Closing, SockAddr, socket_flows};
 use crate::sys::kernel::count;
-use sheave_abi::{Counter, NetPort};
+use sheave_abi::{Counter, IPPROTO_UDP, NetPort};
 
 /// connect() of an IPv4 socket, or of an IPv6 one to an IPv4 address.
 #[inline(always)]
@@ -21,6 +21,15 @@ pub fn connect6(socket: &SockAddr) -> i32 {
         // A socket that is bound to ::ffff:0.0.0.0 reaches no IPv6 address; it may count as bound.
         None => answer_v6::<V6>(socket, &connect::<V6>(socket, addr, socket.source_v6())),
     }
+}
+
+/// close() of a socket.
+#[inline(always)]
+pub fn sock_release(socket: &Closing) -> i32 {
+    if socket.protocol() == u32::from(IPPROTO_UDP) {
+        socket_flows::forget(socket.cookie());
+    }
+    ALLOW
 }
 
 #[inline(always)]
@@ -59,6 +68,9 @@ fn decide<F: Address>(socket: &SockAddr, call: &Call<F::Addr>) -> Answer<F::Addr
             origin.set_backend_port(backend.port);
             origin.set_service(service);
             origin.set_backend_id(backend.id);
+            if call.protocol == IPPROTO_UDP && !origin.note(socket.cookie()) {
+                return Answer::declined();
+            }
             count(Counter::SocketForward);
             Answer::Translate(backend.addr, backend.port)
         }

@@ -9,4 +9,4 @@ pub mod socket_flows;
 
 pub use flow_entry::FlowEntry;
 pub use packet::{Failed, Packet};
-pub use sock_addr::{SockAddr, SocketOrigin};
+pub use sock_addr::{Closing, SockAddr, SocketOrigin};

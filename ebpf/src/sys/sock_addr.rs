@@ -1,12 +1,38 @@
 //! The address argument of a socket call: read and written field by field, as the verifier demands.
 use super::maps::ORIGINS;
+use super::socket_flows;
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval};
-use aya_ebpf::programs::SockAddrContext;
+use aya_ebpf::programs::{SockAddrContext, SockContext};
 use sheave_abi::{NetPort, Origin};
 
 /// The address of a call: connect(), getpeername(), sendmsg() or recvmsg() with an address.
 pub struct SockAddr(SockAddrContext);
+
+/// A socket that is being closed.
+pub struct Closing(SockContext);
+
+impl Closing {
+    #[inline(always)]
+    pub fn new(context: SockContext) -> Self {
+        Self(context)
+    }
+
+    /// IP protocol of the socket.
+    #[inline(always)]
+    pub fn protocol(&self) -> u32 {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw const (*self.0.sock).protocol).read_volatile() }
+    }
+
+    /// The socket's cookie.
+    #[inline(always)]
+    pub fn cookie(&self) -> u64 {
+        // SAFETY: the helper takes this context.
+        unsafe { bpf_get_socket_cookie(self.0.as_ptr()) }
+    }
+}
 
 impl SockAddr {
     #[inline(always)]
@@ -180,6 +206,15 @@ impl SockAddr {
 /// of the stack.
 #[derive(Clone, Copy)]
 pub struct SocketOrigin(*mut Origin);
+
+impl SocketOrigin {
+    /// Copies it to where the agent finds it; false when there is no room.
+    #[inline(always)]
+    pub fn note(self, cookie: u64) -> bool {
+        // SAFETY: `SockAddr` makes it of storage only; the helper only reads.
+        socket_flows::note(cookie, unsafe { &*self.0 })
+    }
+}
 
 macro_rules! fields {
     ($($name:ident, $set:ident: $type:ty,)+) => {

@@ -1,12 +1,32 @@
-//! The flows of UDP sockets of the node that are not connected.
+//! UDP sockets of the node: which were connected to a VIP, and the flows of those that are not connected.
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::btf_maps::LruHashMap;
+use aya_ebpf::btf_maps::{HashMap, LruHashMap};
 use aya_ebpf::macros::btf_map;
 use core::ptr;
-use sheave_abi::{FLOW_SEEN_GRAIN_NS, FLOW_UDP_IDLE_NS, NetPort, SOCKET_FLOWS_MAX, SocketFlowKey, SocketFlowValue};
+use sheave_abi::{
+    FLOW_SEEN_GRAIN_NS, FLOW_UDP_IDLE_NS, NetPort, Origin, SOCKET_FLOWS_MAX, SocketFlowKey, SocketFlowValue, UDP_SOCKETS_MAX,
+};
 
 #[btf_map(name = "socket_flows")]
 static SOCKET_FLOWS: LruHashMap<SocketFlowKey, SocketFlowValue, { SOCKET_FLOWS_MAX as usize }> = LruHashMap::new();
+
+const NO_PREALLOC: usize = 1;
+/// The kernel lists UDP sockets without what they hold in `origins` (`inet_sk_diag_fill`), so the agent reads it here.
+#[btf_map(name = "udp_sockets")]
+static UDP_SOCKETS: HashMap<u64, Origin, { UDP_SOCKETS_MAX as usize }, NO_PREALLOC> = HashMap::new();
+
+/// Notes what a UDP socket is connected to; false when there is no room.
+#[inline(always)]
+pub fn note(cookie: u64, origin: &Origin) -> bool {
+    UDP_SOCKETS.insert(cookie, origin, 0).is_ok()
+}
+
+/// Forgets a socket that is closed.
+#[inline(always)]
+pub fn forget(cookie: u64) {
+    // Most sockets were never there.
+    let _unused: Result<(), i32> = UDP_SOCKETS.remove(cookie);
+}
 
 /// An entry as it was found. Its memory stays readable until the program ends (RCU), but the map may give it to another key at any
 /// moment: what is read of it counts only if [`SocketFlow::is_still`] says so then, or something else does.

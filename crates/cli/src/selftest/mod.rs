@@ -9,7 +9,7 @@ use crate::output::{Output, is_root, print, with_sudo};
 use clap::{Args, ValueEnum};
 use live::Live;
 use report::Tally;
-use sheave_conformance::{CaseOutcome, Engine, FakeEngine, KernelEngine, matrix};
+use sheave_conformance::{Engine, FakeEngine, KernelEngine, matrix};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -91,13 +91,12 @@ impl Node {
             return Ok(Answer::Unasked(why));
         }
         match self.survey(packet) {
-            Ok(outcome) => Ok(Answer::Outcome { outcome, rule: None }),
             Err(KernelError::NoRoute) => Ok(Answer::Unasked(
                 "a packet of the node itself to an endpoint on the node cannot be carried from a device; the socket \
                  entrance serves it"
                     .to_owned(),
             )),
-            Err(error) => Err(error),
+            answer => answer,
         }
     }
 
@@ -113,7 +112,7 @@ impl Node {
             "SCTP is not served yet"
         } else if source.is_unspecified() || destination.is_unspecified() {
             "no packet has such an address on a device"
-        } else if source.is_loopback() || (self.is_sent_here(packet) && self.rules.is_own(*destination)) {
+        } else if source.is_loopback() || (self.rules.is_own(*source) && self.rules.is_own(*destination)) {
             "what the node sends to itself passes no device; the socket entrance serves it"
         } else {
             return Ok(None);

@@ -87,7 +87,10 @@ impl Node {
                 Ok(Shot::Forwarded(backend, is_masqueraded(packet, &left)?))
             }
             Done::Rewritten(_, left) => Err(contradiction(packet, &format!("translated twice: {left:?}"))),
-            Done::Dropped | Done::Answered => Err(contradiction(packet, "translated, and then not let out")),
+            Done::Dropped | Done::Answered => {
+                let counted = self.tally.settle(&self.counters)?;
+                Err(contradiction(packet, &format!("translated, and then not let out: {counted:?}")))
+            }
         }
     }
 
@@ -134,12 +137,11 @@ impl Node {
     }
 
     /// Looks at all counters: since the last look each run has counted one outcome, of the kind that was seen, and nothing else
-    /// has moved but events (I10).
-    pub(super) fn settle(&mut self, packet: &Packet) -> Result<(), KernelError> {
-        let moved = self.tally.settle(&self.counters)?;
-        match moved {
+    /// has moved but events (I10). Returns what has.
+    pub(super) fn settle(&mut self, packet: &Packet) -> Result<Vec<&'static str>, KernelError> {
+        match self.tally.settle(&self.counters)? {
             Ok(counted) if counted.contains(&"drop_no_route") => Err(KernelError::NoRoute),
-            Ok(_) => Ok(()),
+            Ok(counted) => Ok(counted),
             Err(what) => Err(contradiction(packet, &what)),
         }
     }
@@ -178,7 +180,7 @@ fn backend(packet: &Packet, left: &Frame) -> Result<Backend, KernelError> {
 
 /// Whether the source was replaced, which leaves one choice of address.
 fn is_masqueraded(packet: &Packet, left: &Frame) -> Result<bool, KernelError> {
-    let ours = MASQUERADE.iter().any(|addr| *addr == left.source);
+    let ours = MASQUERADE.contains(&left.source);
     match ours || left.source == packet.source {
         true => Ok(ours),
         false => Err(contradiction(packet, &format!("the source became {}", left.source))),

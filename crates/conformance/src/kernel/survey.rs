@@ -2,7 +2,8 @@
 use super::KernelError;
 use super::node::Node;
 use super::shot::Shot;
-use sheave_core::decide::{Masquerade, Verdict};
+use crate::engine::Answer;
+use sheave_core::decide::{Masquerade, Rule, Verdict};
 use sheave_core::{Backend, Packet};
 use sheave_dataplane::Outcome;
 use std::collections::BTreeMap;
@@ -30,12 +31,14 @@ fn draws(count: usize) -> u32 {
 
 impl Node {
     /// Sends flows until it is known what becomes of all of them.
-    pub(super) fn survey(&mut self, packet: &Packet) -> Result<Outcome, KernelError> {
+    pub(super) fn survey(&mut self, packet: &Packet) -> Result<Answer, KernelError> {
         self.notes.clear()?;
         let first = self.shoot(packet)?;
-        self.settle(packet)?;
+        let rules = self.settle(packet)?.into_iter().flat_map(rules).copied().collect();
         let verdict = match first {
-            Shot::Forwarded(backend, masqueraded) => return self.survey_set(packet, backend, masqueraded),
+            Shot::Forwarded(backend, masqueraded) => {
+                return Ok(Answer::Outcome { outcome: self.survey_set(packet, backend, masqueraded)?, rules });
+            }
             Shot::Rejected => Verdict::Reject,
             Shot::Dropped => Verdict::Drop,
             Shot::Passed => Verdict::Pass,
@@ -47,7 +50,8 @@ impl Node {
             }
         }
         self.settle(packet)?;
-        Ok(Outcome { verdict, endpoints: Vec::new(), masquerade: Masquerade::Never, affinity: None })
+        let outcome = Outcome { verdict, endpoints: Vec::new(), masquerade: Masquerade::Never, affinity: None };
+        Ok(Answer::Outcome { outcome, rules })
     }
 
     fn survey_set(&mut self, packet: &Packet, first: Backend, masqueraded: bool) -> Result<Outcome, KernelError> {
@@ -78,6 +82,17 @@ impl Node {
         self.settle(packet)?;
         let masquerade = masquerade(packet, &seen)?;
         Ok(Outcome { verdict: Verdict::Forward, endpoints: seen.into_keys().collect(), masquerade, affinity })
+    }
+}
+
+/// The rules that a counter leaves.
+fn rules(counter: &str) -> &'static [Rule] {
+    match counter {
+        "drop_source_range" => &[Rule::R8],
+        "drop_unallocated" => &[Rule::A3],
+        "drop_no_local_endpoint" => &[Rule::E4, Rule::E5],
+        "reject_reset" | "reject_unreachable" => &[Rule::A2, Rule::E11],
+        _ => &[],
     }
 }
 

@@ -9,7 +9,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-const TIMEOUT: Duration = Duration::from_millis(900);
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// A request that finds nothing served yet is given up after this time.
+const PATIENCE: Duration = Duration::from_millis(300);
 /// For what follows from a change of the world.
 const DEADLINE: Duration = Duration::from_secs(5);
 const REQUESTS: usize = 20;
@@ -131,7 +133,7 @@ fn replies_by_the_right_uplink(world: &mut World) -> Result<(), String> {
         for service in [service("cluster"), service("local")] {
             let addr = SocketAddr::new(addrs[usize::from(!v4)], service.node_port(transport));
             let target = Target { addr, transport };
-            until_answered(&client, target)?;
+            until_answered(&world.client(HOSTS[0].0, PATIENCE), target)?;
             for _ in 0..REQUESTS {
                 ask(&client, target)?;
             }

@@ -119,21 +119,49 @@ impl Cell {
             Destination::OtherPort | Destination::Unallocated => plain,
             Destination::ClusterIp | Destination::LoadBalancer | Destination::ExternalIp => true,
         };
-        // Pods of tunnelled networks reach other nodes by an address of their own node: no other source than outside.
-        let source = self.source != Source::OtherPod || !self.setting.network.is_tunnelled();
+        let source = self.source != Source::OtherPod || self.is_answered_through_the_node();
         let ranges = self.source != Source::Outsider || self.service.name == "ranges";
         let asked = !matches!(self.destination, Destination::OtherPort | Destination::Unallocated);
-        // A router does not break a datagram of IPv6 up: the first one to a smaller MTU is lost, proxy or no proxy.
-        let overlay = matches!(self.setting.network, PodNetwork::Overlay { .. });
-        let lost = overlay && self.transport == Transport::Udp && !self.v4;
-        let large = self.size == Size::Small || (plain && asked && !lost);
+        let large = self.size == Size::Small || (plain && asked && !self.meets_a_smaller_mtu());
         anywhere && source && ranges && large
+    }
+
+    /// A pod of another node: what a backend of that node answers to it directly never meets this node's translation, whoever
+    /// makes it. That leaves masqueraded flows, those to this node's pods, and refusals. And pods of tunnelled networks reach
+    /// other nodes by an address of their own node, as any client outside does.
+    fn is_answered_through_the_node(&self) -> bool {
+        let masqueraded = self.service.is_cluster_wide() && self.destination != Destination::ClusterIp;
+        let ours = ["alone", "empty", "empty-local"].contains(&self.service.name);
+        !self.setting.network.is_tunnelled() && (masqueraded || ours)
+    }
+
+    /// A router does not break a datagram of IPv6 up: the first one to a smaller MTU is lost, proxy or no proxy.
+    fn meets_a_smaller_mtu(&self) -> bool {
+        let outside = matches!(self.source, Source::Outside | Source::Outsider | Source::Node);
+        let smaller = match self.setting.network {
+            PodNetwork::Routed => false,
+            PodNetwork::Bridge => outside,
+            PodNetwork::Overlay { .. } => true,
+        };
+        smaller && self.transport == Transport::Udp && !self.v4
+    }
+
+    /// Whether connect() translates it: a pod's TCP to a ClusterIP without affinity.
+    pub(super) fn is_translated_at_the_socket(&self) -> bool {
+        let of_pod = matches!(self.source, Source::Pod | Source::Endpoint) && self.setting.socket_lb == SocketLb::All;
+        let cluster_ip = self.destination == Destination::ClusterIp && !self.service.has_affinity();
+        of_pod && cluster_ip && self.transport == Transport::Tcp
     }
 
     /// Why it cannot be carried out as the semantics have it, if so; documented, and no failure.
     #[must_use]
     pub fn limitation(&self) -> Option<&'static str> {
-        None
+        let past_the_socket = self.source == Source::Node && self.setting.socket_lb == SocketLb::Off;
+        let fragments = self.transport == Transport::Udp && self.size == Size::Large;
+        (past_the_socket && fragments && self.setting.network.is_tunnelled()).then_some(
+            "what the node sends past the socket entrance in fragments does not fit a tunnel with a smaller MTU: its way is \
+             decided after it was broken up",
+        )
     }
 
     /// The place it is dialled from.

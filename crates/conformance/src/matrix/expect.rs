@@ -61,8 +61,13 @@ pub(super) fn expected(cell: &Cell, index: &Index, config: &ProxyConfig) -> Opti
     match verdict {
         Verdict::Forward => {
             let node: BTreeSet<IpAddr> = index.own_addresses().filter(|a| a.is_ipv4() == source.is_ipv4()).collect();
-            // The node may send by any of its addresses: from itself, that is no masquerade.
-            let masquerade = if cell.source == Source::Node { Masquerade::Always } else { masquerade };
+            let masquerade = match masquerade {
+                // The node may send by any of its addresses: from itself, that is no masquerade.
+                _ if cell.source == Source::Node => Masquerade::Always,
+                // A socket that is connected to its own pod sends nothing that could come back another way.
+                Masquerade::Hairpin if cell.is_translated_at_the_socket() => Masquerade::Never,
+                masquerade => masquerade,
+            };
             Some(Expected::Answered {
                 backends: endpoints.iter().map(|backend| addr((backend.addr, backend.port))).collect(),
                 peers: Peers { source, node, masquerade },

@@ -107,6 +107,11 @@ pub(super) const SERVICES: [Spec; 9] = [
 ];
 
 impl Spec {
+    /// Whether its policies are Cluster.
+    pub(super) fn is_cluster_wide(&self) -> bool {
+        self.policy == "Cluster"
+    }
+
     /// Whether a client's flows stay with one backend (E10).
     pub(super) fn has_affinity(&self) -> bool {
         self.affinity
