@@ -158,8 +158,8 @@ impl Cell {
     pub fn limitation(&self) -> Option<&'static str> {
         let past_the_socket = self.source == Source::Node && self.setting.socket_lb == SocketLb::Off;
         let fragments = self.transport == Transport::Udp && self.size == Size::Large;
-        (past_the_socket && fragments && self.setting.network.is_tunnelled()).then_some(
-            "what the node sends past the socket entrance in fragments does not fit a tunnel with a smaller MTU: its way is \
+        (past_the_socket && fragments && self.setting.network.is_bridged()).then_some(
+            "what the node sends past the socket entrance in fragments does not fit a bridge with a smaller MTU: its way is \
              decided after it was broken up",
         )
     }

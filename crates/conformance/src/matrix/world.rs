@@ -13,7 +13,7 @@ use sheave_lab::{Cluster, ClusterError, SandboxError};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -48,6 +48,9 @@ pub enum WorldError {
     /// A file.
     #[error("cannot write the manifests of a world: {0}")]
     Io(#[from] io::Error),
+    /// The tool for the policy does not start.
+    #[error("nft, which stands for a network policy here, does not start: {0}")]
+    NoNft(io::Error),
     /// A rule of the policy.
     #[error("nft refuses the rules that stand for a network policy: {0}")]
     Policy(String),
@@ -63,7 +66,7 @@ impl WorldError {
     /// Whether something that is no part of sheave is missing on this machine, so that cells are skipped for it.
     #[must_use]
     pub fn is_lack(&self) -> bool {
-        matches!(self, Self::Policy(_)) || matches!(self, Self::Cluster(ClusterError::Sysctl(_)))
+        matches!(self, Self::NoNft(_) | Self::Cluster(ClusterError::Sysctl(_)))
     }
 }
 
@@ -177,15 +180,14 @@ fn cluster(setting: Setting) -> Result<Cluster, WorldError> {
             nft.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
             nft
         };
-        filter(node.sandbox().spawn(command())?).map_err(WorldError::Policy)?;
+        filter(node.sandbox().spawn(command())?.map_err(WorldError::NoNft)?).map_err(WorldError::Policy)?;
     }
     Ok(cluster)
 }
 
 /// Hands the rules to an nft that was started on the node.
-fn filter(nft: io::Result<std::process::Child>) -> Result<(), String> {
+fn filter(mut nft: Child) -> Result<(), String> {
     let told = |error: io::Error| error.to_string();
-    let mut nft = nft.map_err(told)?;
     let mut rules = nft.stdin.take().expect("invariant: its input is a pipe");
     rules.write_all(policy().as_bytes()).map_err(told)?;
     drop(rules);
@@ -205,7 +207,7 @@ fn policy() -> String {
         let serving = PODS.iter().filter(|pod| SERVERS.contains(&pod.name)).flat_map(|pod| pod.addrs);
         serving.filter(|addr| addr.is_ipv4() == v4).map(|addr| addr.to_string()).collect::<Vec<_>>().join(", ")
     };
-    let mut rules = String::from("table inet policy {\n chain forward {\n  type filter hook forward priority 0; policy drop;\n");
+    let mut rules = String::from("table inet own_addresses {\n chain forward {\n  type filter hook forward priority 0; policy drop;\n");
     for (family, v4) in [("ip", true), ("ip6", false)] {
         let (clients, servers) = (addrs(v4), servers(v4));
         // The first fragment has the ports; the others follow it or nothing.
