@@ -116,8 +116,10 @@ fn a_flow_finds_the_old_set_or_the_new_one_through_ten_thousand_random_changes()
         let mut world = World::serving(socket_lb, &service);
         world.stop_agent();
         let history = Arc::new(History::random(seed));
-        let probes: Vec<_> =
-            targets(&service).into_iter().map(|target| probe(world.client("client"), target, history.clone())).collect();
+        let probes: Vec<_> = targets(&service)
+            .into_iter()
+            .map(|target| probe(world.client("client"), target, history.clone()))
+            .collect();
         let node = world.cluster.node("node-a").unwrap();
         let (manifests, own) = (world.manifests().to_owned(), node.all_addrs().collect());
         let writer = history.clone();
