@@ -47,10 +47,9 @@ fn publish(world: &World, policy: &str) {
 
 /// What a client outside may dial, by family.
 fn destinations(world: &World) -> Vec<Target> {
-    let node = world
-        .addrs("node-a")
-        .iter()
-        .flat_map(|&addr| NODE_PORTS.map(|(transport, port)| Target { addr: SocketAddr::new(addr, port), transport }));
+    let node = world.addrs("node-a").iter().flat_map(|&addr| {
+        NODE_PORTS.map(|(transport, port)| Target { addr: SocketAddr::new(addr, port), transport })
+    });
     let vips = ips(LOAD_BALANCER).into_iter().chain(ips(EXTERNAL)).flat_map(|addr| {
         [(Transport::Tcp, HTTP.2), (Transport::Udp, DNS.2)]
             .map(|(transport, port)| Target { addr: SocketAddr::new(addr, port), transport })
