@@ -13,7 +13,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["agent", "demo", "explain", "dump", "check", "cleanup"] {
+    for command in ["agent", "demo", "explain", "dump", "check", "selftest", "cleanup"] {
         let help = sheave(&[command, "--help"]);
         assert!(help.status.success(), "{command}");
         assert!(text(&help.stdout).contains("Examples:"), "{command} --help has no examples");

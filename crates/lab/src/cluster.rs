@@ -166,10 +166,12 @@ impl Cluster {
         let mut side = Side::new(Sandbox::isolated(&name, isolation)?, Role::Router)?;
         let networks: &[IpNet] = if self.network.is_tunnelled() { &[] } else { &pod_cidrs };
         let (parent_device, mtu) = (device_name(&name)?, wire::MTU);
-        let leaf = Leaf { serial, parent_device, sandbox: &side.sandbox, addrs: &addrs, networks, mtu, end: End::Routed };
+        let leaf =
+            Leaf { serial, parent_device, sandbox: &side.sandbox, addrs: &addrs, networks, mtu, end: End::Routed };
         leaf.connect(&mut self.fabric.rtnl, &mut side.rtnl)?;
         let (network, pods) = (self.network, BTreeMap::new());
-        let more_addrs = NodeNetwork { network, serial, addrs: &addrs, pod_cidrs: &pod_cidrs }.prepare(&mut side.rtnl)?;
+        let more_addrs =
+            NodeNetwork { network, serial, addrs: &addrs, pod_cidrs: &pod_cidrs }.prepare(&mut side.rtnl)?;
         let mut node = Node { name: name.clone(), serial, addrs, more_addrs, pod_cidrs, network, pods, side };
         for other in self.nodes.values_mut() {
             meet(&mut node, other)?;

@@ -117,7 +117,6 @@ impl Pod {
     }
 }
 
-
 impl Host {
     /// Its name.
     #[must_use]

@@ -36,7 +36,8 @@ pub(crate) fn dials(services: &[Service], node: &[IpAddr]) -> Vec<Dial> {
                 let at = |&(addr, port_number): &(IpAddr, Port)| {
                     target(port.protocol, SocketAddr::new(addr, port_number.get()))
                 };
-                let node_ports = port.node_port.into_iter().flat_map(|number| node.iter().map(move |addr| (*addr, number)));
+                let node_ports =
+                    port.node_port.into_iter().flat_map(|number| node.iter().map(move |addr| (*addr, number)));
                 let vips = service.load_balancer_ips.iter().map(|addr| (*addr, port.port));
                 let of_family = node_ports.chain(vips).filter(|(other, _)| other.is_ipv4() == addr.is_ipv4());
                 let outside = of_family.filter_map(|dialled| at(&dialled)).collect();
@@ -64,7 +65,8 @@ impl Traffic {
     ) -> Result<(Self, BTreeMap<String, String>), SandboxError> {
         let (mut callers, mut labels, mut clients) = (Vec::new(), Vec::new(), BTreeMap::new());
         for Dial { label, target, outside } in dials {
-            clients.insert(label.clone(), if outside.is_empty() { "pod, node" } else { "pod, node, outside" }.to_owned());
+            clients
+                .insert(label.clone(), if outside.is_empty() { "pod, node" } else { "pod, node, outside" }.to_owned());
             let inside = [world.client(pod), world.node_client()].map(|client| (client, *target));
             let all = inside.into_iter().chain(outside.iter().map(|target| (world.outside_client(), *target)));
             for (client, target) in all {

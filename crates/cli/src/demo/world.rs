@@ -60,7 +60,8 @@ impl World {
     fn add_outside(&mut self, manifests: &Manifests) -> anyhow::Result<()> {
         self.cluster.add_host(OUTSIDE, &OUTSIDE_ADDRS)?;
         let services = manifests.services();
-        let vips: Vec<IpNet> = services.iter().flat_map(|s| &s.load_balancer_ips).map(|vip| IpNet::from(*vip)).collect();
+        let vips: Vec<IpNet> =
+            services.iter().flat_map(|s| &s.load_balancer_ips).map(|vip| IpNet::from(*vip)).collect();
         Ok(self.cluster.lead(&vips, NODE, &[OUTSIDE])?)
     }
 

@@ -39,7 +39,10 @@ impl Snapshot {
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         seen.insert("mounts".to_owned(), mounts);
-        seen.insert("cgroups".to_owned(), listed("/sys/fs/cgroup").into_iter().chain(listed("/sys/fs/cgroup/unified")).collect());
+        seen.insert(
+            "cgroups".to_owned(),
+            listed("/sys/fs/cgroup").into_iter().chain(listed("/sys/fs/cgroup/unified")).collect(),
+        );
         seen.insert("named namespaces".to_owned(), listed("/run/netns").into_iter().collect());
         Self(seen)
     }
@@ -53,7 +56,9 @@ impl Snapshot {
 }
 
 fn lines(before: Option<&String>, after: Option<&String>) -> String {
-    let of = |text: Option<&String>| text.map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).unwrap_or_default();
+    let of = |text: Option<&String>| {
+        text.map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).unwrap_or_default()
+    };
     let (before, after) = (of(before), of(after));
     let gone = before.iter().filter(|line| !after.contains(line)).map(|line| format!("\n  - {line}"));
     let new = after.iter().filter(|line| !before.contains(line)).map(|line| format!("\n  + {line}"));

@@ -37,7 +37,11 @@ impl Behaviour {
 pub(super) const BEHAVIOURS: [Behaviour; 3] = [
     Behaviour { name: "affinity-is-one-for-all-addresses", applies: plain, run: affinity_is_one },
     Behaviour { name: "pods-made-while-the-agent-is-down", applies: without_sockets, run: pods_made_in_between },
-    Behaviour { name: "replies-leave-by-the-uplink-of-their-flow", applies: two_uplinks, run: replies_by_the_right_uplink },
+    Behaviour {
+        name: "replies-leave-by-the-uplink-of-their-flow",
+        applies: two_uplinks,
+        run: replies_by_the_right_uplink,
+    },
 ];
 
 fn plain(setting: Setting) -> bool {
@@ -148,7 +152,9 @@ fn until_answered(client: &Client, target: Target) -> Result<(), String> {
     loop {
         match ask(client, target) {
             Ok(_) => return Ok(()),
-            Err(why) if Instant::now() > deadline => return Err(format!("{why}, {DEADLINE:?} after the address was added")),
+            Err(why) if Instant::now() > deadline => {
+                return Err(format!("{why}, {DEADLINE:?} after the address was added"));
+            }
             Err(_) => {}
         }
     }

@@ -144,7 +144,9 @@ fn carry_out(world: &World, cell: &Cell) -> CaseOutcome {
         return CaseOutcome::Skipped(limitation.to_owned());
     }
     let Some(expected) = world.expected(cell) else {
-        return CaseOutcome::Failed("a bug of the matrix: the reference says that this is none of sheave's business".to_owned());
+        return CaseOutcome::Failed(
+            "a bug of the matrix: the reference says that this is none of sheave's business".to_owned(),
+        );
     };
     let timeout = if expected == Expected::Silence { SILENCE } else { TIMEOUT };
     let client = world.client(cell.place(), timeout).with_payload(cell.payload_bytes());

@@ -94,8 +94,7 @@ impl World {
         let node = cluster.node(NODE).expect("invariant: built above");
         index.apply(Event::LocalAddresses(node.all_addrs().collect()));
         let proxy = config.proxy();
-        let mut world =
-            Self { agent: None, _servers: servers, config, proxy, index, _directory: directory, cluster };
+        let mut world = Self { agent: None, _servers: servers, config, proxy, index, _directory: directory, cluster };
         world.start_agent()?;
         world.wait_until_served()?;
         Ok(world)
@@ -207,7 +206,9 @@ fn policy() -> String {
         let serving = PODS.iter().filter(|pod| SERVERS.contains(&pod.name)).flat_map(|pod| pod.addrs);
         serving.filter(|addr| addr.is_ipv4() == v4).map(|addr| addr.to_string()).collect::<Vec<_>>().join(", ")
     };
-    let mut rules = String::from("table inet own_addresses {\n chain forward {\n  type filter hook forward priority 0; policy drop;\n");
+    let mut rules = String::from(
+        "table inet own_addresses {\n chain forward {\n  type filter hook forward priority 0; policy drop;\n",
+    );
     for (family, v4) in [("ip", true), ("ip6", false)] {
         let (clients, servers) = (addrs(v4), servers(v4));
         // The first fragment has the ports; the others follow it or nothing.
@@ -217,7 +218,9 @@ fn policy() -> String {
                  {family} saddr {{ {servers} }} {family} daddr {{ {clients} }} {protocol} sport {port} accept\n"
             ));
         }
-        rules.push_str(&format!("  {family} saddr {{ {clients} }} {family} daddr {{ {clients} }} ct state established accept\n"));
+        rules.push_str(&format!(
+            "  {family} saddr {{ {clients} }} {family} daddr {{ {clients} }} ct state established accept\n"
+        ));
     }
     rules.push_str("  meta l4proto { icmp, icmpv6 } accept\n }\n}\n");
     rules
