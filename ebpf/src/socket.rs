@@ -16,8 +16,8 @@ use crate::select::{Chosen, Decision, Set, pick, service_flags};
 use crate::sys::kernel::{SocketLb, count, has_set_retval, host_netns, socket_lb};
 use crate::sys::{SockAddr, maps};
 use sheave_abi::{
-    ADDR_OWN, Counter, FRONTEND_CLUSTER_IP, FRONTEND_LOAD_BALANCER, IPPROTO_TCP, IPPROTO_UDP, NetPort, RULES_MASQUERADE_ALL,
-    SERVICE_INTERNAL_LOCAL, SERVICE_RESTRICTED,
+    ADDR_OWN, Counter, FRONTEND_CLUSTER_IP, FRONTEND_LOAD_BALANCER, IPPROTO_TCP, IPPROTO_UDP, NetPort,
+    RULES_MASQUERADE_ALL, SERVICE_INTERNAL_LOCAL, SERVICE_RESTRICTED,
 };
 use zerocopy::FromZeros;
 
@@ -186,7 +186,11 @@ fn treat<F: Address>(call: &Call<F::Addr>, service: u32, kind: u8) -> Treatment 
         }
     }
     // Of all else the node may pick from all of the cluster (E6).
-    if kind == FRONTEND_CLUSTER_IP && flags & SERVICE_INTERNAL_LOCAL != 0 { Treatment::Local } else { Treatment::Cluster }
+    if kind == FRONTEND_CLUSTER_IP && flags & SERVICE_INTERNAL_LOCAL != 0 {
+        Treatment::Local
+    } else {
+        Treatment::Cluster
+    }
 }
 
 /// Whether an address is the node's: no device sees what the node sends there.

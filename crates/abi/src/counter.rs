@@ -15,11 +15,12 @@ macro_rules! counters {
 }
 
 counters! {
-    /// connect() translated at the socket entrance.
+    /// connect() or datagram translated at the socket entrance.
     SocketForward = "socket_forward",
-    /// connect() refused at the socket entrance: no usable endpoint (E11), or a port the address does not have (A2).
+    /// connect() or datagram refused at the socket entrance: no usable endpoint (E11), a port the address does not have (A2), or a
+    /// source that may not dial an address of the node's own (R8).
     SocketReject = "socket_reject",
-    /// connect() to a frontend left to the device entrance.
+    /// connect() or datagram to a frontend left to the device entrance.
     SocketDecline = "socket_decline",
     /// First packet of a flow translated at the device entrance: its destination, at egress both.
     FlowNew = "flow_new",

@@ -2,8 +2,8 @@
 use super::{ALLOW, Address, Answer, Call, Placed, answer_v4, answer_v6, place, read, unmapped};
 use crate::family::{V4, V6};
 use crate::select::{Chosen, Dialled, dialled};
-use crate::sys::{Closing, SockAddr, socket_flows};
 use crate::sys::kernel::count;
+use crate::sys::{Closing, SockAddr, socket_flows};
 use sheave_abi::{Counter, IPPROTO_UDP, NetPort};
 
 /// connect() of an IPv4 socket, or of an IPv6 one to an IPv4 address.

@@ -106,12 +106,7 @@ enum Known {
 /// Fills in the backend of the flow that the datagram belongs to, if that goes on. A function of its own, for its own part of the
 /// stack.
 #[inline(never)]
-fn known<F: Address>(
-    socket: &SockAddr,
-    sends: &SocketFlowKey,
-    service: u32,
-    backend: &mut Chosen<F::Addr>,
-) -> Known {
+fn known<F: Address>(socket: &SockAddr, sends: &SocketFlowKey, service: u32, backend: &mut Chosen<F::Addr>) -> Known {
     let vip: [u32; 4] = transmute!(sends.addr);
     backend.service = service;
     // Of a VIP that the socket is connected to: it takes answers from that backend only.

@@ -4,7 +4,8 @@ use aya_ebpf::btf_maps::{HashMap, LruHashMap};
 use aya_ebpf::macros::btf_map;
 use core::ptr;
 use sheave_abi::{
-    FLOW_SEEN_GRAIN_NS, FLOW_UDP_IDLE_NS, NetPort, Origin, SOCKET_FLOWS_MAX, SocketFlowKey, SocketFlowValue, UDP_SOCKETS_MAX,
+    FLOW_SEEN_GRAIN_NS, FLOW_UDP_IDLE_NS, NetPort, Origin, SOCKET_FLOWS_MAX, SocketFlowKey, SocketFlowValue,
+    UDP_SOCKETS_MAX,
 };
 
 #[btf_map(name = "socket_flows")]
