@@ -1,7 +1,7 @@
 //! The device entrance follows the node's devices: what appears is served at once, what goes is forgotten, what fails is
 //! tried again. One device that fails stops no other.
 use crate::device_facts::DeviceFacts;
-use sheave_bpf::attach::{AttachError, Device, Header, attach_device, detach_device, forget_device, pinned_devices};
+use sheave_bpf::attach::{AttachError, Device, Header, Way, attach_way, detach_device, forget_device, pinned_devices};
 use sheave_bpf::load::Programs;
 use sheave_node::{Layer, Link, LinkChange, LinkIndex, LinkWatch, NodeAddresses, WatchError, exclusion, watch_links};
 use std::collections::BTreeSet;
@@ -183,35 +183,41 @@ impl Devices {
     /// Attaches to devices, also if they were served before: behind an index may stand another device by now, and a link that
     /// is what it should be is only given the program it has.
     fn present(&mut self, programs: &mut Programs, indices: BTreeSet<LinkIndex>) {
-        for index in indices {
-            if let Some(link) = self.facts.link(index).cloned() {
-                self.serve(programs, &link);
+        let mut links: Vec<Link> = indices.into_iter().filter_map(|index| self.facts.link(index).cloned()).collect();
+        links.retain(|link| self.is_to_be_served(programs, link));
+        // One way at all of them, then the other, see `attach_way`.
+        for way in [Way::Egress, Way::Ingress] {
+            links.retain(|link| self.attach(programs, link, way));
+        }
+        for Link { index, name, .. } in links {
+            self.failed.remove(&index);
+            if self.served.insert(index) {
+                debug!(device = name, %index, "device is served");
             }
         }
     }
 
-    fn serve(&mut self, programs: &mut Programs, link: &Link) {
-        let index = link.index;
-        let (device, hook) = (device(link), programs.device_hook());
-        let pinned = self.unseen.remove(&index);
-        if let Some(reason) = exclusion(link) {
-            debug!(device = link.name, %reason, "device is not served");
-            self.failed.remove(&index);
-            if self.served.remove(&index) || pinned {
-                detach_device(programs, &device, hook);
-            }
-            return;
+    /// Detaches from a device that is not.
+    fn is_to_be_served(&mut self, programs: &Programs, link: &Link) -> bool {
+        let pinned = self.unseen.remove(&link.index);
+        let Some(reason) = exclusion(link) else { return true };
+        debug!(device = link.name, %reason, "device is not served");
+        self.failed.remove(&link.index);
+        if self.served.remove(&link.index) || pinned {
+            detach_device(programs, &device(link), programs.device_hook());
         }
-        match attach_device(programs, &device, hook) {
-            Ok(()) => {
-                self.failed.remove(&index);
-                if self.served.insert(index) {
-                    debug!(device = link.name, %index, "device is served");
-                }
-            }
-            Err(error) if error.device_gone() => drop(self.failed.remove(&index)),
+        false
+    }
+
+    /// False where there is nothing more to do about it for now.
+    fn attach(&mut self, programs: &mut Programs, link: &Link, way: Way) -> bool {
+        let hook = programs.device_hook();
+        match attach_way(programs, &device(link), hook, way) {
+            Ok(()) => return true,
+            Err(error) if error.device_gone() => drop(self.failed.remove(&link.index)),
             Err(error) => self.failed(link, &error),
         }
+        false
     }
 
     fn gone(&mut self, programs: &Programs, index: LinkIndex) {

@@ -69,6 +69,15 @@ pub struct Device {
     pub header: Header,
 }
 
+/// A way through a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// Out of the node, or to a pod.
+    Egress,
+    /// Into the node, or from a pod.
+    Ingress,
+}
+
 /// What a device's packets begin with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Header {
@@ -171,25 +180,32 @@ pub fn attach_sockets(programs: &Programs, cgroup: &Path) -> Result<(), AttachEr
     Ok(())
 }
 
-/// Attaches the device entrance to a device of the calling thread's network namespace; a link that is there is updated.
+/// Attaches the device entrance to a device of the calling thread's network namespace; links that are there are updated.
 pub fn attach_device(programs: &mut Programs, device: &Device, hook: DeviceHook) -> Result<(), AttachError> {
-    for way in &DEVICE_HOOKS {
-        let program = way.program(device);
-        if hook == DeviceHook::Clsact {
-            attach_clsact(programs, device, program, way.clsact)?;
-            continue;
-        }
-        let site = Site {
-            program,
-            attach_type: way.tcx,
-            raw_target: device.index,
-            target: Target::Device(device.index),
-            shown: device.name.clone(),
-            pin: device_pin(programs.links_dir(), device.index, way.name),
-        };
-        site.attach(programs.device_fd(program).map_err(|source| AttachError::Program { program, source })?)?;
+    [Way::Egress, Way::Ingress].into_iter().try_for_each(|way| attach_way(programs, device, hook, way))
+}
+
+/// The same for one of the two ways. Where there are several devices, [`Way::Egress`] comes first at all of them: a flow that
+/// ingress of one device translates is masqueraded at egress of another, and unmasqueraded without it.
+pub fn attach_way(programs: &mut Programs, device: &Device, hook: DeviceHook, way: Way) -> Result<(), AttachError> {
+    let [egress, ingress] = &DEVICE_HOOKS;
+    let way = match way {
+        Way::Egress => egress,
+        Way::Ingress => ingress,
+    };
+    let program = way.program(device);
+    if hook == DeviceHook::Clsact {
+        return attach_clsact(programs, device, program, way.clsact);
     }
-    Ok(())
+    let site = Site {
+        program,
+        attach_type: way.tcx,
+        raw_target: device.index,
+        target: Target::Device(device.index),
+        shown: device.name.clone(),
+        pin: device_pin(programs.links_dir(), device.index, way.name),
+    };
+    site.attach(programs.device_fd(program).map_err(|source| AttachError::Program { program, source })?)
 }
 
 /// Detaches the socket entrance; connect() is what it was from then on. Nothing attached is fine.
