@@ -22,7 +22,9 @@ fn move_to_clsact() -> usize {
         let (mut links, mut devices) = (watch_links().unwrap(), Vec::new());
         while let Some(Ok(LinkChange::Added(link))) = links.next().await {
             let (index, header) = (link.index.get(), Header::Ethernet);
-            devices.extend(serves(&link).then(|| Device { index, name: link.name, header }));
+            if serves(&link) {
+                devices.push(Device { index, name: link.name, header });
+            }
         }
         devices
     });
