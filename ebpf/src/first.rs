@@ -38,7 +38,13 @@ pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u6
     let mut chosen = Chosen::none();
     match decide::<F>(&segment.key, packet.ingress_ifindex(), &mut chosen) {
         Verdict::Own => Outcome::next(Counter::PassNoFrontend),
-        Verdict::Nothing => unallocated::<F>(&segment.tuple().dst),
+        Verdict::Nothing => match unallocated::<F>(&segment.tuple().dst) {
+            // Endpoints may have addresses inside of a ServiceCIDR.
+            dropped if dropped == Outcome::drop(Counter::DropUnallocated) && is_translated(segment) => {
+                Outcome::next(Counter::PassNoFrontend)
+            }
+            outcome => outcome,
+        },
         _ if is_translated(segment) => Outcome::next(Counter::PassNoFrontend),
         Verdict::Forward => divert::begin(packet, segment, &chosen, now_ns),
         Verdict::Reject => refuse(packet, segment),

@@ -28,9 +28,9 @@ mod socket;
 mod sys;
 mod treatment;
 
-use aya_ebpf::macros::{cgroup_sock_addr, classifier};
-use aya_ebpf::programs::{SockAddrContext, TcContext};
-use sys::{Packet, SockAddr};
+use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, classifier};
+use aya_ebpf::programs::{SockAddrContext, SockContext, TcContext};
+use sys::{Closing, Packet, SockAddr};
 
 #[classifier]
 pub fn ingress(context: TcContext) -> i32 {
@@ -72,4 +72,29 @@ pub fn getpeername4(context: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn getpeername6(context: SockAddrContext) -> i32 {
     socket::getpeername6(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(context: SockAddrContext) -> i32 {
+    socket::sendmsg4(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(context: SockAddrContext) -> i32 {
+    socket::sendmsg6(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(recvmsg4)]
+pub fn recvmsg4(context: SockAddrContext) -> i32 {
+    socket::recvmsg4(&SockAddr::new(context))
+}
+
+#[cgroup_sock_addr(recvmsg6)]
+pub fn recvmsg6(context: SockAddrContext) -> i32 {
+    socket::recvmsg6(&SockAddr::new(context))
+}
+
+#[cgroup_sock(sock_release)]
+pub fn sock_release(context: SockContext) -> i32 {
+    socket::sock_release(&Closing::new(context))
 }

@@ -14,7 +14,7 @@ use crate::family::{Family, Tuple};
 use crate::select::{Chosen, Decision, Dialled, Set, dialled, pick, service_flags};
 use crate::sys::maps;
 use sheave_abi::{
-    ADDR_OWN, DEVICE_PODS, FRONTEND_CLUSTER_IP, FRONTEND_LOAD_BALANCER, RULES_MASQUERADE_ALL, RULES_PODS_INTERFACE,
+    ADDR_OWN, DEVICE_PODS, FRONTEND_CLUSTER_IP, FRONTEND_LOAD_BALANCER, FRONTEND_NODE_PORT, RULES_MASQUERADE_ALL, RULES_PODS_INTERFACE,
     RULES_PODS_PREFIX, SERVICE_EXTERNAL_LOCAL, SERVICE_INTERNAL_LOCAL, SERVICE_RESTRICTED,
 };
 
@@ -50,6 +50,8 @@ enum Source {
 pub fn decide<F: Family>(key: &F::FlowKey, device: u32, chosen: &mut Chosen<F::Addr>) -> Verdict {
     let Tuple { src, dst, dst_port, protocol, .. } = F::tuple(key);
     let (service, kind) = match dialled::<F>(&dst, dst_port, protocol) {
+        // Loopback's NodePorts are for the node's own sockets: no device has a packet to it that did not come from outside (A6).
+        Dialled::Frontend { kind: FRONTEND_NODE_PORT, .. } if F::is_loopback(&dst) => return Verdict::Own,
         Dialled::Frontend { service, kind } => (service, kind),
         Dialled::Claimed => return Verdict::Reject,
         Dialled::Own => return Verdict::Own,

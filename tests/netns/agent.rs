@@ -21,6 +21,11 @@ impl Agent {
             socket_lb,
             ..Config::default()
         };
+        Self::run(node, config)
+    }
+
+    /// Starts the agent of a node with this configuration.
+    pub(crate) fn run(node: &Node, config: Config) -> Self {
         let (stop, stopped) = oneshot::channel();
         let run = move || {
             // Its workers are started by this thread, so they are in the sandbox as well.

@@ -2,7 +2,7 @@
 use crate::NEEDS;
 use crate::world::{BACKENDS, HTTP, World, answering, outcome, targets, web};
 use sheave_agent::config::SocketLb;
-use sheave_bpf::attach::{Device, DeviceHook, attach_device, forget_device};
+use sheave_bpf::attach::{Device, DeviceHook, Header, attach_device, forget_device};
 use sheave_bpf::cleanup::{Removed, cleanup};
 use sheave_bpf::limits::Limits;
 use sheave_bpf::load::{Loader, SocketLb as Sockets};
@@ -21,7 +21,8 @@ fn move_to_clsact() -> usize {
     let devices = runtime.block_on(async {
         let (mut links, mut devices) = (watch_links().unwrap(), Vec::new());
         while let Some(Ok(LinkChange::Added(link))) = links.next().await {
-            devices.extend(serves(&link).then(|| Device { index: link.index.get(), name: link.name }));
+            let (index, header) = (link.index.get(), Header::Ethernet);
+            devices.extend(serves(&link).then(|| Device { index, name: link.name, header }));
         }
         devices
     });

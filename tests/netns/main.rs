@@ -4,12 +4,17 @@
 
 mod addresses;
 mod agent;
+mod atomic;
 mod changes;
 mod clsact;
+mod devices;
+mod dns;
 mod manifests;
+mod outside;
 mod paths;
 mod refusals;
 mod restarts;
+mod sockets;
 mod world;
 
 /// Why these tests need root.

@@ -71,6 +71,11 @@ pub(crate) fn write(directory: &Path, spec: &ServiceSpec) {
     put(directory, spec.name, &items);
 }
 
+/// Takes a Service's file away.
+pub(crate) fn remove(directory: &Path, spec: &ServiceSpec) {
+    fs::remove_file(directory.join(format!("{}.json", spec.name))).unwrap();
+}
+
 /// Writes the nodes.
 pub(crate) fn write_nodes<'a>(directory: &Path, nodes: impl Iterator<Item = (&'a str, &'a [IpAddr])>) {
     let node = |(name, addrs): (&str, &[IpAddr])| {

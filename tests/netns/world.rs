@@ -6,6 +6,7 @@ use sheave_lab::Cluster;
 use sheave_lab::probe::{Answer, Client, Outcome, Server, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -76,6 +77,16 @@ impl World {
     /// Writes a Service's manifest.
     pub(crate) fn put(&self, service: &ServiceSpec) {
         manifests::write(self.manifests.path(), service);
+    }
+
+    /// Takes a Service's manifest away.
+    pub(crate) fn remove(&self, service: &ServiceSpec) {
+        manifests::remove(self.manifests.path(), service);
+    }
+
+    /// Where the manifests are.
+    pub(crate) fn manifests(&self) -> &Path {
+        self.manifests.path()
     }
 
     pub(crate) fn start_agent(&mut self) {

@@ -1,7 +1,6 @@
 //! A question, asked of the reference and of the dataplane.
-use crate::scenario::Question;
-use crate::stage::Stage;
 use sheave_agent::explain::{self, Target, explain};
+use sheave_conformance::{Question, Stage};
 use sheave_core::{Decision, Packet};
 use sheave_dataplane::Outcome;
 

@@ -1,6 +1,6 @@
 //! Every rule about what is watched, accepted, chosen, who wins and what is rewritten has a scenario that turns on it.
 use crate::name;
-use crate::scenario::{Question, Scenario};
+use sheave_conformance::{Question, Scenario};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

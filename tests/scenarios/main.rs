@@ -9,10 +9,7 @@ mod blocks;
 mod coverage;
 mod difference;
 mod play;
-mod recorder;
-mod scenario;
 mod shown;
-mod stage;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::{Path, PathBuf};

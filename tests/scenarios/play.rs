@@ -2,9 +2,8 @@
 use crate::answer::answer;
 use crate::blocks::{Found, rewrite};
 use crate::difference::difference;
-use crate::scenario::{Scenario, Step};
 use crate::shown;
-use crate::stage::Stage;
+use sheave_conformance::{Scenario, Stage, Step};
 use sheave_core::Realized;
 use std::path::Path;
 

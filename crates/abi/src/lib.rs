@@ -19,6 +19,7 @@ mod frontend;
 mod origin;
 mod rules;
 mod service;
+mod socket;
 
 pub use affinity::*;
 pub use backend::*;
@@ -31,6 +32,7 @@ pub use frontend::*;
 pub use origin::Origin;
 pub use rules::*;
 pub use service::*;
+pub use socket::*;
 
 /// Part of the pin path: maps of another layout are never opened.
 pub const LAYOUT_VERSION: u32 = 2;

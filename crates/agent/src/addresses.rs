@@ -1,8 +1,6 @@
 //! The node's own addresses, whatever becomes of the watch.
 use crate::retry::Retry;
-use sheave_node::{AddressWatch, WatchError, watch_addresses};
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use sheave_node::{AddressWatch, NodeAddresses, WatchError, watch_addresses};
 use tracing::{debug, info, warn};
 
 /// Follows the node's own addresses; a watch that breaks is opened again, later each time.
@@ -15,7 +13,7 @@ pub(crate) struct Addresses {
 impl Addresses {
     /// All of them, at first and whenever they are others. Dropped before it is ready and called again, it loses nothing.
     /// While they cannot be read it is not ready: what was told last goes on to hold (I4).
-    pub(crate) async fn next(&mut self) -> BTreeSet<IpAddr> {
+    pub(crate) async fn next(&mut self) -> NodeAddresses {
         loop {
             match self.attempt().await {
                 Ok(addresses) => {
@@ -30,7 +28,7 @@ impl Addresses {
         }
     }
 
-    async fn attempt(&mut self) -> Result<BTreeSet<IpAddr>, WatchError> {
+    async fn attempt(&mut self) -> Result<NodeAddresses, WatchError> {
         if let Some(watch) = &mut self.watch {
             return watch.next().await;
         }

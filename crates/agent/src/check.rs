@@ -1,6 +1,11 @@
 //! Preflight of this node: what the kernel and its mounts lack, each finding with its remedy. Changes nothing.
+mod network;
+
+pub use network::Network;
+
 use crate::config::Config;
 use crate::mounts::{self, Mount};
+use network::sysctl;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -58,8 +63,8 @@ pub struct Host {
     pub jit: Option<String>,
     /// `net.ipv4.ip_forward` and `net.ipv6.conf.all.forwarding`, if they can be read.
     pub forwarding: [Option<String>; 2],
-    /// Whether a device of kube-proxy's IPVS mode exists.
-    pub kube_ipvs0: bool,
+    /// Devices, rules and programs.
+    pub network: Network,
 }
 
 impl Host {
@@ -68,9 +73,6 @@ impl Host {
     pub fn read(config: &Config) -> Self {
         // What does not exist, or is not ours to look at, is judged by its name.
         let real = |path: &PathBuf| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or(path.clone());
-        let sysctl = |name: &str| {
-            std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok().map(|text| text.trim().to_owned())
-        };
         Self {
             release: sysctl("kernel/osrelease").unwrap_or_default(),
             capabilities: effective_capabilities().unwrap_or(0),
@@ -80,7 +82,7 @@ impl Host {
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             jit: sysctl("net/core/bpf_jit_enable"),
             forwarding: [sysctl("net/ipv4/ip_forward"), sysctl("net/ipv6/conf/all/forwarding")],
-            kube_ipvs0: Path::new("/sys/class/net/kube-ipvs0").exists(),
+            network: Network::read(),
         }
     }
 
@@ -116,7 +118,7 @@ pub fn check(host: &Host, load: impl FnOnce() -> Result<(), String>) -> Vec<Find
     findings.push(bpffs(host));
     findings.push(cgroup2(host));
     findings.extend(forwarding(host));
-    findings.push(other_proxies(host));
+    findings.extend(network::findings(&host.network));
     findings.push(programs(host, load));
     findings
 }
@@ -235,16 +237,6 @@ fn forwarding(host: &Host) -> Vec<Finding> {
         .collect()
 }
 
-fn other_proxies(host: &Host) -> Finding {
-    if !host.kube_ipvs0 {
-        return Finding::ok("other-proxies", "no kube-ipvs0 device");
-    }
-    // A12: what is on it does not keep a ClusterIP from being served.
-    let found = "kube-ipvs0 of kube-proxy's IPVS mode holds the VIPs; they are not taken for addresses of the node";
-    let remedy = "stop kube-proxy, then `kube-proxy --cleanup`, or `ip link delete kube-ipvs0`";
-    Finding::bad(Level::Warning, "other-proxies", found, remedy)
-}
-
 fn programs(host: &Host, load: impl FnOnce() -> Result<(), String>) -> Finding {
     if !host.privileged() {
         let remedy = "run `sudo sheave check`";
@@ -277,14 +269,14 @@ mod tests {
             btf: true,
             jit: Some("1".into()),
             forwarding: [Some("1".into()), Some("1".into())],
-            kube_ipvs0: false,
+            network: Network { forward_drops: Some(Vec::new()), ..Network::default() },
         }
     }
 
     #[test]
     fn each_lack_is_found_under_its_name_with_a_remedy_and_nothing_else_changes() {
         use Level::{Failure, Warning};
-        let lacks: [Lack; 13] = [
+        let lacks: [Lack; 16] = [
             ("privileges", Warning, |h| h.capabilities = 0),
             ("kernel", Failure, |h| h.release = "5.4.0".into()),
             ("socket-refusal", Warning, |h| h.release = "5.10.0-1".into()),
@@ -297,7 +289,13 @@ mod tests {
             ("cgroup2", Failure, |h| h.mounts.retain(|m| m.fs_type != "cgroup2")),
             ("cgroup2", Warning, |h| h.mounts[1].root = "/pod".into()),
             ("forwarding-ipv6", Warning, |h| h.forwarding[1] = Some("0".into())),
-            ("other-proxies", Warning, |h| h.kube_ipvs0 = true),
+            ("reverse-path", Warning, |h| {
+                h.network.uplinks = vec!["eth0".into(), "eth1.7".into()];
+                h.network.strict = vec!["eth1.7".into(), "cni0".into()];
+            }),
+            ("other-programs", Warning, |h| h.network.foreign = vec!["XDP program 7 at eth0".into()]),
+            ("forward-policy", Warning, |h| h.network.forward_drops = Some(vec!["ip filter FORWARD".into()])),
+            ("other-proxies", Warning, |h| h.network.proxies = vec!["the device kube-ipvs0".into()]),
         ];
         let findings = check(&good(), || Ok(()));
         assert_eq!(worst(&findings), Level::Ok, "{findings:?}");
@@ -307,6 +305,24 @@ mod tests {
             let findings = check(&host, || Ok(()));
             let finding = findings.iter().find(|f| f.name == name && f.level == level);
             assert!(finding.is_some_and(|f| f.remedy.is_some()), "{name}: {findings:?}");
+        }
+    }
+
+    #[test]
+    fn a_strict_reverse_path_filter_hurts_only_where_there_is_another_way_out() {
+        for (case, uplinks, strict, level) in [
+            ("one uplink", &["eth0"][..], &["eth0", "cni0"][..], Level::Ok),
+            ("two, neither strict", &["eth0", "eth1"], &["cni0"], Level::Ok),
+            ("two, one strict", &["eth0", "eth1.7"], &["eth1.7"], Level::Warning),
+        ] {
+            let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+            let network = Network { uplinks: named(uplinks), strict: named(strict), ..good().network };
+            let findings = check(&Host { network, ..good() }, || Ok(()));
+            let finding = findings.iter().find(|finding| finding.name == "reverse-path").unwrap();
+            assert_eq!(finding.level, level, "case: {case}");
+            if level == Level::Warning {
+                assert_eq!(finding.remedy.as_deref(), Some("sysctl -w net.ipv4.conf.eth1/7.rp_filter=2"));
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 //! The device entrance follows the node's devices: what appears is served at once, what goes is forgotten, what fails is
 //! tried again. One device that fails stops no other.
-use sheave_bpf::attach::{AttachError, Device, attach_device, detach_device, forget_device, pinned_devices};
+use crate::device_facts::DeviceFacts;
+use sheave_bpf::attach::{AttachError, Device, Header, attach_device, detach_device, forget_device, pinned_devices};
 use sheave_bpf::load::Programs;
-use sheave_node::{Link, LinkChange, LinkWatch, WatchError, exclusion, watch_links};
-use std::collections::{BTreeMap, BTreeSet};
+use sheave_node::{Layer, Link, LinkChange, LinkIndex, LinkWatch, NodeAddresses, WatchError, exclusion, watch_links};
+use std::collections::BTreeSet;
 use std::future::pending;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -15,13 +17,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The devices of this node, and which of them are served.
 pub(crate) struct Devices {
     watch: Watch,
-    served: BTreeSet<u32>,
+    facts: DeviceFacts,
+    /// Whether all devices that are there have been told. Before that nothing is attached: a device is not to be served before
+    /// the programs know of it.
+    settled: bool,
+    served: BTreeSet<LinkIndex>,
     /// Devices that should be served and are not, for now.
-    failed: BTreeMap<u32, Link>,
-    /// When to try again: the watch, or the devices that failed.
+    failed: BTreeSet<LinkIndex>,
+    /// When to try again: the watch, what the programs are told, or the devices that failed.
     retry_at: Instant,
-    /// Indices that have pins and were not seen since the devices were listed anew: those of devices that went meanwhile.
-    unseen: BTreeSet<u32>,
+    /// Indices that have pins and were not looked at since the devices were listed anew.
+    unseen: BTreeSet<LinkIndex>,
 }
 
 enum Watch {
@@ -34,8 +40,8 @@ enum Watch {
 
 /// Something to do about devices.
 pub(crate) enum DeviceEvent {
-    /// A device has changed.
-    Change(LinkChange),
+    /// Devices have changed.
+    Changes(Vec<LinkChange>),
     /// The watch is broken.
     Lost,
     /// It is time to try again.
@@ -44,11 +50,13 @@ pub(crate) enum DeviceEvent {
 
 impl Devices {
     /// Serves nothing before [`Devices::follow`].
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(facts: DeviceFacts) -> Self {
         Self {
             watch: Watch::Off,
+            facts,
+            settled: false,
             served: BTreeSet::new(),
-            failed: BTreeMap::new(),
+            failed: BTreeSet::new(),
             retry_at: Instant::now(),
             unseen: BTreeSet::new(),
         }
@@ -57,15 +65,23 @@ impl Devices {
     /// Starts to follow the devices of this network namespace, from a listing of all.
     pub(crate) fn follow(&mut self, programs: &Programs) -> Result<(), WatchError> {
         self.watch = Watch::On(watch_links()?);
+        self.settled = false;
+        self.facts.forget_links();
         self.served.clear();
         self.failed.clear();
-        self.unseen = pinned_devices(programs.links_dir()).into_iter().collect();
+        self.unseen = pinned_devices(programs.links_dir()).into_iter().map(LinkIndex::new).collect();
         Ok(())
+    }
+
+    /// Whether [`Devices::follow`] has been called with success.
+    pub(crate) fn followed(&self) -> bool {
+        !matches!(self.watch, Watch::Off)
     }
 
     /// What is to be done next; never ready before [`Devices::follow`]. Dropped and called again, it loses nothing.
     pub(crate) async fn next(&mut self) -> DeviceEvent {
         let retry = sleep_until(self.retry_at);
+        let failing = !self.failed.is_empty() || self.facts.failing();
         match &mut self.watch {
             Watch::Off => pending().await,
             Watch::Lost => {
@@ -74,14 +90,14 @@ impl Devices {
             }
             Watch::On(watch) => tokio::select! {
                 change = watch.next() => match change {
-                    Some(Ok(change)) => DeviceEvent::Change(change),
+                    Some(Ok(change)) => DeviceEvent::Changes(with_what_is_at_hand(watch, change)),
                     Some(Err(error)) => {
                         warn!(%error, "devices are not followed for a moment");
                         DeviceEvent::Lost
                     }
                     None => DeviceEvent::Lost,
                 },
-                () = retry, if !self.failed.is_empty() => DeviceEvent::Retry,
+                () = retry, if failing => DeviceEvent::Retry,
             },
         }
     }
@@ -89,19 +105,66 @@ impl Devices {
     /// Does it.
     pub(crate) fn handle(&mut self, programs: &mut Programs, event: DeviceEvent) {
         match event {
-            DeviceEvent::Change(LinkChange::Added(link) | LinkChange::Changed(link)) => self.present(programs, &link),
-            DeviceEvent::Change(LinkChange::Removed(link)) => self.gone(programs, link.index.get()),
-            DeviceEvent::Change(LinkChange::Settled) => {
-                for index in std::mem::take(&mut self.unseen) {
-                    self.gone(programs, index);
-                }
-                info!(devices = self.served.len(), failed = self.failed.len(), "device entrance attached");
-            }
+            DeviceEvent::Changes(changes) => self.changed(programs, changes),
             DeviceEvent::Lost => {
                 self.watch = Watch::Lost;
                 self.retry_at = Instant::now() + PAUSE;
             }
             DeviceEvent::Retry => self.retry(programs),
+        }
+    }
+
+    /// Takes the addresses of the devices.
+    pub(crate) fn set_addresses(&mut self, addresses: NodeAddresses) {
+        self.facts.set_addresses(addresses);
+        self.tell();
+    }
+
+    /// Takes the node's primary addresses.
+    pub(crate) fn set_primary(&mut self, primary: Vec<IpAddr>) {
+        self.facts.set_primary(primary);
+        self.tell();
+    }
+
+    fn changed(&mut self, programs: &mut Programs, changes: Vec<LinkChange>) {
+        let mut touched = BTreeSet::new();
+        let mut listed = false;
+        for change in changes {
+            match change {
+                LinkChange::Added(link) | LinkChange::Changed(link) => {
+                    touched.insert(link.index);
+                    self.facts.put(link);
+                }
+                LinkChange::Removed(link) => {
+                    self.facts.remove(link.index);
+                    self.gone(programs, link.index);
+                }
+                LinkChange::Settled => listed |= !self.settled,
+            }
+        }
+        if listed {
+            self.settled = true;
+            touched.extend(self.facts.indices());
+            let gone: Vec<LinkIndex> = self.unseen.iter().copied().filter(|i| self.facts.link(*i).is_none()).collect();
+            gone.into_iter().for_each(|index| self.gone(programs, index));
+        }
+        self.tell();
+        if self.settled {
+            self.present(programs, touched);
+        }
+        if listed {
+            info!(devices = self.served.len(), failed = self.failed.len(), "device entrance attached");
+        }
+    }
+
+    /// Tells the programs of the devices, before they meet them.
+    fn tell(&mut self) {
+        if !self.settled {
+            return;
+        }
+        self.facts.tell();
+        if self.facts.failing() {
+            self.retry_at = Instant::now() + PAUSE;
         }
     }
 
@@ -113,20 +176,28 @@ impl Devices {
             }
             return;
         }
-        for link in std::mem::take(&mut self.failed).into_values() {
-            self.present(programs, &link);
+        self.tell();
+        self.present(programs, self.failed.clone());
+    }
+
+    /// Attaches to devices, also if they were served before: behind an index may stand another device by now, and a link that
+    /// is what it should be is only given the program it has.
+    fn present(&mut self, programs: &mut Programs, indices: BTreeSet<LinkIndex>) {
+        for index in indices {
+            if let Some(link) = self.facts.link(index).cloned() {
+                self.serve(programs, &link);
+            }
         }
     }
 
-    /// Attaches to a device, also if it was served before: behind an index may stand another device by now, and a link that
-    /// is what it should be is only given the program it has.
-    fn present(&mut self, programs: &mut Programs, link: &Link) {
-        let index = link.index.get();
-        let (device, hook) = (Device { index, name: link.name.clone() }, programs.device_hook());
-        self.unseen.remove(&index);
+    fn serve(&mut self, programs: &mut Programs, link: &Link) {
+        let index = link.index;
+        let (device, hook) = (device(link), programs.device_hook());
+        let pinned = self.unseen.remove(&index);
         if let Some(reason) = exclusion(link) {
             debug!(device = link.name, %reason, "device is not served");
-            if self.served.remove(&index) {
+            self.failed.remove(&index);
+            if self.served.remove(&index) || pinned {
                 detach_device(programs, &device, hook);
             }
             return;
@@ -135,23 +206,45 @@ impl Devices {
             Ok(()) => {
                 self.failed.remove(&index);
                 if self.served.insert(index) {
-                    debug!(device = link.name, index, "device is served");
+                    debug!(device = link.name, %index, "device is served");
                 }
             }
-            Err(error) if error.device_gone() => {}
+            Err(error) if error.device_gone() => drop(self.failed.remove(&index)),
             Err(error) => self.failed(link, &error),
         }
     }
 
-    fn gone(&mut self, programs: &Programs, index: u32) {
+    fn gone(&mut self, programs: &Programs, index: LinkIndex) {
+        self.unseen.remove(&index);
         self.served.remove(&index);
         self.failed.remove(&index);
-        forget_device(programs.links_dir(), index);
+        forget_device(programs.links_dir(), index.get());
     }
 
+    /// Says it once, until it works again.
     fn failed(&mut self, link: &Link, error: &AttachError) {
-        warn!(device = link.name, %error, "device is not served; it is tried again");
         self.retry_at = Instant::now() + PAUSE;
-        self.failed.insert(link.index.get(), link.clone());
+        match self.failed.insert(link.index) {
+            true => warn!(device = link.name, %error, "device is not served; it is tried again"),
+            false => debug!(device = link.name, %error, "device is still not served"),
+        }
     }
+}
+
+/// A change, and those that need no waiting.
+fn with_what_is_at_hand(watch: &mut LinkWatch, first: LinkChange) -> Vec<LinkChange> {
+    let mut changes = vec![first];
+    // An error ends the watch, which the next call tells.
+    while let Some(Ok(change)) = watch.at_hand() {
+        changes.push(change);
+    }
+    changes
+}
+
+fn device(link: &Link) -> Device {
+    let header = match link.layer {
+        Layer::Ip => Header::Ip,
+        Layer::Ethernet | Layer::Loopback | Layer::Other(_) => Header::Ethernet,
+    };
+    Device { index: link.index.get(), name: link.name.clone(), header }
 }

@@ -17,7 +17,9 @@ pub use target::{PortRef, Target};
 use question::Asked;
 use sheave_core::SliceName;
 use sheave_core::decide::Rule;
-use sheave_core::{Decision, Desired, Diagnostic, Index, ObjectName, ObjectRef, ProxyConfig, ServiceName, decide};
+use sheave_core::{
+    Decision, Desired, Diagnostic, Index, ObjectName, ObjectRef, Packet, ProxyConfig, ServiceName, decide,
+};
 use sheave_kube_source::{Absent, object_ref};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,6 +109,15 @@ impl Explanation<'_> {
     #[must_use]
     pub fn decision(&self) -> &Decision {
         &self.decision
+    }
+
+    /// The packet that was meant; `None` where a Service was named that nothing can be sent to.
+    #[must_use]
+    pub fn packet(&self) -> Option<&Packet> {
+        match &self.asked {
+            Asked::Packet { packet, .. } => Some(packet),
+            Asked::Undialled { .. } => None,
+        }
     }
 
     /// The answer for a reader: several lines, without a newline at the end.

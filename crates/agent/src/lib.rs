@@ -3,12 +3,14 @@
 mod addresses;
 pub mod check;
 pub mod config;
+mod device_facts;
 mod devices;
 pub mod explain;
 pub mod mounts;
 mod retry;
 mod run;
 mod said;
+mod sockets;
 pub mod sync;
 
 pub use run::{RunError, run};

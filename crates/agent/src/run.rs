@@ -1,18 +1,23 @@
 //! The daemon itself: load, read back, attach, watch, sync, until told to stop. Programs and maps stay when it ends.
 use crate::addresses::Addresses;
 use crate::config::{Config, SocketLb};
+use crate::device_facts::DeviceFacts;
 use crate::devices::Devices;
 use crate::retry::Retry;
 use crate::said::Said;
+use crate::sockets::StaleSockets;
 use crate::sync::Syncer;
 use sheave_bpf::apply::BpfDataplane;
-use sheave_bpf::attach::{attach_sockets, detach_sockets};
+use sheave_bpf::attach::{AttachError, attach_sockets, detach_sockets};
+use sheave_bpf::device_table::DeviceTable;
 use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
-use sheave_core::{Event, ProxyConfig, Realized as _};
+use sheave_core::{Event, Index, NodeRules, Realized as _};
 use sheave_kube_source::{KubeConfig, Source};
+use sheave_node::NodeAddresses;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,15 +43,12 @@ pub enum RunError {
     /// The pinned maps.
     #[error(transparent)]
     ReadBack(#[from] sheave_bpf::read_back::ReadBackError),
-    /// The socket entrance.
-    #[error(transparent)]
-    Attach(#[from] sheave_bpf::attach::AttachError),
-    /// The devices.
-    #[error(transparent)]
-    Links(#[from] sheave_node::WatchError),
     /// The flow tables.
     #[error("cannot open the flow tables: {0}")]
     Flows(std::io::Error),
+    /// The sockets of the node.
+    #[error("cannot ask for the sockets of the node: {0}")]
+    Sockets(std::io::Error),
     /// The source.
     #[error(transparent)]
     Source(#[from] sheave_kube_source::SourceError),
@@ -64,10 +66,6 @@ pub enum RunError {
 /// Only while starting: afterwards whatever fails is logged and tried again.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
     config.kube_proxy.notes.iter().for_each(|note| warn!(note, "configuration"));
-    if config.proxy() != ProxyConfig::default() {
-        let fields = "clusterCIDR, detectLocalMode, masqueradeAll, nodePortAddresses, externalIPs";
-        warn!(fields, "the eBPF programs do not act by these settings yet; sheave explain does");
-    }
     let mut agent = Agent::start(&config)?;
     let (sender, mut events) = mpsc::channel(BACKLOG);
     let source = sheave_kube_source::spawn(source(&config), &config.node_name, sender);
@@ -90,12 +88,14 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
                 }
                 agent.sync();
             }
-            addresses = agent.addresses.next() => {
-                agent.syncer.observe(vec![Event::LocalAddresses(addresses)]);
-                agent.sync();
-            }
+            addresses = agent.addresses.next() => agent.addresses_changed(addresses),
             event = agent.devices.next() => agent.devices.handle(&mut agent.programs, event),
-            _ = sweep.tick() => agent.sweep(),
+            _ = sweep.tick() => {
+                agent.sweep();
+                if agent.syncer.complete() {
+                    tokio::task::block_in_place(|| agent.sockets.look());
+                }
+            }
             () = agent.retry.wait() => agent.sync(),
         }
     }
@@ -130,10 +130,14 @@ struct Agent {
     devices: Devices,
     addresses: Addresses,
     cgroup: Option<PathBuf>,
-    attached: bool,
+    /// Whether the socket entrance is where it is to be, or where it is not to be.
+    sockets_settled: bool,
+    /// Whether the maps held Services when this process began.
+    resumed: bool,
     said: Said,
     retry: Retry,
     sweeper: Sweeper,
+    sockets: StaleSockets,
 }
 
 impl Agent {
@@ -146,35 +150,61 @@ impl Agent {
         let held = image.keys().len();
         info!(services = held, "read back what the kernel holds");
         let dataplane = BpfDataplane::new(image, limits, KernelMaps::open(&config.bpffs)?);
+        // Devices are told by their names only where the settings say so; the Node object is not needed for that.
+        let rules = NodeRules::of(&config.proxy(), &Index::new(&config.node_name), &BTreeSet::new());
+        let facts = DeviceFacts::new(DeviceTable::open(&config.bpffs)?, rules.local_pods);
         let mut agent = Self {
             syncer: Syncer::new(&config.node_name, config.proxy(), dataplane),
             programs,
-            devices: Devices::new(),
+            devices: Devices::new(facts),
             addresses: Addresses::default(),
             cgroup: config.cgroup.clone().filter(|_| config.socket_lb != SocketLb::Off),
-            attached: false,
+            sockets_settled: false,
+            resumed: held > 0,
             said: Said::default(),
             retry: Retry::default(),
             sweeper: Sweeper::open(&config.bpffs).map_err(RunError::Flows)?,
+            sockets: StaleSockets::open(&config.bpffs).map_err(RunError::Sockets)?,
         };
         // After a restart new pods must not wait for the API server; at the first start there is nothing to serve yet.
-        if held > 0 {
-            agent.attach()?;
+        if agent.resumed && !agent.attach() {
+            agent.retry.failed();
         }
         Ok(agent)
     }
 
-    fn attach(&mut self) -> Result<(), RunError> {
-        match &self.cgroup {
-            Some(cgroup) => attach_sockets(&self.programs, cgroup)?,
-            None => detach_sockets(self.programs.links_dir())?,
+    /// Attaches what is not attached yet, each entrance by itself; false if one of them has to be tried again.
+    fn attach(&mut self) -> bool {
+        if !self.sockets_settled {
+            let settled = self.settle_sockets();
+            self.sockets_settled =
+                settled.inspect_err(|error| error!(%error, "the socket entrance is not as it should be")).is_ok();
         }
-        self.devices.follow(&self.programs)?;
-        self.attached = true;
-        Ok(())
+        if !self.devices.followed()
+            && let Err(error) = self.devices.follow(&self.programs)
+        {
+            error!(%error, "the device entrance is not attached");
+        }
+        self.sockets_settled && self.devices.followed()
+    }
+
+    fn settle_sockets(&self) -> Result<(), AttachError> {
+        match &self.cgroup {
+            Some(cgroup) => attach_sockets(&self.programs, cgroup),
+            None => detach_sockets(self.programs.links_dir()),
+        }
+    }
+
+    fn addresses_changed(&mut self, addresses: NodeAddresses) {
+        self.syncer.observe(vec![Event::LocalAddresses(addresses.own.clone())]);
+        self.devices.set_addresses(addresses);
+        self.sync();
     }
 
     fn sync(&mut self) {
+        if let Some(primary) = self.syncer.primary_addresses() {
+            self.devices.set_primary(primary);
+        }
         let synced = tokio::task::block_in_place(|| self.syncer.sync());
         for failure in &synced.failed {
             error!(%failure, "a write failed");
@@ -182,15 +212,18 @@ impl Agent {
         if synced.writes.ops > 0 {
             info!(writes = synced.writes.ops, entries = synced.writes.entries, "synced");
         }
+        if synced.udp_retired {
+            self.sockets.retired();
+        }
+        if self.syncer.complete() {
+            tokio::task::block_in_place(|| self.sockets.look());
+        }
         if let Some(diagnostics) = self.syncer.changed_diagnostics() {
             self.said.update(diagnostics);
         }
         // Also when single Services failed: the others are served.
-        let unattached = self.syncer.complete() && !self.attached && {
-            let attached = self.attach();
-            attached.inspect_err(|error| error!(%error, "the programs are not attached")).is_err()
-        };
-        if unattached || !synced.failed.is_empty() { self.retry.failed() } else { self.retry.succeeded() }
+        let attached = !(self.resumed || self.syncer.complete()) || self.attach();
+        if attached && synced.failed.is_empty() { self.retry.succeeded() } else { self.retry.failed() }
     }
 
     /// Makes room in the flow tables, a piece at a time, so that it never shows.

@@ -3,9 +3,10 @@
 //! Retry is not a code path: what failed stays in `pending`, and the next [`Syncer::sync`] plans it anew from what the
 //! kernel really holds (I3).
 use sheave_core::plan::{plan, plan_all};
-use sheave_core::{Desired, Diagnostic, Event, Index, ProxyConfig, ServiceName, Touched};
+use sheave_core::{Change, Desired, Diagnostic, Event, Family, Index, Protocol, ProxyConfig, ServiceName, Touched};
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Writes};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// What one sync did.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub struct Synced {
     pub writes: Writes,
     /// What the kernel refused. Not empty: call [`Syncer::sync`] again, after a pause.
     pub failed: Vec<ApplyError>,
+    /// Whether UDP backends were to be retired: sockets may be connected to them (L8).
+    pub udp_retired: bool,
 }
 
 /// Brings a dataplane to what the observed objects ask for.
@@ -96,12 +99,19 @@ impl<D: Dataplane> Syncer<D> {
         } else {
             plan_all(&self.desired, &self.dataplane)
         };
+        synced.udp_retired |= plan.break_.iter().any(retires_udp);
         let Applied { writes, refused, failed, pending } = self.dataplane.apply(&plan);
         self.compared |= failed.is_empty();
         self.pending = pending;
         synced.writes += writes;
         synced.failed.extend(failed);
         (refused, writes.ops > 0)
+    }
+
+    /// The primary addresses of the node, as its Node object has them (A5); `None` before every source has been listed once.
+    pub fn primary_addresses(&self) -> Option<Vec<IpAddr>> {
+        let of_family = |family| self.index.primary_address(family);
+        self.index.complete().then(|| Family::ALL.into_iter().filter_map(of_family).collect())
     }
 
     /// What is wrong now, with objects, files and limits, if that differs from what was last returned. Costs nothing while
@@ -118,6 +128,13 @@ impl<D: Dataplane> Syncer<D> {
     /// The dataplane, to read what it holds.
     pub fn dataplane(&self) -> &D {
         &self.dataplane
+    }
+}
+
+fn retires_udp(change: &Change) -> bool {
+    match change {
+        Change::Retire { key, .. } | Change::Forget { key } => key.port.protocol == Protocol::Udp,
+        _ => false,
     }
 }
 

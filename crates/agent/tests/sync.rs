@@ -115,18 +115,22 @@ fn what_is_wrong_is_told_when_it_changes_and_only_then() {
 fn what_the_dataplane_leaves_out_of_a_service_is_told_as_long_as_the_service_asks_for_it() {
     let mut syncer = syncer(10);
     syncer.observe(nothing());
-    let asking = || Service { external_ips: vec![[203, 0, 113, 1].into()], ..service("a", "10.96.0.1") };
+    let asking = || {
+        let mut asking = service("a", "10.96.0.1");
+        asking.ports.push(ServicePort { protocol: Protocol::Sctp, ..asking.ports[0].clone() });
+        asking
+    };
     syncer.observe(vec![applied(asking())]);
     let _first = syncer.sync();
     let told = syncer.changed_diagnostics().unwrap();
     let told: Vec<_> = told.iter().map(|d| (d.field.as_str(), d.problem)).collect();
-    assert_eq!(told, [("spec.externalIPs", Problem::Unsupported)]);
-    assert_eq!(syncer.dataplane().frontends().len(), 1, "its ClusterIP is served");
+    assert_eq!(told, [("spec.ports.protocol", Problem::Unsupported)]);
+    assert!(syncer.dataplane().keys().iter().any(|key| key.port.protocol == Protocol::Tcp), "the rest of it is served");
     syncer.observe(vec![applied(service("b", "10.96.0.2"))]);
     let _second = syncer.sync();
     assert_eq!(syncer.changed_diagnostics(), None, "another Service changed");
     let edits: [fn(Service) -> Event; 2] = [
-        |service| applied(Service { external_ips: Vec::new(), ..service }),
+        |service| applied(Service { ports: service.ports[..1].to_vec(), ..service }),
         |service| Event::Deleted(ObjectName::Service(service.name)),
     ];
     for edit in edits {

@@ -14,16 +14,49 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// The socket entrance: program and `enum bpf_attach_type` value.
-const SOCKET_HOOKS: [(&str, u32); 4] = [("connect4", 10), ("connect6", 11), ("getpeername4", 29), ("getpeername6", 30)];
-/// The device entrance: program, tcx attach type, clsact direction. Egress first: it only gives replies of known flows their
-/// source back, while ingress alone would send requests out whose replies nobody translates.
-const DEVICE_HOOKS: [(&str, u32, TcAttachType); 2] =
-    [("egress", 47, TcAttachType::Egress), ("ingress", 46, TcAttachType::Ingress)];
+/// The socket entrance: program and `enum bpf_attach_type` value. What gives VIPs back comes before what translates them.
+const SOCKET_HOOKS: [(&str, u32); 9] = [
+    ("sock_release", 34),
+    ("getpeername4", 29),
+    ("getpeername6", 30),
+    ("recvmsg4", 19),
+    ("recvmsg6", 20),
+    ("sendmsg4", 14),
+    ("sendmsg6", 15),
+    ("connect4", 10),
+    ("connect6", 11),
+];
+/// The device entrance. Egress first: ingress alone would send requests out whose replies nobody translates.
+static DEVICE_HOOKS: [DeviceSite; 2] = [
+    DeviceSite { name: "egress", programs: ["egress", "egress_l3"], tcx: 47, clsact: TcAttachType::Egress },
+    DeviceSite { name: "ingress", programs: ["ingress", "ingress_l3"], tcx: 46, clsact: TcAttachType::Ingress },
+];
 
 /// Priority and handle of our clsact filters: fixed, so that the next start replaces them in place and finds no others.
 const CLSACT_PRIORITY: u16 = 0x5ea;
 const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 1);
+const CLSACT_HANDLE_NUMBER: u32 = 1;
+
+/// One of the two ways through a device.
+struct DeviceSite {
+    /// Names the pin, whichever program stands behind it.
+    name: &'static str,
+    /// With and without Ethernet.
+    programs: [&'static str; 2],
+    /// tcx attach type.
+    tcx: u32,
+    clsact: TcAttachType,
+}
+
+impl DeviceSite {
+    fn program(&self, device: &Device) -> &'static str {
+        let [ethernet, ip] = self.programs;
+        match device.header {
+            Header::Ethernet => ethernet,
+            Header::Ip => ip,
+        }
+    }
+}
 
 /// A device by index and name; both are needed, and both change under our feet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,6 +65,17 @@ pub struct Device {
     pub index: u32,
     /// Name at the moment.
     pub name: String,
+    /// What its packets begin with.
+    pub header: Header,
+}
+
+/// What a device's packets begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Header {
+    /// An Ethernet header.
+    Ethernet,
+    /// The IP header.
+    Ip,
 }
 
 /// The way onto a device.
@@ -129,18 +173,19 @@ pub fn attach_sockets(programs: &Programs, cgroup: &Path) -> Result<(), AttachEr
 
 /// Attaches the device entrance to a device of the calling thread's network namespace; a link that is there is updated.
 pub fn attach_device(programs: &mut Programs, device: &Device, hook: DeviceHook) -> Result<(), AttachError> {
-    for (program, attach_type, direction) in DEVICE_HOOKS {
+    for way in &DEVICE_HOOKS {
+        let program = way.program(device);
         if hook == DeviceHook::Clsact {
-            attach_clsact(programs, device, program, direction)?;
+            attach_clsact(programs, device, program, way.clsact)?;
             continue;
         }
         let site = Site {
             program,
-            attach_type,
+            attach_type: way.tcx,
             raw_target: device.index,
             target: Target::Device(device.index),
             shown: device.name.clone(),
-            pin: device_pin(programs.links_dir(), device.index, program),
+            pin: device_pin(programs.links_dir(), device.index, way.name),
         };
         site.attach(programs.device_fd(program).map_err(|source| AttachError::Program { program, source })?)?;
     }
@@ -182,9 +227,9 @@ pub fn detach_device(programs: &Programs, device: &Device, hook: DeviceHook) {
 
 /// Removes the pins of a device that has gone; its links are dead already. Nothing to do is fine.
 pub fn forget_device(links_dir: &Path, index: u32) {
-    for (program, ..) in DEVICE_HOOKS {
+    for way in &DEVICE_HOOKS {
         // A pin that is not there, or cannot be removed, does no harm: its link is dead, and `Site::attach` replaces it.
-        let _unused: io::Result<()> = std::fs::remove_file(device_pin(links_dir, index, program));
+        let _unused: io::Result<()> = std::fs::remove_file(device_pin(links_dir, index, way.name));
     }
 }
 
@@ -199,8 +244,27 @@ pub fn pinned_devices(links_dir: &Path) -> Vec<u32> {
     indices
 }
 
-fn device_pin(links_dir: &Path, index: u32, program: &str) -> PathBuf {
-    links_dir.join(format!("device-{index}-{program}"))
+/// The programs of others at a device's tcx hooks, each with its way; none before Linux 6.6. They run before ours or after
+/// them, in the order in which they were attached.
+#[must_use]
+pub fn foreign_programs(device: &str) -> Vec<String> {
+    let at = |way: &'static DeviceSite| {
+        // A kernel without tcx, or a device that has gone, has none.
+        let programs = SchedClassifier::query_tcx(device, way.clsact).map(|(_, programs)| programs).unwrap_or_default();
+        let foreign = programs.into_iter().map(|program| String::from_utf8_lossy(program.name()).into_owned());
+        foreign.filter(|name| !way.programs.contains(&&**name)).map(|name| format!("tcx {} {name}", way.name))
+    };
+    DEVICE_HOOKS.iter().flat_map(at).collect()
+}
+
+/// Whether a clsact filter of this priority and handle is one of ours.
+#[must_use]
+pub fn is_own_filter(priority: u16, handle: u32) -> bool {
+    (priority, handle) == (CLSACT_PRIORITY, CLSACT_HANDLE_NUMBER)
+}
+
+fn device_pin(links_dir: &Path, index: u32, way: &str) -> PathBuf {
+    links_dir.join(format!("device-{index}-{way}"))
 }
 
 /// One place a program is to run at.
@@ -276,5 +340,5 @@ pub(crate) fn detach_clsact(device: &str) -> usize {
         use aya::programs::links::Link as _;
         SchedClassifierLink::attached(device, direction, CLSACT_PRIORITY, CLSACT_HANDLE, None)?.detach()
     };
-    DEVICE_HOOKS.into_iter().filter(|(.., direction)| detach(*direction).is_ok()).count()
+    DEVICE_HOOKS.iter().filter(|way| detach(way.clsact).is_ok()).count()
 }

@@ -25,6 +25,7 @@ pub mod maps;
 pub mod memory;
 mod object;
 pub mod ops;
+pub mod origins;
 pub mod pins;
 pub mod read_back;
 pub mod refused;

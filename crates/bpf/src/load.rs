@@ -12,7 +12,7 @@ use aya::{Ebpf, EbpfLoader};
 use sheave_abi::{
     AffinityKeyV4, AffinityKeyV6, AffinityValue, BACKENDS_CHUNK, BackendV4, BackendV6, DeviceValue, FlowKeyV4,
     FlowKeyV6, FlowValue, FragmentValue, FrontendKeyV4, FrontendKeyV6, FrontendValue, Origin, RangeKeyV4, RangeKeyV6,
-    RulesValue, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, ServiceValue,
+    RulesValue, SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, ServiceValue, SocketFlowKey, SocketFlowValue,
 };
 use std::fs::File;
 use std::io;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../object/sheave.o");
 
 /// The maps that are pinned: name, `enum bpf_map_type`, bytes of key and value, what sizes them.
-pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 23] = [
+pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 25] = [
     ("frontends_v4", HASH, size_of::<FrontendKeyV4>(), size_of::<FrontendValue>(), Size::Frontends),
     ("frontends_v6", HASH, size_of::<FrontendKeyV6>(), size_of::<FrontendValue>(), Size::Frontends),
     ("names", HASH, 4, size_of::<ServiceNameValue>(), Size::Services),
@@ -46,6 +46,8 @@ pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 23] = [
     ("fragments_v4", LRU_HASH, size_of::<FlowKeyV4>(), size_of::<FragmentValue>(), Size::Fixed),
     ("fragments_v6", LRU_HASH, size_of::<FlowKeyV6>(), size_of::<FragmentValue>(), Size::Fixed),
     ("origins", SK_STORAGE, 4, size_of::<Origin>(), Size::Fixed),
+    ("udp_sockets", HASH, 8, size_of::<Origin>(), Size::Fixed),
+    ("socket_flows", LRU_HASH, size_of::<SocketFlowKey>(), size_of::<SocketFlowValue>(), Size::Fixed),
     ("counters", PERCPU_ARRAY, 4, 8, Size::Fixed),
 ];
 /// `enum bpf_map_type`.
@@ -292,8 +294,7 @@ impl Globals {
         let (socket_lb, host_netns) = match socket_lb {
             SocketLb::Off => (0, 0),
             SocketLb::Host => (1, netns_cookie().map_err(LoadError::Netns)?),
-            // Kernels before 5.14 do not tell. Then the node's sockets are taken for a pod's.
-            SocketLb::All => (2, netns_cookie().unwrap_or(0)),
+            SocketLb::All => (2, netns_cookie().map_err(LoadError::Netns)?),
         };
         // A probe that cannot tell counts as no: the socket entrance then leaves refusals to the device entrance.
         let probe = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval);
@@ -313,6 +314,7 @@ pub(crate) fn load_programs(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Resul
     for (name, program) in ebpf.programs_mut() {
         let loaded = match program {
             Program::CgroupSockAddr(program) => program.load(),
+            Program::CgroupSock(program) => program.load(),
             Program::SchedClassifier(program) => program.load(),
             _ => Err(ProgramError::UnexpectedProgramType),
         };
@@ -334,13 +336,16 @@ impl Programs {
         self.device_hook
     }
 
-    /// A program of the socket entrance: `connect4`, `connect6`, `getpeername4`, `getpeername6`.
+    /// A program of the socket entrance: `connect4`, `connect6`, and so on for `getpeername`, `sendmsg` and `recvmsg`;
+    /// `sock_release`.
     ///
     /// # Errors
     /// When there is no such program.
     pub fn socket_fd(&self, name: &str) -> Result<BorrowedFd<'_>, ProgramError> {
-        let program: &CgroupSockAddr = self.program(name)?.try_into()?;
-        Ok(program.fd()?.as_fd())
+        match self.program(name)? {
+            Program::CgroupSock(program) => Ok(program.fd()?.as_fd()),
+            program => Ok(<&CgroupSockAddr>::try_from(program)?.fd()?.as_fd()),
+        }
     }
 
     /// A program of the device entrance: `ingress`, `egress`; `ingress_l3`, `egress_l3` for devices whose packets begin with the IP header.
@@ -380,7 +385,8 @@ pub(crate) fn lift_memory_lock() {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
 }
 
-/// The cookie of the calling thread's network namespace (`SO_NETNS_COOKIE`, 5.14).
+/// The cookie of the calling thread's network namespace (`SO_NETNS_COOKIE`, 5.14). Zero where the kernel does not tell: the
+/// programs then take the machine's first network namespace for the node's.
 fn netns_cookie() -> io::Result<u64> {
     const SO_NETNS_COOKIE: libc::c_int = 71;
     let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
@@ -390,7 +396,10 @@ fn netns_cookie() -> io::Result<u64> {
     // SAFETY: `value` points at `len` bytes.
     match unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, value, &raw mut len) } {
         0 => Ok(cookie),
-        _ => Err(io::Error::last_os_error()),
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(0),
+            error => Err(error),
+        },
     }
 }
 

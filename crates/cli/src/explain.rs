@@ -1,10 +1,11 @@
 //! `sheave explain`: what happens to a packet, and why.
-use crate::output::{Output, note, print};
+use crate::output::{Output, is_root, note, print, with_sudo};
 use anyhow::{Context as _, bail};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use sheave_agent::config::Config;
-use sheave_agent::explain::{Explanation, Observed, Question, Target, explain};
+use sheave_agent::explain::{Affinity, Answer, Explanation, Observed, Question, Target, explain};
+use sheave_conformance::{Answer as EngineAnswer, Expected, World, kernel};
 use sheave_core::decide::Rule;
 use sheave_core::{Diagnostic, Event, Index, ObjectName, Problem};
 use sheave_kube_source::manifests::Manifests;
@@ -18,7 +19,9 @@ use std::sync::Arc;
 #[derive(Args)]
 #[command(
     after_help = "The answer is that of the rules in docs/semantics.md. It needs neither root nor a cluster, only the \
-    objects.\n\nExit status: 0 for any answer, 2 for a question or manifests that cannot be used.\n\nExamples:\n  \
+    objects.\nWith --engine kernel the eBPF programs are asked as well, with maps of their own that hold these objects: it needs \
+    root and touches nothing that is in use.\n\nExit status: 0 for any answer, 2 for a question or manifests that cannot be used, \
+    3 when the programs do something else than the rules say.\n\nExamples:\n  \
     sheave explain --manifests ./examples --node node-a --from 10.244.1.10 --to shop/web\n  \
     sheave explain -o json --manifests ./examples --node node-a --from 192.0.2.1 --to 10.96.0.20:80\n\n  \
     kubectl get svc,endpointslices,nodes,servicecidrs -A -o yaml > cluster.yaml\n  \
@@ -62,7 +65,7 @@ enum Engine {
     /// The rules themselves
     #[default]
     Model,
-    /// The kernel programs: not there yet
+    /// The kernel programs, on a packet in namespaces of their own
     Kernel,
 }
 
@@ -70,8 +73,8 @@ enum Engine {
 const DIAGNOSTICS_MAX: usize = 10;
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if arguments.engine == Engine::Kernel {
-        bail!("--engine kernel is not there yet; --engine model answers from the rules");
+    if arguments.engine == Engine::Kernel && !is_root() {
+        bail!("loading kernel programs needs root; run: {}", with_sudo());
     }
     let Some(path) = &arguments.manifests else {
         bail!(
@@ -98,8 +101,49 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(elsewhere) = of_another_node(&question, &explanation, &manifests) {
         note(&format!("sheave: {elsewhere}"));
     }
-    print(&answer(&explanation, arguments.output)?)?;
-    Ok(ExitCode::SUCCESS)
+    let differs = match arguments.engine {
+        Engine::Model => None,
+        Engine::Kernel => by_kernel(&explanation, World { index: &index, config: &proxy })?,
+    };
+    let Some((real, difference)) = differs else {
+        print(&answer(&explanation, arguments.output)?)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    note(&format!("sheave: the kernel programs do not do what the rules say: {difference}; please report it"));
+    print(&match arguments.output {
+        Output::Text => explanation.text(),
+        Output::Json => as_json(&real)?,
+    })?;
+    Ok(DIFFERENT.into())
+}
+
+/// The exit status when model and kernel differ.
+const DIFFERENT: u8 = 3;
+
+/// Puts the packet to the kernel programs; the answer that they give and how it differs, if it is another one.
+fn by_kernel(explanation: &Explanation<'_>, world: World<'_>) -> anyhow::Result<Option<(Answer, String)>> {
+    let Some(packet) = explanation.packet() else {
+        note("sheave: no packet follows from this, so the kernel programs were not asked");
+        return Ok(None);
+    };
+    let answer = kernel::explain(world, packet).context("asking the kernel programs")?;
+    let outcome = match &answer {
+        EngineAnswer::Outcome { outcome, .. } => outcome,
+        EngineAnswer::Unasked(reason) => {
+            bail!("the kernel programs cannot be asked this: {reason}; --engine model answers from the rules")
+        }
+    };
+    let Some(difference) = Expected::of(explanation.decision()).differs(packet.source, &answer) else {
+        return Ok(None);
+    };
+    let real = Answer {
+        verdict: outcome.verdict.as_str(),
+        endpoints: outcome.endpoints.iter().map(ToString::to_string).collect(),
+        masquerade: outcome.masquerade.as_str(),
+        affinity: outcome.affinity.map(|affinity| Affinity { timeout_s: affinity.timeout_s }),
+        ..explanation.answer()
+    };
+    Ok(Some((real, difference)))
 }
 
 /// Reads the manifests. What can be read of them is asked, but that something cannot is the first thing said, with an example,
@@ -148,8 +192,12 @@ fn of_another_node(question: &Question, explanation: &Explanation<'_>, manifests
 fn answer(explanation: &Explanation<'_>, output: Output) -> anyhow::Result<String> {
     match output {
         Output::Text => Ok(explanation.text()),
-        Output::Json => serde_json::to_string_pretty(&explanation.answer()).context("writing the answer as JSON"),
+        Output::Json => as_json(&explanation.answer()),
     }
+}
+
+fn as_json(answer: &Answer) -> anyhow::Result<String> {
+    serde_json::to_string_pretty(answer).context("writing the answer as JSON")
 }
 
 /// The node from which the question is seen.

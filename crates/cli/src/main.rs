@@ -8,6 +8,7 @@ mod dump;
 mod explain;
 mod output;
 mod report;
+mod selftest;
 mod settings;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -40,6 +41,8 @@ enum Command {
     Dump(dump::Arguments),
     /// Look for what this node lacks; each finding names its remedy
     Check(check::Arguments),
+    /// Find out whether this kernel does everything right: every rule, packet by packet, then real traffic in namespaces
+    Selftest(selftest::Arguments),
     /// Measure what a rule change, a lookup and a connection cost as Services grow: sheave, iptables and nftables
     Bench(bench::Arguments),
     /// Make a report of what `bench` has measured
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Dump(arguments) => dump::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Selftest(arguments) => selftest::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Cleanup(arguments) => cleanup::run(&arguments),

@@ -131,6 +131,19 @@ fn the_answer_is_the_contract_key_by_key() {
     }
 }
 
+/// Loading the programs takes seconds, so the questions are few; the conformance suite asks all of them.
+#[test]
+fn the_kernel_programs_give_the_answer_of_the_rules() {
+    if !sheave_tests::kernel_or_skip("loading kernel programs needs root") {
+        return;
+    }
+    for (from, to) in [(OUTSIDE, "shop/web:80"), (POD, "203.0.113.50:80"), (POD, "10.96.0.20/icmp")] {
+        let question = ["--from", from, "--to", to];
+        let by_kernel = answer(&[&question[..], &["--engine", "kernel"]].concat());
+        assert_eq!(by_kernel, answer(&question), "from {from} to {to}");
+    }
+}
+
 #[test]
 fn an_address_given_for_the_node_counts_as_its_own() {
     let question = ["--from", "192.0.2.77", "--to", "192.0.2.1:30080"];
@@ -194,7 +207,7 @@ fn a_question_that_cannot_be_answered_ends_with_2_and_one_line_that_says_what_to
     let asked = |from, to| vec!["--manifests", cluster, "--node", "node-a", "--from", from, "--to", to];
     for (arguments, want) in [
         (vec!["--from", POD, "--to", "shop/web"], "name manifests with --manifests PATH, or - for standard input"),
-        ([asked(POD, "shop/web"), vec!["--engine", "kernel"]].concat(), "--engine kernel is not there yet"),
+        ([asked(POD, "shop/web"), vec!["--engine", "crystal-ball"]].concat(), "crystal-ball"),
         ([asked(POD, "shop/web"), vec!["--config", config]].concat(), "externalIPs"),
         ([asked(POD, "shop/web"), vec!["--config", "/nowhere.yaml"]].concat(), "/nowhere.yaml"),
         (vec!["--manifests", "/nowhere.yaml", "--from", POD, "--to", "shop/web"], "/nowhere.yaml"),

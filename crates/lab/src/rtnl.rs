@@ -1,11 +1,15 @@
 //! Route netlink in batches: many requests in one system call, each with its answer.
 use crate::sandbox::{Sandbox, SandboxError};
+use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
@@ -78,11 +82,12 @@ impl Request {
         Self { object, flags: NLM_F_REQUEST | NLM_F_ACK, message: RouteNetlinkMessage::NewLink(message) }
     }
 
-    /// A host address, usable at once: no duplicate address detection.
-    pub(crate) fn new_address(index: u32, addr: IpAddr) -> Self {
+    /// An address with the length of its network, usable at once: no duplicate address detection.
+    pub(crate) fn new_address(index: u32, network: IpNet) -> Self {
+        let addr = network.addr();
         let mut message = AddressMessage::default();
         message.header.family = family(addr);
-        message.header.prefix_len = host_prefix(addr);
+        message.header.prefix_len = network.prefix_len();
         message.header.index = index;
         message.header.flags = AddressHeaderFlags::Nodad;
         message.attributes = vec![
@@ -101,14 +106,37 @@ impl Request {
         message.header.ifindex = index;
         message.header.state = NeighbourState::Permanent;
         message.attributes = vec![
-            NeighbourAttribute::Destination(match addr {
-                IpAddr::V4(addr) => NeighbourAddress::Inet(addr),
-                IpAddr::V6(addr) => NeighbourAddress::Inet6(addr),
-            }),
+            NeighbourAttribute::Destination(neighbour_address(addr)),
             NeighbourAttribute::LinkLayerAddress(mac.to_vec()),
         ];
         let message = RouteNetlinkMessage::NewNeighbour(message);
         Self { object: format!("neighbour {addr}"), flags: Self::NEW, message }
+    }
+
+    /// Where a tunnel finds the owner of a MAC address.
+    pub(crate) fn new_forwarding(index: u32, mac: [u8; 6], remote: IpAddr) -> Self {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Bridge;
+        message.header.ifindex = index;
+        message.header.state = NeighbourState::Permanent;
+        message.header.flags = NeighbourFlags::Own;
+        message.attributes = vec![
+            NeighbourAttribute::LinkLayerAddress(mac.to_vec()),
+            NeighbourAttribute::Destination(neighbour_address(remote)),
+        ];
+        let message = RouteNetlinkMessage::NewNeighbour(message);
+        Self { object: format!("forwarding entry to {remote}"), flags: Self::NEW, message }
+    }
+
+    /// What comes in by this device is routed by this table, as far as it goes.
+    pub(crate) fn new_rule(device: &str, of: IpAddr, table: u8, priority: u32) -> Self {
+        let mut message = RuleMessage::default();
+        message.header.family = family(of);
+        message.header.table = table;
+        message.header.action = RuleAction::ToTable;
+        message.attributes = vec![RuleAttribute::Iifname(device.to_owned()), RuleAttribute::Priority(priority)];
+        let message = RouteNetlinkMessage::NewRule(message);
+        Self { object: format!("rule for {device}"), flags: Self::NEW, message }
     }
 
     pub(crate) fn new_route(object: String, message: RouteMessage) -> Self {
@@ -123,6 +151,13 @@ pub(crate) fn family(addr: IpAddr) -> AddressFamily {
 /// The prefix length that means this address alone.
 pub(crate) fn host_prefix(addr: IpAddr) -> u8 {
     if addr.is_ipv4() { 32 } else { 128 }
+}
+
+fn neighbour_address(addr: IpAddr) -> NeighbourAddress {
+    match addr {
+        IpAddr::V4(addr) => NeighbourAddress::Inet(addr),
+        IpAddr::V6(addr) => NeighbourAddress::Inet6(addr),
+    }
 }
 
 pub(crate) fn route_address(addr: IpAddr) -> RouteAddress {

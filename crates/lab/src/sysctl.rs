@@ -55,8 +55,10 @@ pub(crate) fn apply(role: Role) -> Result<(), SysctlError> {
     let forwarding = if role == Role::Router { FORWARDING } else { &[] };
     let ipv6 = ipv6_available();
     let settings = EVERYWHERE.iter().chain(forwarding).filter(|(key, _)| ipv6 || !key.starts_with(IPV6));
-    settings.copied().try_for_each(|(key, value)| {
-        let set = std::fs::write(Path::new(PROC_SYS).join(key), value);
-        set.map_err(|source| SysctlError { key, value, source })
-    })
+    settings.copied().try_for_each(|(key, value)| set(key, value))
+}
+
+/// Makes one setting of the namespace of the calling thread.
+pub(crate) fn set(key: &'static str, value: &'static str) -> Result<(), SysctlError> {
+    std::fs::write(Path::new(PROC_SYS).join(key), value).map_err(|source| SysctlError { key, value, source })
 }

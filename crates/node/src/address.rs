@@ -10,9 +10,15 @@ const AF_INET6: u8 = 10;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_FLAGS: u16 = 8;
+/// Of IPv4: another address of the subnet came before it. Of IPv6: temporary, for privacy. The node sends from neither
+/// unless it is asked to.
+const IFA_F_SECONDARY: u32 = 0x01;
 const IFA_F_OPTIMISTIC: u32 = 0x04;
 const IFA_F_DADFAILED: u32 = 0x08;
+const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
+/// include/uapi/linux/rtnetlink.h: from here on addresses are not known beyond the link.
+const RT_SCOPE_LINK: u8 = 253;
 const IFADDRMSG_LEN: usize = 8;
 
 /// A device's address. A device may have one address several times, with other prefixes or peers, and each goes by itself.
@@ -21,23 +27,32 @@ pub(crate) struct Assignment {
     pub(crate) index: LinkIndex,
     pub(crate) addr: IpAddr,
     peer: IpAddr,
-    prefix_len: u8,
+    pub(crate) prefix_len: u8,
 }
 
 /// Whether the kernel delivers to an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Standing {
-    /// It does; also to one that is deprecated, which only new connections of the node avoid (RFC 4862, 5.5.4), and to one
-    /// that is used while it is being proven (RFC 4429).
-    Usable,
+    /// It does.
+    Proven(Use),
     /// It does not, as nobody knows yet that no other host has it, or another one was found (RFC 4862, 5.4).
     Unproven,
+}
+
+/// What the node does with an address that it has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Use {
+    /// It sends from it by itself, to anywhere.
+    Source,
+    /// It answers at it, but does not begin anything from it: a secondary or temporary address, one that is deprecated (RFC
+    /// 4862, 5.5.4), one that is used while it is being proven (RFC 4429), or one that only the link knows.
+    Destination,
 }
 
 /// The payload of `RTM_NEWADDR` and `RTM_DELADDR`; `None` if it makes no sense or is of a family without Services.
 pub(crate) fn assignment(payload: &[u8]) -> Option<(Assignment, Standing)> {
     let header: &[u8; IFADDRMSG_LEN] = payload.first_chunk()?;
-    let &[family, prefix_len, flags, _, i0, i1, i2, i3] = header;
+    let &[family, prefix_len, flags, scope, i0, i1, i2, i3] = header;
     let (mut local, mut address, mut flags) = (None, None, u32::from(flags));
     for attribute in NlasIterator::new(payload.get(IFADDRMSG_LEN..)?).map_while(Result::ok) {
         let value = attribute.value();
@@ -52,14 +67,18 @@ pub(crate) fn assignment(payload: &[u8]) -> Option<(Assignment, Standing)> {
     // On a point-to-point device IFA_ADDRESS is the other end; elsewhere either may stand alone.
     let addr = local.or(address)?;
     let index = LinkIndex::new(u32::from_ne_bytes([i0, i1, i2, i3]));
-    Some((Assignment { index, addr, peer: address.unwrap_or(addr), prefix_len }, standing(flags)))
+    Some((Assignment { index, addr, peer: address.unwrap_or(addr), prefix_len }, standing(flags, scope)))
 }
 
-fn standing(flags: u32) -> Standing {
+fn standing(flags: u32, scope: u8) -> Standing {
     let has = |flag| flags & flag != 0;
-    match has(IFA_F_DADFAILED) || (has(IFA_F_TENTATIVE) && !has(IFA_F_OPTIMISTIC)) {
-        true => Standing::Unproven,
-        false => Standing::Usable,
+    let optimistic = has(IFA_F_OPTIMISTIC);
+    if has(IFA_F_DADFAILED) || (has(IFA_F_TENTATIVE) && !optimistic) {
+        return Standing::Unproven;
+    }
+    match optimistic || has(IFA_F_SECONDARY | IFA_F_DEPRECATED) || scope >= RT_SCOPE_LINK {
+        true => Standing::Proven(Use::Destination),
+        false => Standing::Proven(Use::Source),
     }
 }
 
@@ -125,20 +144,22 @@ pub(crate) mod tests {
             ("another family", AddressFamily::Phonet, vec![Local(v4)], None),
         ] {
             let read = assignment(&message(family, attributes));
-            assert_eq!(read, want.map(|want| (want, Standing::Usable)), "case: {case}");
+            assert_eq!(read, want.map(|want| (want, Standing::Proven(Use::Source))), "case: {case}");
         }
     }
 
     #[test]
     fn an_address_counts_from_when_the_kernel_delivers_to_it() {
+        let (source, destination) = (Standing::Proven(Use::Source), Standing::Proven(Use::Destination));
         let (none, tentative) = (AddressFlags::empty(), AddressFlags::Tentative);
         for (case, header, flags, want) in [
-            ("permanent", AddressFlags::Permanent, None, Standing::Usable),
-            ("deprecated", AddressFlags::Deprecated, None, Standing::Usable),
+            ("permanent", AddressFlags::Permanent, None, source),
+            ("deprecated", AddressFlags::Deprecated, None, destination),
+            ("temporary, or secondary", AddressFlags::Secondary, None, destination),
             ("tentative", tentative, None, Standing::Unproven),
             ("tentative, in the attribute only", none, Some(tentative), Standing::Unproven),
-            ("the attribute has the last word", tentative, Some(none), Standing::Usable),
-            ("optimistic", tentative | AddressFlags::Optimistic, None, Standing::Usable),
+            ("the attribute has the last word", tentative, Some(none), source),
+            ("optimistic", tentative | AddressFlags::Optimistic, None, destination),
             ("another host's", tentative | AddressFlags::Dadfailed, None, Standing::Unproven),
             (
                 "optimistic, and another host's",
@@ -154,6 +175,23 @@ pub(crate) mod tests {
             message.attributes.extend(flags.map(AddressAttribute::Flags));
             let read = assignment(&emitted(&message)).unwrap();
             assert_eq!(read.1, want, "case: {case}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_only_the_link_knows_is_not_sent_from() {
+        use netlink_packet_route::address::AddressScope;
+        for (scope, want) in [
+            (AddressScope::Universe, Use::Source),
+            (AddressScope::Site, Use::Source),
+            (AddressScope::Link, Use::Destination),
+            (AddressScope::Host, Use::Destination),
+        ] {
+            let mut message = AddressMessage::default();
+            message.header.family = AddressFamily::Inet;
+            message.header.scope = scope;
+            message.attributes = vec![AddressAttribute::Local(ip("10.0.0.1"))];
+            assert_eq!(assignment(&emitted(&message)).unwrap().1, Standing::Proven(want), "{scope:?}");
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Link {
     pub layer: Layer,
     /// Its address on an Ethernet.
     pub mac: Option<[u8; 6]>,
+    /// The XDP program that meets its packets first, by the kernel's number.
+    pub xdp_program: Option<u32>,
 }
 
 /// What made a device: `IFLA_INFO_KIND`.
@@ -81,7 +83,9 @@ pub enum Layer {
     Loopback,
     /// An Ethernet header.
     Ethernet,
-    /// Something else, mostly the IP header itself; the number is the kernel's `ARPHRD_*`.
+    /// The IP header itself: tunnels, WireGuard, `tun`, PPP.
+    Ip,
+    /// Something else; the number is the kernel's `ARPHRD_*`.
     Other(u16),
 }
 
@@ -94,8 +98,8 @@ pub enum Exclusion {
     AggregatePort,
     /// It shows the packets of another device a second time, and those it received as if they were sent.
     Redirector,
-    /// Devices without an Ethernet header are not served yet.
-    NoEthernetHeader,
+    /// Its packets begin neither with an Ethernet header nor with an IP header: InfiniBand, CAN, monitors.
+    OtherHeader,
 }
 
 impl fmt::Display for Exclusion {
@@ -104,7 +108,7 @@ impl fmt::Display for Exclusion {
             Self::Loopback => "loopback device",
             Self::AggregatePort => "port of a bond, team or failover device, which is served in its place",
             Self::Redirector => "ifb device, which repeats the packets of another one",
-            Self::NoEthernetHeader => "no Ethernet header; such devices are not served yet",
+            Self::OtherHeader => "its packets begin neither with an Ethernet header nor with an IP header",
         })
     }
 }
@@ -116,8 +120,8 @@ pub fn exclusion(link: &Link) -> Option<Exclusion> {
         (Layer::Loopback, ..) => Some(Exclusion::Loopback),
         (_, _, Upper::Aggregate(_)) => Some(Exclusion::AggregatePort),
         (_, LinkKind::Ifb, _) => Some(Exclusion::Redirector),
-        (Layer::Other(_), ..) => Some(Exclusion::NoEthernetHeader),
-        (Layer::Ethernet, ..) => None,
+        (Layer::Other(_), ..) => Some(Exclusion::OtherHeader),
+        (Layer::Ethernet | Layer::Ip, ..) => None,
     }
 }
 
@@ -148,10 +152,10 @@ mod tests {
 
     const BRIDGE: Upper = Upper::Other(LinkIndex(9));
     const BOND: Upper = Upper::Aggregate(LinkIndex(9));
-    const ARPHRD_NONE: Layer = Layer::Other(0xfffe);
+    const INFINIBAND: Layer = Layer::Other(32);
 
     #[test]
-    fn every_device_is_served_but_loopback_aggregate_ports_redirectors_and_those_without_ethernet() {
+    fn every_device_is_served_but_loopback_aggregate_ports_redirectors_and_those_with_headers_of_another_kind() {
         for (name, kind, layer, upper, want) in [
             ("a NIC", LinkKind::Driver, Layer::Ethernet, Upper::None, None),
             ("a pod's veth", LinkKind::Veth, Layer::Ethernet, Upper::None, None),
@@ -164,10 +168,12 @@ mod tests {
             ("a bond's port", LinkKind::Driver, Layer::Ethernet, BOND, Some(Exclusion::AggregatePort)),
             ("lo", LinkKind::Driver, Layer::Loopback, Upper::None, Some(Exclusion::Loopback)),
             ("ifb0", LinkKind::Ifb, Layer::Ethernet, Upper::None, Some(Exclusion::Redirector)),
-            ("wireguard", "wireguard".into(), ARPHRD_NONE, Upper::None, Some(Exclusion::NoEthernetHeader)),
-            ("tunl0", "ipip".into(), Layer::Other(768), Upper::None, Some(Exclusion::NoEthernetHeader)),
+            ("wireguard", "wireguard".into(), Layer::Ip, Upper::None, None),
+            ("tunl0", "ipip".into(), Layer::Ip, Upper::None, None),
+            ("ib0", LinkKind::Driver, INFINIBAND, Upper::None, Some(Exclusion::OtherHeader)),
         ] {
-            let link = Link { index: LinkIndex(2), name: name.to_owned(), kind, upper, layer, mac: None };
+            let link =
+                Link { index: LinkIndex(2), name: name.to_owned(), kind, upper, layer, mac: None, xdp_program: None };
             assert_eq!(exclusion(&link), want, "case: {name}");
             assert_eq!(serves(&link), want.is_none(), "case: {name}");
         }

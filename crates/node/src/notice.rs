@@ -2,13 +2,13 @@
 //!
 //! Only the attributes we act on are read. The full parsers refuse a message whole when one attribute of an exotic device is
 //! not as they expect it, and that device would then not be served.
-use crate::address::{Assignment, Standing, assignment};
+use crate::address::{Assignment, Standing, Use, assignment};
 use crate::link::{Layer, Link, LinkIndex, LinkKind, Upper};
 use rtnetlink::packet_core::{NLM_F_DUMP_INTR, NetlinkBuffer, NlasIterator};
 
 /// include/uapi/linux/netlink.h, rtnetlink.h
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
+pub(crate) const NLMSG_ERROR: u16 = 2;
+pub(crate) const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
@@ -18,11 +18,16 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_PROG_ID: u16 = 4;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 /// include/uapi/linux/if_arp.h
 const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
+/// The devices of these types keep no header in front of the IP header, or hand it to nobody: PPP, IP tunnels over IPv4 and
+/// IPv6 (ipip, ip6tnl, vti, sit, GRE), modems that speak IP, and NONE, which WireGuard and `tun` have.
+const ARPHRD_OF_IP: [u16; 8] = [512, 519, 768, 769, 776, 778, 823, 0xfffe];
 /// include/uapi/linux/if.h; also set on failover and netvsc ports, not on team ports.
 const IFF_SLAVE: u32 = 1 << 11;
 const AF_UNSPEC: u8 = 0;
@@ -47,7 +52,7 @@ pub(crate) enum News {
     /// A link is no more in this namespace.
     LinkGone(LinkIndex),
     /// A device has an address, to which the kernel delivers.
-    Address(Assignment),
+    Address(Assignment, Use),
     /// A device has an address no more, or does not receive by it.
     AddressGone(Assignment),
 }
@@ -56,25 +61,25 @@ pub(crate) enum News {
 pub(crate) fn notices(mut datagram: &[u8]) -> Vec<Notice> {
     let mut notices = Vec::new();
     while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
-        notices.extend(notice(&message));
+        notices.extend(notice(message.message_type(), message.flags(), message.payload()));
         let length = (message.length() as usize).next_multiple_of(4);
         datagram = datagram.get(length..).unwrap_or_default();
     }
     notices
 }
 
-fn notice(message: &NetlinkBuffer<&[u8]>) -> Option<Notice> {
-    let payload = message.payload();
-    match message.message_type() {
+/// What a message says.
+pub(crate) fn notice(kind: u16, flags: u16, payload: &[u8]) -> Option<Notice> {
+    match kind {
         NLMSG_DONE | NLMSG_ERROR => match errno(payload) {
-            0 => Some(Notice::Listed { interrupted: message.flags() & NLM_F_DUMP_INTR != 0 }),
+            0 => Some(Notice::Listed { interrupted: flags & NLM_F_DUMP_INTR != 0 }),
             errno => Some(Notice::Failed(errno)),
         },
         RTM_NEWLINK => link(payload).map(News::Link).map(Notice::News),
         RTM_DELLINK => header(payload).map(|header| Notice::News(News::LinkGone(header.index))),
         RTM_NEWADDR => assignment(payload).map(|(assignment, standing)| {
             Notice::News(match standing {
-                Standing::Usable => News::Address(assignment),
+                Standing::Proven(used) => News::Address(assignment, used),
                 Standing::Unproven => News::AddressGone(assignment),
             })
         }),
@@ -84,7 +89,7 @@ fn notice(message: &NetlinkBuffer<&[u8]>) -> Option<Notice> {
 }
 
 /// Zero on success; a listing's end may carry no number at all.
-fn errno(payload: &[u8]) -> i32 {
+pub(crate) fn errno(payload: &[u8]) -> i32 {
     payload.first_chunk().map_or(0, |bytes| -i32::from_ne_bytes(*bytes))
 }
 
@@ -103,6 +108,7 @@ fn header(payload: &[u8]) -> Option<Header> {
     let layer = match u16::from_ne_bytes([layer_low, layer_high]) {
         ARPHRD_ETHER => Layer::Ethernet,
         ARPHRD_LOOPBACK => Layer::Loopback,
+        ip if ARPHRD_OF_IP.contains(&ip) => Layer::Ip,
         other => Layer::Other(other),
     };
     let index = LinkIndex::new(u32::from_ne_bytes([i0, i1, i2, i3]));
@@ -112,13 +118,18 @@ fn header(payload: &[u8]) -> Option<Header> {
 fn link(payload: &[u8]) -> Option<Link> {
     let Header { layer, index, flags } = header(payload)?;
     let (mut name, mut kind, mut port_kind) = (None, LinkKind::Driver, String::new());
-    let (mut mac, mut master) = (None, None);
+    let (mut mac, mut master, mut xdp_program) = (None, None, None);
     for attribute in NlasIterator::new(payload.get(IFINFOMSG_LEN..)?).map_while(Result::ok) {
         let value = attribute.value();
         match attribute.kind() {
             IFLA_IFNAME => name = Some(text(value)),
             IFLA_ADDRESS => mac = <[u8; 6]>::try_from(value).ok(),
             IFLA_MASTER => master = value.try_into().ok().map(u32::from_ne_bytes).map(LinkIndex::new),
+            IFLA_XDP => {
+                let mut inner = NlasIterator::new(value).map_while(Result::ok);
+                let program = inner.find(|inner| inner.kind() == IFLA_XDP_PROG_ID);
+                xdp_program = program.and_then(|id| id.value().try_into().ok()).map(u32::from_ne_bytes);
+            }
             IFLA_LINKINFO => {
                 for info in NlasIterator::new(value).map_while(Result::ok) {
                     match info.kind() {
@@ -137,11 +148,11 @@ fn link(payload: &[u8]) -> Option<Link> {
         Some(master) if aggregated => Upper::Aggregate(master),
         Some(master) => Upper::Other(master),
     };
-    Some(Link { index, name: name?, kind, upper, layer, mac: mac.filter(|_| layer == Layer::Ethernet) })
+    Some(Link { index, name: name?, kind, upper, layer, mac: mac.filter(|_| layer == Layer::Ethernet), xdp_program })
 }
 
 /// A zero-terminated string; a device name may be any bytes.
-fn text(value: &[u8]) -> String {
+pub(crate) fn text(value: &[u8]) -> String {
     let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
@@ -196,6 +207,7 @@ mod tests {
             upper: Upper::None,
             layer: Layer::Ethernet,
             mac: None,
+            xdp_program: None,
         };
         let master = LinkIndex::new(3);
         let port = |kind| vec![name(), LinkAttribute::Controller(3), info(vec![LinkInfo::PortKind(kind)])];

@@ -70,6 +70,7 @@ mod tests {
             upper: Upper::None,
             layer: Layer::Ethernet,
             mac: None,
+            xdp_program: None,
         }
     }
 

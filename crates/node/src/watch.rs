@@ -21,6 +21,14 @@ impl LinkWatch {
     pub async fn next(&mut self) -> Option<Result<LinkChange, WatchError>> {
         self.changes.recv().await
     }
+
+    /// The next change if it is there already; `None` otherwise.
+    ///
+    /// # Errors
+    /// As [`LinkWatch::next`].
+    pub fn at_hand(&mut self) -> Option<Result<LinkChange, WatchError>> {
+        self.changes.try_recv().ok()
+    }
 }
 
 /// Follows the links of the calling thread's network namespace, from a task of the current tokio runtime. Ends when the
@@ -63,7 +71,7 @@ fn changes(table: &mut LinkTable, told: Told) -> Vec<LinkChange> {
         }
         Told::News(News::Link(link)) => table.put(link).into_iter().collect(),
         Told::News(News::LinkGone(index)) => table.remove(index).into_iter().collect(),
-        Told::News(News::Address(_) | News::AddressGone(_)) => Vec::new(),
+        Told::News(News::Address(..) | News::AddressGone(_)) => Vec::new(),
         Told::Settled => table.end_listing(),
     }
 }

@@ -5,7 +5,8 @@ pub mod lookup;
 pub mod maps;
 pub mod packet;
 mod sock_addr;
+pub mod socket_flows;
 
 pub use flow_entry::FlowEntry;
 pub use packet::{Failed, Packet};
-pub use sock_addr::SockAddr;
+pub use sock_addr::{Closing, SockAddr, SocketOrigin};

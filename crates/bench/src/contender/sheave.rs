@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, Sizes, endpoints};
 use crate::record::Shape;
 use nix::net::if_::if_nametoindex;
 use sheave_bpf::apply::BpfDataplane;
-use sheave_bpf::attach::{Device, attach_device, attach_sockets};
+use sheave_bpf::attach::{Device, Header, attach_device, attach_sockets};
 use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::image::Image;
 use sheave_bpf::limits::Limits;
@@ -53,7 +53,8 @@ impl Sheave {
         for name in self.devices {
             let missing =
                 |errno: nix::Error| ContenderError::Map { what: format!("device {name}"), wrong: errno.to_string() };
-            let device = Device { index: if_nametoindex(*name).map_err(missing)?, name: (*name).to_owned() };
+            let (index, name) = (if_nametoindex(*name).map_err(missing)?, (*name).to_owned());
+            let device = Device { index, name, header: Header::Ethernet };
             attach_device(&mut programs, &device, hook)?;
         }
         Ok(Loaded { dataplane: BpfDataplane::new(Image::default(), self.limits, maps), programs })

@@ -60,7 +60,7 @@ struct Stage {
 pub(crate) fn play(arguments: &Arguments, interrupted: &Arc<AtomicBool>) -> anyhow::Result<Finished> {
     let manifests = Manifests::examples()?;
     let mut stage = Stage::build(arguments, &manifests, interrupted)?;
-    let mut all = dials(&manifests.services());
+    let mut all = dials(&manifests.services(), stage.world.node_addrs());
     all.sort_by(|a, b| a.label.cmp(&b.label));
     let run = stage.perform(arguments, &all)?;
     stage.live.finish();
@@ -106,7 +106,7 @@ impl Stage {
 
     fn perform(&mut self, arguments: &Arguments, dials: &[Dial]) -> anyhow::Result<Run> {
         self.wait_until_served(dials)?;
-        self.live.phase("requests from a pod and from the node, TCP and UDP, IPv4 and IPv6")?;
+        self.live.phase("requests from a pod, from the node and from outside, TCP and UDP, IPv4 and IPv6")?;
         let started = Instant::now();
         let (traffic, mut clients) = Traffic::start(&self.world, CLIENT, dials, &self.ledger)?;
         let web: Vec<Dial> = dials.iter().filter(|dial| dial.label.starts_with("shop/web:")).cloned().collect();
@@ -123,20 +123,38 @@ impl Stage {
     /// Waits for one right answer of each kind, before anything is counted: an agent that starts has not promised anything
     /// yet. Sockets and devices are served from different moments on, so TCP says nothing about UDP.
     fn wait_until_served(&mut self, dials: &[Dial]) -> anyhow::Result<()> {
-        let client = Client::new(self.world.client(CLIENT).sandbox(), PATIENCE);
+        let patient = |client: &Client| Client::new(client.sandbox(), PATIENCE);
+        let inside = [self.world.client(CLIENT), self.world.node_client()].map(|client| patient(&client));
+        let outside = patient(&self.world.outside_client());
         let deadline = Instant::now() + START_TIMEOUT;
         for dial in dials.iter().chain([&swap_dial()]) {
-            while let Some(failure) = failure(&client, dial, &self.ledger)? {
-                self.live.tick()?;
-                let alive = !self.agent.ended() && Instant::now() < deadline;
-                anyhow::ensure!(
-                    alive,
-                    "the agent does not serve {} ({failure}); its last words:\n{}",
-                    dial.label,
-                    self.last_words()
-                );
-                std::thread::sleep(Duration::from_millis(20));
+            for client in &inside {
+                self.wait_until_answered(client, dial, dial.target, deadline)?;
             }
+            for &target in &dial.outside {
+                self.wait_until_answered(&outside, dial, target, deadline)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_until_answered(
+        &mut self,
+        client: &Client,
+        dial: &Dial,
+        target: Target,
+        deadline: Instant,
+    ) -> anyhow::Result<()> {
+        while let Some(failure) = failure(client, dial, target, &self.ledger)? {
+            self.live.tick()?;
+            let alive = !self.agent.ended() && Instant::now() < deadline;
+            anyhow::ensure!(
+                alive,
+                "the agent does not serve {} at {target} ({failure}); its last words:\n{}",
+                dial.label,
+                self.last_words()
+            );
+            std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
@@ -219,14 +237,14 @@ fn addr(text: &str) -> IpAddr {
 fn note_empty(manifests: &Manifests, ledger: &Mutex<Ledger>) {
     let served: BTreeSet<_> = manifests.slices().into_iter().map(|slice| slice.service).collect();
     let empty: Vec<_> = manifests.services().into_iter().filter(|service| !served.contains(&service.name)).collect();
-    for dial in dials(&empty) {
+    for dial in dials(&empty, &[]) {
         lock(ledger).set(&dial.label, Instant::now(), BTreeSet::new());
     }
 }
 
 fn swap_dial() -> Dial {
     let target = Target::tcp(SocketAddr::new(addr(SWAP_VIP), 80));
-    Dial { label: "shop/swap:http IPv4".to_owned(), target }
+    Dial { label: "shop/swap:http IPv4".to_owned(), target, outside: Vec::new() }
 }
 
 fn swap_documents() -> [serde_json::Value; 2] {

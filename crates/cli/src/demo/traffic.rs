@@ -2,7 +2,7 @@
 use super::ledger::{CHANGE_LIMIT, Ledger, Outcome, Request};
 use super::report::Held;
 use super::world::{World, target};
-use sheave_core::{Family, Service};
+use sheave_core::{Family, Port, Service};
 use sheave_lab::SandboxError;
 use sheave_lab::probe::{self, Caller, Client, Failure, Load, Manner, Sample, Target, Transport};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,19 +20,27 @@ const INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct Dial {
     /// `namespace/name:port family`, as the ledger calls it.
     pub(crate) label: String,
-    /// What to dial.
+    /// What to dial inside the cluster.
     pub(crate) target: Target,
+    /// What to dial outside: the NodePort at the node, and the addresses of the load balancer.
+    pub(crate) outside: Vec<Target>,
 }
 
-/// Everything there is to dial.
-pub(crate) fn dials(services: &[Service]) -> Vec<Dial> {
+/// Everything there is to dial, for a node with these addresses.
+pub(crate) fn dials(services: &[Service], node: &[IpAddr]) -> Vec<Dial> {
     let mut dials = Vec::new();
     for service in services {
         for addr in &service.cluster_ips {
             for port in &service.ports {
                 let label = format!("{}:{} {}", service.name, port.name, Family::of(*addr));
-                let target = target(port.protocol, SocketAddr::new(*addr, port.port.get()));
-                dials.extend(target.map(|target| Dial { label, target }));
+                let at = |&(addr, port_number): &(IpAddr, Port)| {
+                    target(port.protocol, SocketAddr::new(addr, port_number.get()))
+                };
+                let node_ports = port.node_port.into_iter().flat_map(|number| node.iter().map(move |addr| (*addr, number)));
+                let vips = service.load_balancer_ips.iter().map(|addr| (*addr, port.port));
+                let of_family = node_ports.chain(vips).filter(|(other, _)| other.is_ipv4() == addr.is_ipv4());
+                let outside = of_family.filter_map(|dialled| at(&dialled)).collect();
+                dials.extend(at(&(*addr, port.port)).map(|target| Dial { label, target, outside }));
             }
         }
     }
@@ -46,8 +54,8 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Starts a caller in the pod for each dial, and one on the node for each that goes by TCP: UDP of the node itself
-    /// does not pass the entrances yet. Returns who asks whom, in words.
+    /// Starts a caller in the pod and one on the node for each dial, and one outside for each address there. Returns who asks
+    /// whom, in words.
     pub(crate) fn start(
         world: &World,
         pod: &str,
@@ -55,11 +63,12 @@ impl Traffic {
         ledger: &Arc<Mutex<Ledger>>,
     ) -> Result<(Self, BTreeMap<String, String>), SandboxError> {
         let (mut callers, mut labels, mut clients) = (Vec::new(), Vec::new(), BTreeMap::new());
-        for Dial { label, target } in dials {
-            let from_node = (target.transport == Transport::Tcp).then(|| world.node_client());
-            clients.insert(label.clone(), if from_node.is_some() { "pod, node" } else { "pod" }.to_owned());
-            for client in [Some(world.client(pod)), from_node].into_iter().flatten() {
-                callers.push(Caller { client, target: *target, manner: Manner::Fresh });
+        for Dial { label, target, outside } in dials {
+            clients.insert(label.clone(), if outside.is_empty() { "pod, node" } else { "pod, node, outside" }.to_owned());
+            let inside = [world.client(pod), world.node_client()].map(|client| (client, *target));
+            let all = inside.into_iter().chain(outside.iter().map(|target| (world.outside_client(), *target)));
+            for (client, target) in all {
+                callers.push(Caller { client, target, manner: Manner::Fresh });
                 labels.push(label.clone());
             }
         }
@@ -99,8 +108,12 @@ fn said(outcome: &probe::Outcome) -> Outcome {
 
 /// Asks once.
 fn ask(client: &Client, dial: &Dial) -> Result<Request, SandboxError> {
+    ask_at(client, dial, dial.target)
+}
+
+fn ask_at(client: &Client, dial: &Dial, target: Target) -> Result<Request, SandboxError> {
     let began = Instant::now();
-    let outcome = said(&client.request(dial.target)?);
+    let outcome = said(&client.request(target)?);
     Ok(Request { service: dial.label.clone(), began, ended: Instant::now(), outcome })
 }
 
@@ -108,9 +121,10 @@ fn ask(client: &Client, dial: &Dial) -> Result<Request, SandboxError> {
 pub(crate) fn failure(
     client: &Client,
     dial: &Dial,
+    target: Target,
     ledger: &Mutex<Ledger>,
 ) -> Result<Option<&'static str>, SandboxError> {
-    let request = ask(client, dial)?;
+    let request = ask_at(client, dial, target)?;
     Ok(lock(ledger).failure(&request))
 }
 

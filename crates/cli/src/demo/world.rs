@@ -1,15 +1,20 @@
 //! The small cluster: nodes and pods as the manifests place them, servers that say who they are, clients.
 use super::manifests::Manifests;
 use anyhow::Context as _;
+use ipnet::IpNet;
 use sheave_core::{Protocol, ServiceName};
 use sheave_lab::probe::{Client, Server, Target};
 use sheave_lab::{Cluster, Sandbox};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// The node whose agent runs and whose clients ask.
 pub(crate) const NODE: &str = "node-a";
+/// The machine outside the cluster, and what the network leads to the node for it.
+const OUTSIDE: &str = "outside";
+const OUTSIDE_ADDRS: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10))];
 /// A request that takes longer has failed.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -47,7 +52,16 @@ impl World {
         for (name, spec) in pods(manifests) {
             world.add_pod(&name, &spec)?;
         }
+        world.add_outside(manifests).context("adding a machine outside")?;
         Ok(world)
+    }
+
+    /// As a load balancer leads its addresses to a node.
+    fn add_outside(&mut self, manifests: &Manifests) -> anyhow::Result<()> {
+        self.cluster.add_host(OUTSIDE, &OUTSIDE_ADDRS)?;
+        let services = manifests.services();
+        let vips: Vec<IpNet> = services.iter().flat_map(|s| &s.load_balancer_ips).map(|vip| IpNet::from(*vip)).collect();
+        Ok(self.cluster.lead(&vips, NODE, &[OUTSIDE])?)
     }
 
     fn add_pod(&mut self, name: &str, spec: &PodSpec) -> anyhow::Result<()> {
@@ -87,6 +101,17 @@ impl World {
     /// A client on the node itself.
     pub(crate) fn node_client(&self) -> Client {
         Client::new(self.node(), TIMEOUT)
+    }
+
+    /// A client outside the cluster.
+    pub(crate) fn outside_client(&self) -> Client {
+        let place = self.cluster.host(OUTSIDE).expect("invariant: built with the world");
+        Client::new(place.sandbox(), TIMEOUT)
+    }
+
+    /// The addresses of [`NODE`].
+    pub(crate) fn node_addrs(&self) -> &[IpAddr] {
+        self.cluster.node(NODE).expect("invariant: the manifests name it, else building failed").addrs()
     }
 
     /// Stops the server of the pod with this address, as a container that ends does.

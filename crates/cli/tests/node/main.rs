@@ -17,7 +17,8 @@ fn ids(lab: &Lab) -> BTreeMap<ServiceKey, String> {
     let image = lab.image();
     let id = |key: &ServiceKey| {
         let id = image.id(key).unwrap();
-        format!("{id:?} {:?} {:?} {:?}", image.word(id), image.slots(id), image.members(id))
+        let entry = image.entry(id);
+        format!("{id:?} {entry:?} {:?} {:?}", image.slots(entry.cluster), image.members(id))
     };
     image.keys().into_iter().map(|key| (key.clone(), id(&key))).collect()
 }

@@ -67,6 +67,24 @@ impl Client {
         self.sandbox.run(move || dialler.request(target))
     }
 
+    /// Requests one after the other, each over a socket of its own, until what has come of them is enough.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn survey<F>(&self, target: Target, enough: F) -> Result<Vec<Outcome>, SandboxError>
+    where
+        F: Fn(&[Outcome]) -> bool + Send + 'static,
+    {
+        let dialler = self.dialler;
+        self.sandbox.run(move || {
+            let mut outcomes = Vec::new();
+            while outcomes.is_empty() || !enough(&outcomes) {
+                outcomes.push(dialler.request(target));
+            }
+            outcomes
+        })
+    }
+
     /// Opens a connection that stays.
     ///
     /// # Errors

@@ -13,9 +13,11 @@ use std::net::IpAddr;
 use std::path::Path;
 
 /// What the world is like, and what was made of it.
-pub(crate) struct Stage {
-    pub(crate) recorder: Recorder,
-    pub(crate) diagnostics: BTreeSet<Diagnostic>,
+pub struct Stage {
+    /// The dataplane in memory that the agent's way ends at.
+    pub recorder: Recorder,
+    /// What is wrong.
+    pub diagnostics: BTreeSet<Diagnostic>,
     config: ProxyConfig,
     index: Index,
     node: String,
@@ -28,7 +30,10 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Nothing observed yet.
-    pub(crate) fn new(scenario: &Scenario) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What cannot be read or carried out.
+    pub fn new(scenario: &Scenario) -> Result<Self, String> {
         let config = Config::parse(&scenario.config, Path::new("config")).map_err(|error| error.to_string())?.proxy();
         let recorder = Recorder::default();
         let mut listed: BTreeSet<Kind> = Kind::ALL.into();
@@ -50,7 +55,10 @@ impl Stage {
     }
 
     /// Brings the first objects, as complete lists of every kind that is listed.
-    pub(crate) fn begin(&mut self, step: &Step) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// What cannot be read or carried out.
+    pub fn begin(&mut self, step: &Step) -> Result<(), String> {
         let diagnosed = self.note(step)?;
         let kinds: Vec<_> = self.listed.iter().copied().collect();
         let listed = kinds.into_iter().map(|kind| self.list(kind));
@@ -59,7 +67,10 @@ impl Stage {
     }
 
     /// Brings what a step says: lists of kinds that were not listed before, and changes of single objects.
-    pub(crate) fn go_on(&mut self, step: &Step) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// What cannot be read or carried out.
+    pub fn go_on(&mut self, step: &Step) -> Result<(), String> {
         let before = self.objects.clone();
         let diagnosed = self.note(step)?;
         let first: BTreeSet<Kind> = kinds(&step.lists)?;
@@ -81,17 +92,20 @@ impl Stage {
     }
 
     /// What questions are asked about.
-    pub(crate) fn observed(&self) -> Observed<'_> {
+    #[must_use]
+    pub fn observed(&self) -> Observed<'_> {
         Observed { index: &self.index, config: &self.config, absent: &self.absent }
     }
 
     /// The changes made since the last call.
-    pub(crate) fn changes(&self) -> Vec<Change> {
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
         self.recorder.take_changes()
     }
 
     /// Where what is held differs from what the objects ask for, computed anew.
-    pub(crate) fn astray(&self) -> Option<String> {
+    #[must_use]
+    pub fn astray(&self) -> Option<String> {
         let desired = Desired::rebuild(self.config.clone(), &self.index);
         self.index.complete().then(|| self.recorder.differs_from(&desired)).flatten()
     }

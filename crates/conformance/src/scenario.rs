@@ -1,26 +1,29 @@
 //! What a scenario's file says.
+use crate::expected::Expected;
 use serde::{Deserialize, Deserializer};
+use sheave_agent::explain::{self, Observed, explain};
+use sheave_core::Packet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// A file.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Scenario {
+pub struct Scenario {
     /// What the rule says, as a headline.
-    pub(crate) title: String,
+    pub title: String,
     /// The rules the questions turn on.
-    pub(crate) rules: Vec<String>,
+    pub rules: Vec<String>,
     /// What the rule is, who differs, and where that stands.
-    pub(crate) about: String,
+    pub about: String,
     /// The node all of this happens on.
-    pub(crate) node: String,
+    pub node: String,
     /// The configuration file.
     #[serde(default)]
-    pub(crate) config: String,
+    pub config: String,
     /// Kinds that have not been listed yet, by a source that is slow (W12).
     #[serde(default)]
-    pub(crate) unlisted: Vec<String>,
+    pub unlisted: Vec<String>,
     #[serde(default)]
     node_addresses: Option<BTreeSet<IpAddr>>,
     manifests: String,
@@ -37,57 +40,79 @@ pub(crate) struct Scenario {
 }
 
 /// Something happens; then questions are asked and what is held is looked at.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Step {
+pub struct Step {
     /// What happens.
-    pub(crate) step: String,
+    pub step: String,
     /// The agent ends and another begins, over the same dataplane.
     #[serde(default)]
-    pub(crate) restart: bool,
+    pub restart: bool,
     /// Kinds that are listed for the first time now.
     #[serde(default)]
-    pub(crate) lists: Vec<String>,
+    pub lists: Vec<String>,
     /// The addresses on the node's devices, from now on.
-    pub(crate) node_addresses: Option<BTreeSet<IpAddr>>,
+    pub node_addresses: Option<BTreeSet<IpAddr>>,
     /// Manifests of objects that are new or have changed.
     #[serde(default)]
-    pub(crate) apply: String,
+    pub apply: String,
     /// Objects that are gone, as `KIND NAMESPACE/NAME`.
     #[serde(default)]
-    pub(crate) delete: Vec<String>,
+    pub delete: Vec<String>,
     /// What is asked then.
     #[serde(default)]
-    pub(crate) questions: Vec<Question>,
+    pub questions: Vec<Question>,
     /// The changes this step brings to the dataplane.
     #[serde(default, deserialize_with = "block")]
-    pub(crate) plan: Option<String>,
+    pub plan: Option<String>,
     /// What the dataplane holds then.
     #[serde(default, deserialize_with = "block")]
-    pub(crate) dump: Option<String>,
+    pub dump: Option<String>,
     /// What it holds for the node as a whole.
     #[serde(default, deserialize_with = "block")]
-    pub(crate) node_rules: Option<String>,
+    pub node_rules: Option<String>,
     /// What is wrong then.
     #[serde(default, deserialize_with = "block")]
-    pub(crate) diagnostics: Option<String>,
+    pub diagnostics: Option<String>,
 }
 
 /// A packet that begins a flow, and what becomes of it.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Question {
+pub struct Question {
     /// Who dials what.
-    pub(crate) when: String,
+    pub when: String,
     /// Source address.
-    pub(crate) from: String,
+    pub from: String,
     /// As `sheave explain --to` takes it.
-    pub(crate) to: String,
+    pub to: String,
     /// The device it comes in by.
-    pub(crate) interface: Option<String>,
+    pub interface: Option<String>,
     /// The answer of `sheave explain -o json`.
     #[serde(default, deserialize_with = "block")]
-    pub(crate) expect: Option<String>,
+    pub expect: Option<String>,
+}
+
+impl Question {
+    /// The packet that is meant; `None` for a Service that nothing can be sent to.
+    ///
+    /// # Errors
+    /// Why no packet follows from the question.
+    pub fn packet(&self, observed: Observed<'_>) -> Result<Option<Packet>, String> {
+        let question = explain::Question::parse(&self.from, &self.to, self.interface.as_deref());
+        let question = question.map_err(|error| error.to_string())?;
+        let explanation = explain(observed, &question).map_err(|error| error.to_string())?;
+        Ok(explanation.packet().cloned())
+    }
+
+    /// The answer that is expected.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn expected(&self) -> Result<Expected, String> {
+        let json = self.expect.as_deref().ok_or("no answer is expected")?;
+        Expected::read(json).map_err(|error| format!("what is expected cannot be read: {error}"))
+    }
 }
 
 /// A key without a value asks for what comes out, and expects nothing yet.
@@ -97,7 +122,10 @@ fn block<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D
 
 impl Scenario {
     /// Reads a file.
-    pub(crate) fn read(text: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What cannot be read, or says nothing.
+    pub fn read(text: &str) -> Result<Self, String> {
         let scenario: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         let silent =
             [&scenario.title, &scenario.about, &scenario.node].into_iter().any(|field| field.trim().is_empty());
@@ -108,7 +136,8 @@ impl Scenario {
     }
 
     /// Everything that happens, from the first manifests on.
-    pub(crate) fn steps(&self) -> Vec<Step> {
+    #[must_use]
+    pub fn steps(&self) -> Vec<Step> {
         let start = Step {
             step: "at the start".to_owned(),
             node_addresses: self.node_addresses.clone(),

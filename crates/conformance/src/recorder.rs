@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// A handle on it.
 #[derive(Clone, Default)]
-pub(crate) struct Recorder(Rc<RefCell<Record>>);
+pub struct Recorder(Rc<RefCell<Record>>);
 
 #[derive(Default)]
 struct Record {
@@ -18,17 +18,19 @@ struct Record {
 
 impl Recorder {
     /// The changes carried out since the last call.
-    pub(crate) fn take_changes(&self) -> Vec<Change> {
+    #[must_use]
+    pub fn take_changes(&self) -> Vec<Change> {
         std::mem::take(&mut self.0.borrow_mut().changes)
     }
 
     /// Asks the fake.
-    pub(crate) fn ask<T>(&self, question: impl FnOnce(&Fake) -> T) -> T {
+    pub fn ask<T>(&self, question: impl FnOnce(&Fake) -> T) -> T {
         question(&self.0.borrow().fake)
     }
 
     /// Where what is held differs from what is wanted; `None` where nothing does.
-    pub(crate) fn differs_from(&self, desired: &Desired) -> Option<String> {
+    #[must_use]
+    pub fn differs_from(&self, desired: &Desired) -> Option<String> {
         let (held, wanted) = (self.keys(), desired.keys());
         if held != wanted {
             return Some(format!("keys {held:?}, wanted {wanted:?}"));

@@ -1,0 +1,132 @@
+//! The cases: each question of each scenario, asked of an engine.
+use crate::engine::{Answer, Engine, EngineError, World};
+use crate::expected::Expected;
+use crate::scenario::{Question, Scenario, Step};
+use crate::stage::Stage;
+
+/// Every scenario, by name, with its text.
+static SCENARIOS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
+
+/// What became of a case.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CaseOutcome {
+    /// The engine decides as expected.
+    Passed,
+    /// It does not; how.
+    Failed(String),
+    /// It cannot be asked; why.
+    Skipped(String),
+}
+
+/// A case that was played.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CaseResult {
+    /// `SCENARIO: QUESTION`, or `SCENARIO: STEP: QUESTION` for what is asked after a change.
+    pub name: String,
+    /// The scenario it is of.
+    pub scenario: &'static str,
+    /// The rules the scenario turns on.
+    pub rules: Vec<String>,
+    /// What had to come out; `None` where the scenario itself is broken.
+    pub expected: Option<Expected>,
+    /// What became of it.
+    pub outcome: CaseOutcome,
+}
+
+/// The scenarios: name and text of each, by name.
+#[must_use]
+pub fn scenarios() -> &'static [(&'static str, &'static str)] {
+    SCENARIOS
+}
+
+/// Asks an engine every case whose name contains `filter`; an empty one means all.
+pub fn run(engine: &mut dyn Engine, filter: &str) -> Vec<CaseResult> {
+    run_each(engine, filter, |_| ())
+}
+
+/// As [`run`], and tells of each case when it has been played.
+pub fn run_each(engine: &mut dyn Engine, filter: &str, mut told: impl FnMut(&CaseResult)) -> Vec<CaseResult> {
+    let mut results = Vec::new();
+    for (name, text) in SCENARIOS {
+        let mut play = Play { engine: &mut *engine, scenario: name, rules: Vec::new(), filter, results: Vec::new() };
+        if let Err(why) = play.scenario(text) {
+            let (name, rules) = ((*name).to_owned(), play.rules.clone());
+            let outcome = CaseOutcome::Failed(why);
+            play.results.push(CaseResult { name, scenario: play.scenario, rules, expected: None, outcome });
+        }
+        play.results.iter().for_each(&mut told);
+        results.append(&mut play.results);
+    }
+    results
+}
+
+struct Play<'a> {
+    engine: &'a mut dyn Engine,
+    scenario: &'static str,
+    rules: Vec<String>,
+    filter: &'a str,
+    results: Vec<CaseResult>,
+}
+
+impl Play<'_> {
+    /// Plays a scenario from its first manifests to its last step.
+    fn scenario(&mut self, text: &str) -> Result<(), String> {
+        let scenario = Scenario::read(text)?;
+        self.rules.clone_from(&scenario.rules);
+        let steps = scenario.steps();
+        let asked = |(number, step): (usize, &Step)| {
+            step.questions.iter().any(|question| self.is_meant(number, step, question))
+        };
+        let Some(last) = steps.iter().enumerate().rposition(asked) else { return Ok(()) };
+        let mut stage = Stage::new(&scenario)?;
+        for (number, step) in steps[..=last].iter().enumerate() {
+            let at = |error: String| format!("step {number}, {}: {error}", step.step);
+            if number == 0 { stage.begin(step) } else { stage.go_on(step) }.map_err(at)?;
+            let observed = stage.observed();
+            // Before that an agent writes nothing (W12).
+            if observed.index.complete() {
+                let world = World { index: observed.index, config: observed.config };
+                self.engine.hold(world).map_err(|error| at(error.to_string()))?;
+            }
+            for question in &step.questions {
+                if self.is_meant(number, step, question) {
+                    self.ask(&stage, self.name(number, step, question), question);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self, number: usize, step: &Step, question: &Question) -> String {
+        match number {
+            0 => format!("{}: {}", self.scenario, question.when),
+            _ => format!("{}: {}: {}", self.scenario, step.step, question.when),
+        }
+    }
+
+    fn is_meant(&self, number: usize, step: &Step, question: &Question) -> bool {
+        self.filter.is_empty() || self.name(number, step, question).contains(self.filter)
+    }
+
+    fn ask(&mut self, stage: &Stage, name: String, question: &Question) {
+        let (expected, outcome) = match question.expected() {
+            Ok(expected) => {
+                let outcome = self.outcome(stage, question, &expected).unwrap_or_else(CaseOutcome::Failed);
+                (Some(expected), outcome)
+            }
+            Err(why) => (None, CaseOutcome::Failed(why)),
+        };
+        self.results.push(CaseResult { name, scenario: self.scenario, rules: self.rules.clone(), expected, outcome });
+    }
+
+    fn outcome(&mut self, stage: &Stage, question: &Question, expected: &Expected) -> Result<CaseOutcome, String> {
+        let Some(packet) = question.packet(stage.observed())? else {
+            return Ok(CaseOutcome::Skipped("a Service without an address cannot be sent anything".to_owned()));
+        };
+        let answer = self.engine.ask(&packet).map_err(|error: EngineError| error.to_string())?;
+        if let Answer::Unasked(why) = &answer {
+            return Ok(CaseOutcome::Skipped(why.clone()));
+        }
+        Ok(expected.differs(packet.source, &answer).map_or(CaseOutcome::Passed, CaseOutcome::Failed))
+    }
+}

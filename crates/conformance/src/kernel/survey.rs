@@ -1,0 +1,111 @@
+//! From single flows to an outcome: the set they may go to, who is masqueraded, what sticks.
+use super::KernelError;
+use super::node::Node;
+use super::shot::Shot;
+use sheave_core::decide::{Masquerade, Verdict};
+use sheave_core::{Backend, Packet};
+use sheave_dataplane::Outcome;
+use std::collections::BTreeMap;
+
+/// Flows to be sure of a verdict that is the same for all.
+const SAME_VERDICT: u32 = 3;
+/// Flows that have to follow a client's first one.
+const STICKING: u32 = 8;
+/// How unlikely it is that an endpoint of a set is not seen: less than once in a thousand runs of everything.
+const MISSED: f64 = 1e-9;
+
+/// How many draws show every one of `count` endpoints, save with a probability of [`MISSED`]: the union bound of the coupon
+/// collector, `n (1 - 1/n)^k <= n e^(-k/n)`.
+fn draws(count: usize) -> u32 {
+    let n = u32::try_from(count).map_or(f64::MAX, f64::from);
+    let bound = (n * (n.ln() - MISSED.ln())).ceil();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a positive number of draws; as saturates"
+    )]
+    let draws = bound as u32;
+    draws
+}
+
+impl Node {
+    /// Sends flows until it is known what becomes of all of them.
+    pub(super) fn survey(&mut self, packet: &Packet) -> Result<Outcome, KernelError> {
+        self.notes.clear()?;
+        let first = self.shoot(packet)?;
+        self.settle(packet)?;
+        let verdict = match first {
+            Shot::Forwarded(backend, masqueraded) => return self.survey_set(packet, backend, masqueraded),
+            Shot::Rejected => Verdict::Reject,
+            Shot::Dropped => Verdict::Drop,
+            Shot::Passed => Verdict::Pass,
+        };
+        for _ in 1..SAME_VERDICT {
+            let next = self.shoot(packet)?;
+            if next != first {
+                return Err(contradiction(packet, &format!("a flow is {first:?}, the next one {next:?}")));
+            }
+        }
+        self.settle(packet)?;
+        Ok(Outcome { verdict, endpoints: Vec::new(), masquerade: Masquerade::Never, affinity: None })
+    }
+
+    fn survey_set(&mut self, packet: &Packet, first: Backend, masqueraded: bool) -> Result<Outcome, KernelError> {
+        let affinity = self.notes.of(packet.source)?;
+        for _ in 0..affinity.map_or(0, |_| STICKING) {
+            let next = self.shoot(packet)?;
+            if next != Shot::Forwarded(first, masqueraded) {
+                let what = format!("a client with affinity went to {first}, then {next:?}");
+                return Err(contradiction(packet, &what));
+            }
+        }
+        let mut seen = BTreeMap::from([(first, masqueraded)]);
+        let mut drawn = 1;
+        // As if there were one endpoint more than was seen so far.
+        while drawn < draws(seen.len() + 1) {
+            drawn += 1;
+            if affinity.is_some() {
+                self.notes.clear()?;
+            }
+            let Shot::Forwarded(backend, masqueraded) = self.shoot(packet)? else {
+                self.settle(packet)?;
+                return Err(contradiction(packet, &format!("flow {drawn} is not forwarded as those before it were")));
+            };
+            if *seen.entry(backend).or_insert(masqueraded) != masqueraded {
+                return Err(contradiction(packet, &format!("flows to {backend} are masqueraded, and are not")));
+            }
+        }
+        self.settle(packet)?;
+        let masquerade = masquerade(packet, &seen)?;
+        Ok(Outcome { verdict: Verdict::Forward, endpoints: seen.into_keys().collect(), masquerade, affinity })
+    }
+}
+
+/// Which flows are masqueraded: all, none, or those that go back to the client.
+fn masquerade(packet: &Packet, seen: &BTreeMap<Backend, bool>) -> Result<Masquerade, KernelError> {
+    if seen.values().all(|masqueraded| *masqueraded) {
+        Ok(Masquerade::Always)
+    } else if seen.values().all(|masqueraded| !masqueraded) {
+        Ok(Masquerade::Never)
+    } else if seen.iter().all(|(backend, masqueraded)| *masqueraded == (backend.addr == packet.source)) {
+        Ok(Masquerade::Hairpin)
+    } else {
+        Err(contradiction(packet, &format!("some flows are masqueraded, and nothing tells which: {seen:?}")))
+    }
+}
+
+pub(super) fn contradiction(packet: &Packet, what: &str) -> KernelError {
+    KernelError::Contradiction(format!("{packet:?}: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enough_flows_are_drawn_to_see_each_endpoint_and_no_more_than_that() {
+        for (count, want) in [(1, 21), (2, 43), (4, 89), (100, 2533)] {
+            assert_eq!(draws(count), want, "{count} endpoints");
+        }
+    }
+}
