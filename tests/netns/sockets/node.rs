@@ -9,7 +9,7 @@ use sheave_core::NodePortAddresses;
 use sheave_lab::probe::{Client, Outcome, Server, Target};
 use sheave_lab::{Cluster, Sandbox};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::{fs, io};
 use tempfile::TempDir;
@@ -215,7 +215,7 @@ pub(super) fn tcp_frontends(of: usize) -> [SocketAddr; 5] {
 /// An IPv4 destination as an IPv6 socket dials it.
 pub(super) fn mapped(addr: SocketAddr) -> SocketAddr {
     match addr.ip() {
-        IpAddr::V4(v4) => SocketAddr::new(Ipv6Addr::from(v4.to_ipv6_mapped()).into(), addr.port()),
+        IpAddr::V4(v4) => SocketAddr::new(v4.to_ipv6_mapped().into(), addr.port()),
         IpAddr::V6(_) => addr,
     }
 }
