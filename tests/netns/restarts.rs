@@ -2,8 +2,10 @@
 use crate::NEEDS;
 use crate::world::{BACKENDS, World, answering, eventually, outcome, targets, web};
 use sheave_agent::config::SocketLb;
+use sheave_bpf::pins::Pins;
 use sheave_lab::probe::{Caller, Load, Manner};
 use sheave_tests::kernel_or_skip;
+use std::path::Path;
 use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -49,13 +51,20 @@ fn a_restart_without_the_socket_entrance_takes_it_away() {
     let service = web(&BACKENDS);
     let mut world = World::serving(SocketLb::All, &service);
     let http = targets(&service)[0];
-    assert!(outcome(&world, "node-a", http).is_ok(), "by the socket");
+    assert!(outcome(&world, "node-a", http).is_ok() && has_socket_entrance(&world), "by the socket");
     world.stop_agent();
     world.start_agent_with(SocketLb::Off);
-    // Of the node's own connections only the socket entrance knows.
-    eventually("the node's connections are not translated", || outcome(&world, "node-a", http).is_err());
+    eventually("the socket entrance is gone", || !has_socket_entrance(&world));
+    eventually("the node is served at its device", || outcome(&world, "node-a", http).is_ok());
     world.until_served(&service);
     world.stop_agent();
     world.start_agent_with(SocketLb::All);
-    eventually("the socket entrance is back", || outcome(&world, "node-a", http).is_ok());
+    eventually("the socket entrance is back", || has_socket_entrance(&world));
+    eventually("the node is served by it", || outcome(&world, "node-a", http).is_ok());
+}
+
+/// Whether a program is attached to the connect() of the node's cgroup.
+fn has_socket_entrance(world: &World) -> bool {
+    let pinned = || Pins::new(Path::new("/sys/fs/bpf")).links().join("connect4").exists();
+    world.cluster.node("node-a").unwrap().sandbox().run(pinned).unwrap()
 }
