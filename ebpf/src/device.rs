@@ -55,7 +55,10 @@ fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
         return Outcome::next(Counter::PassFragment);
     }
     if hook == FLOW_EGRESS {
-        return first::at_egress(packet, segment, now_ns);
+        return match first::at_egress(packet, segment, now_ns) {
+            Outcome::TAKEN => masquerade::give_way(packet, segment, now_ns),
+            outcome => outcome,
+        };
     }
     let outcome = bridge::hand_up(packet, segment);
     if outcome != Outcome::NONE {

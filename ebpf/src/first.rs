@@ -7,7 +7,7 @@ use crate::select::Chosen;
 use crate::sys::Packet;
 use crate::treatment::{Verdict, decide};
 use crate::{divert, new_flow, reject};
-use sheave_abi::{Counter, FLOW_EGRESS, FLOW_INGRESS};
+use sheave_abi::{Counter, FLOW_DIVERTED, FLOW_EGRESS, FLOW_INGRESS};
 
 /// Stands for "a ServiceCIDR" in the ranges.
 const SERVICE_CIDRS: u32 = 0;
@@ -43,6 +43,7 @@ pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u6
             dropped if dropped == Outcome::drop(Counter::DropUnallocated) && is_translated(segment) => {
                 Outcome::next(Counter::PassNoFrontend)
             }
+            passed if passed == Outcome::next(Counter::PassNoFrontend) && is_taken(packet, segment) => Outcome::TAKEN,
             outcome => outcome,
         },
         _ if is_translated(segment) => Outcome::next(Counter::PassNoFrontend),
@@ -60,6 +61,16 @@ pub fn unallocated<F: Family>(dst: &F::Addr) -> Outcome {
     } else {
         Outcome::next(Counter::PassNoFrontend)
     }
+}
+
+/// True for a packet of the node's own whose answers would be taken for those of a flow that was masqueraded before: the node's
+/// sockets choose their ports without asking (what netfilter calls a null binding, `nf_nat_alloc_null_binding`).
+#[inline(never)]
+fn is_taken<F: Family>(packet: Packet, segment: &mut Segment<F>) -> bool {
+    segment.partner_key = F::flow_key(&segment.tuple().reversed(), FLOW_INGRESS);
+    let Some(held) = flow::find::<F>(&segment.partner_key) else { return false };
+    // What was translated on its way here has lost its socket, or was diverted.
+    !held.is_client_side() && held.entry.role() & FLOW_DIVERTED == 0 && packet.is_from_socket()
 }
 
 /// True for a packet that was translated already, to a backend whose address happens to be a frontend.

@@ -60,13 +60,35 @@ pub fn keep_pending<F: Family>(segment: &mut Segment<F>, found: Found) {
 #[inline(never)]
 pub fn choose<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) -> Outcome {
     let Some(src) = address::<F>(packet.ifindex()) else { return Outcome::drop(Counter::DropNoSourceAddress) };
-    let Some(flow) = maps::new_entry() else { return Outcome::drop(Counter::DropFlowTableFull) };
     let Some(pending) = flow::find::<F>(&segment.key) else { return Outcome::next(Counter::PassNoFrontend) };
-    pending.entry.copy_to(flow);
+    begin(packet, segment, pending, src, now_ns)
+}
+
+/// Chooses another port for a flow of the node's own, and sends the packet on under it: its own is that of the masqueraded flow whose
+/// backend side is at the partner's key. The two have their backend in common.
+#[inline(never)]
+pub fn give_way<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) -> Outcome {
+    let Some(held) = flow::find::<F>(&segment.partner_key) else { return Outcome::next(Counter::PassNoFrontend) };
+    let src = segment.tuple().src;
+    begin(packet, segment, held, src, now_ns)
+}
+
+/// Begins a pair that changes the source alone, for a flow to the backend that `like` names.
+#[inline(always)]
+fn begin<F: Family>(
+    packet: Packet,
+    segment: &mut Segment<F>,
+    like: Found,
+    src: F::Addr,
+    now_ns: u64,
+) -> Outcome {
+    let Some(flow) = maps::new_entry() else { return Outcome::drop(Counter::DropFlowTableFull) };
+    like.entry.copy_to(flow);
     flow.role = 0;
     flow.flags = 0;
     flow.state = if segment.protocol == IPPROTO_TCP { FLOW_HALF_OPEN } else { FLOW_ONE_WAY };
     flow.seen_ns = now_ns;
+    flow.begun_ns = now_ns;
     flow.ifindex = packet.ifindex();
     segment.to = Tuple { src, ..segment.tuple() };
     let counter = match enter(packet, segment, flow) {
