@@ -75,13 +75,7 @@ pub fn give_way<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64
 
 /// Begins a pair that changes the source alone, for a flow to the backend that `like` names.
 #[inline(always)]
-fn begin<F: Family>(
-    packet: Packet,
-    segment: &mut Segment<F>,
-    like: Found,
-    src: F::Addr,
-    now_ns: u64,
-) -> Outcome {
+fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, like: Found, src: F::Addr, now_ns: u64) -> Outcome {
     let Some(flow) = maps::new_entry() else { return Outcome::drop(Counter::DropFlowTableFull) };
     like.entry.copy_to(flow);
     flow.role = 0;

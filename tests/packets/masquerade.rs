@@ -151,6 +151,27 @@ fn two_clients_with_one_port_get_ports_apart_and_answers_find_each_of_them() {
     }
 }
 
+/// The node's sockets choose their ports without asking.
+#[test]
+fn a_connection_of_the_node_gives_way_to_a_masqueraded_flow_that_has_its_port() {
+    for (net, protocol) in NETS.into_iter().flat_map(|net| [(net, Protocol::Tcp), (net, Protocol::Udp)]) {
+        with_rig("masq-own", move |rig| {
+            let vip = service(rig, net, protocol, &[net.backend(1, 8080)]);
+            let flow = Flow::begin(rig, protocol, net.outside(1, 40000), vip);
+            let own = frame(protocol, flow.snat, flow.backend, SYN);
+            let sent = rig.egress(&own, &["flow_masquerade", "event_port_taken"]).seen();
+            assert_eq!((sent.src.ip(), sent.dst), (flow.snat.ip(), flow.backend));
+            assert_ne!(sent.src.port(), flow.snat.port());
+            let answer = rig.ingress(&frame(protocol, flow.backend, sent.src, SYN | ACK), &["flow_reply"]).seen();
+            assert_eq!((answer.src, answer.dst), (flow.backend, flow.snat), "to the node's socket");
+            flow.backend_sends(rig, &frame(protocol, flow.backend, flow.snat, SYN | ACK));
+            let free = frame(protocol, net.node(1, 40001), flow.backend, SYN);
+            let alone = rig.egress(&free, &["pass_no_frontend"]).seen();
+            assert_eq!(alone.src, net.node(1, 40001), "whose port nobody has is left alone");
+        });
+    }
+}
+
 #[test]
 fn fifty_thousand_flows_at_a_time_reach_one_backend_from_one_address() {
     with_sized_rig("masq-many", 1 << 17, |rig| {
