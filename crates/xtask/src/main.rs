@@ -4,6 +4,7 @@ mod demo;
 mod ebpf_tools;
 mod preflight;
 mod process;
+mod selftest;
 mod tally;
 mod test;
 
@@ -19,7 +20,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run every check: preflight, format, lints, eBPF object, tests, benches, demo.
+    /// Run every check: preflight, format, lints, eBPF object, tests, benches, demo, selftest.
     Test(test::Args),
     /// Make the committed kernel object from `ebpf/`, or check it.
     BuildEbpf(build_ebpf::Args),

@@ -76,7 +76,8 @@ pub(crate) fn run_captured(mut command: Command, limit: Duration) -> Result<(Str
     });
     let status = wait(&mut child, limit).with_context(|| format!("`{}`", line(&command)))?;
     let text = reader.join().expect("invariant: the reader does not panic")?;
-    check(&command, status)?;
+    // What it printed may say why it failed.
+    check(&command, status).inspect_err(|_| println!("{text}"))?;
     Ok((text, pid))
 }
 

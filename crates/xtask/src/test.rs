@@ -1,8 +1,9 @@
 //! `cargo xtask test`: everything, stage by stage, and one plain line at the end.
 use crate::process::{cargo, command, run, run_seen};
 use crate::tally::{LibtestReader, Tally};
-use crate::{demo, preflight};
+use crate::{demo, preflight, selftest};
 use anyhow::Result;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,12 @@ const STAGES: &[Stage] = &[
     stage("ebpf", "the kernel programs built anew equal the committed objects, byte for byte", |_| one(ebpf())),
     stage("test", "cargo test: pure, packets, namespaces; as root nothing may skip itself", |_| test()),
     stage("bench", "the benchmarks compile", |_| one(bench())),
-    stage("demo", "sheave demo answers every request and leaves nothing behind", |_| run_demo()),
+    stage("demo", "sheave demo answers every request and leaves nothing behind", |_| {
+        with_binary("demo", |sheave| one(demo::run(sheave)))
+    }),
+    stage("selftest", "sheave selftest: decisions and traffic on this very kernel", |_| {
+        with_binary("selftest", selftest::run)
+    }),
 ];
 
 /// What became of a stage.
@@ -151,11 +157,12 @@ fn bench() -> Result<()> {
     run(cargo(&["bench", "--package", "sheave-benches", "--locked", "--no-run"]))
 }
 
-fn run_demo() -> Result<Tally> {
+/// Runs the product itself, as its users build it.
+fn with_binary(stage: &str, run: fn(&Path) -> Result<Tally>) -> Result<Tally> {
     let sheave = demo::build()?;
     if !preflight::is_root() {
-        println!("SKIPPED demo: it makes namespaces and loads kernel programs, which needs root");
+        println!("SKIPPED {stage}: it makes namespaces and loads kernel programs, which needs root");
         return Ok(Tally::SKIPPED);
     }
-    one(demo::run(&sheave))
+    run(&sheave)
 }

@@ -1,0 +1,57 @@
+//! `sheave selftest -o json`, run for real: decisions and traffic on this kernel, every case of them.
+use crate::process::{command, run_captured};
+use crate::tally::Tally;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// The selftest promises to end within two minutes. The limit only ends one that hangs: a loaded machine may take longer.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Runs all cases. What it does not ask, and why, is printed.
+pub(crate) fn run(sheave: &Path) -> Result<Tally> {
+    let (text, _) = run_captured(command(&sheave.to_string_lossy(), &["selftest", "-o", "json"]), LIMIT)?;
+    let (tally, unasked) = judge(&text)?;
+    for (why, cases) in unasked {
+        println!("{cases} not asked: {why}");
+    }
+    Ok(tally)
+}
+
+/// How many cases passed and failed, and how many were not asked, by reason: those are no skipped tests, since nothing that this machine
+/// lacks would make them run.
+fn judge(text: &str) -> Result<(Tally, BTreeMap<String, usize>)> {
+    let report: Value =
+        serde_json::from_str(text).with_context(|| format!("the selftest printed no JSON object: {text:?}"))?;
+    let number = |key: &str| report[key].as_u64().with_context(|| format!("no number {key:?} in {report}"));
+    let (cases, passed, failed) = (number("cases")?, number("passed")?, number("failed")?);
+    let mut unasked = BTreeMap::new();
+    for skipped in report["skipped"].as_array().context("no array \"skipped\"")? {
+        *unasked.entry(skipped["why"].as_str().unwrap_or("it does not say why").to_owned()).or_default() += 1;
+    }
+    let skipped: usize = unasked.values().sum();
+    ensure!(passed > 0 && cases == passed + failed + skipped as u64, "the counts do not add up: {report}");
+    Ok((Tally { passed: usize::try_from(passed)?, failed: usize::try_from(failed)?, skipped: 0 }, unasked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_to_add_up() {
+        let skipped = r#"{"name":"x","why":"SCTP"}"#;
+        for (name, text, want) in [
+            ("good", format!(r#"{{"cases":3,"passed":2,"failed":0,"skipped":[{skipped}]}}"#), Some((2, 0))),
+            ("failed", r#"{"cases":3,"passed":2,"failed":1,"skipped":[]}"#.to_owned(), Some((2, 1))),
+            ("some are lost", r#"{"cases":3,"passed":2,"failed":0,"skipped":[]}"#.to_owned(), None),
+            ("nothing was asked", r#"{"cases":0,"passed":0,"failed":0,"skipped":[]}"#.to_owned(), None),
+            ("no object", "panicked".to_owned(), None),
+        ] {
+            let got = judge(&text).ok().map(|(tally, _)| (tally.passed, tally.failed));
+            assert_eq!(got, want, "case: {name}");
+        }
+    }
+}
