@@ -1,4 +1,5 @@
-//! Programs that measure `select`, the very function the entrances call: an object of its own, which is loaded on request only.
+//! Programs that measure `select`: what the entrances ask it, for the Cluster set and without affinity. An object of its own, which is
+//! loaded on request only.
 //!
 //! They look at no packet and write no map but their own, so that `BPF_PROG_TEST_RUN` may repeat them: each repeat finds what
 //! the first one found. A run draws its keys first and decides them afterwards, so that a decision does not wait for the list of

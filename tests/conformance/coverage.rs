@@ -10,8 +10,8 @@ use std::path::Path;
 /// Groups of rules that decide what becomes of the first packet of a flow. The life of flows (L) is for the packet tests, health
 /// (H) for the agent's.
 const GROUPS: &str = "WAEXR";
-/// What the column "served since" says of a rule that only the reference knows.
-const NOT_SERVED: [&str; 2] = ["model", "not yet"];
+/// What the column "served since" says of a rule that the programs do not know.
+const NOT_SERVED: [&str; 1] = ["not yet"];
 
 /// The rules that the programs are said to serve.
 fn claimed() -> Vec<String> {

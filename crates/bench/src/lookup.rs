@@ -1,6 +1,6 @@
 //! `bench lookup`: nanoseconds in the kernel, by BPF_PROG_TEST_RUN.
 //!
-//! A *decision* is measured with programs that call the very `select` of the entrances and write nothing, so that they can be
+//! A *decision* is measured with programs that ask what the entrances ask, without affinity, and write nothing, so that they can be
 //! repeated ([`SelectBench`]). A *packet* goes through the real program of the device entrance, with its flow and its
 //! rewriting. That changes the packet, and the kernel does not put it back between repeats: each packet has a run of its own,
 //! and starting and stopping the clock, some tens of nanoseconds, is in the figure.

@@ -1,4 +1,4 @@
-//! Measures the decision itself: programs that call the entrances' own `select` and write no map but their own, beside the maps
+//! Measures the decision itself: programs that ask what the entrances ask (whose is the address, which backend of the Cluster set; no affinity) and write no map but their own, beside the maps
 //! that are pinned. Nothing but this module loads them.
 //!
 //! A packet program cannot tell: it rewrites its packet, so that every repeat after the first one misses. Here one run makes

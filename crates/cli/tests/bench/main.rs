@@ -82,7 +82,10 @@ fn assert_whole(point: &Point, repeats: usize) {
     assert_eq!(point.rounds(), repeats, "{work} {dataplane}");
     if let Work::Connect(_) = work {
         let failures = &point.samples().get(Quantity::Failures).unwrap().values;
-        assert!(failures.iter().all(|count| *count == 0.0), "{work} {dataplane}: {failures:?}");
+        assert_eq!(failures.len(), repeats, "{work} {dataplane}");
+        // A peer may lose a connection while its rules change: that is a result. We may not.
+        let may_fail = dataplane != Dataplane::SheaveEbpf;
+        assert!(may_fail || failures.iter().all(|count| *count == 0.0), "{work} {dataplane}: {failures:?}");
     }
 }
 
