@@ -7,7 +7,7 @@ use crate::select::Chosen;
 use crate::sys::Packet;
 use crate::treatment::{Verdict, decide};
 use crate::{divert, new_flow, reject};
-use sheave_abi::{Counter, FLOW_DIVERTED, FLOW_EGRESS, FLOW_INGRESS};
+use sheave_abi::{ADDR_OWN, Counter, FLOW_DIVERTED, FLOW_EGRESS, FLOW_INGRESS};
 
 /// Stands for "a ServiceCIDR" in the ranges.
 const SERVICE_CIDRS: u32 = 0;
@@ -69,8 +69,11 @@ pub fn unallocated<F: Family>(dst: &F::Addr) -> Outcome {
 fn is_taken<F: Family>(packet: Packet, segment: &mut Segment<F>) -> bool {
     segment.partner_key = F::flow_key(&segment.tuple().reversed(), FLOW_INGRESS);
     let Some(held) = flow::find::<F>(&segment.partner_key) else { return false };
-    // What was translated on its way here has lost its socket, or was diverted.
-    !held.is_client_side() && held.entry.role() & FLOW_DIVERTED == 0 && packet.is_from_socket()
+    // What was translated on its way here has lost its socket, or was diverted, or leads back to the node: it has given way already.
+    !held.is_client_side()
+        && held.entry.role() & FLOW_DIVERTED == 0
+        && F::node_addr(&held.to::<F>(segment.protocol).dst) & ADDR_OWN == 0
+        && packet.is_from_socket()
 }
 
 /// True for a packet that was translated already, to a backend whose address happens to be a frontend.

@@ -173,10 +173,18 @@ fn put_both<F: Family>(key: &F::FlowKey, partner_key: &F::FlowKey, step: Step) {
     }
 }
 
+const ENOENT: i32 = 2;
+
+#[inline(always)]
+fn is_gone(removed: Result<(), i32>) -> bool {
+    removed.is_ok() || removed == Err(-ENOENT)
+}
+
 #[inline(never)]
 fn move_entry<F: Family>(entry: FlowEntry, key: &F::FlowKey, to_established: bool) -> bool {
+    // What is not there any more another processor has moved.
     if to_established {
-        return entry.copy_to_established(F::established(), key).is_ok() && F::half().remove(key).is_ok();
+        return entry.copy_to_established(F::established(), key).is_ok() && is_gone(F::half().remove(key));
     }
-    entry.copy_to_half(F::half(), key).is_ok() && F::established().remove(key).is_ok()
+    entry.copy_to_half(F::half(), key).is_ok() && is_gone(F::established().remove(key))
 }

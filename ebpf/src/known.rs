@@ -8,8 +8,8 @@ use crate::segment::{FIN, Kind, RST, SYN, Segment};
 use crate::sys::{Failed, Packet, maps};
 use crate::{divert, fragment, masquerade, select};
 use sheave_abi::{
-    Counter, DEVICE_UPLINK, FLOW_CLIENT_SIDE, FLOW_CLOSING, FLOW_DIVERTED, FLOW_EGRESS, FLOW_HALF_OPEN, FLOW_INGRESS,
-    FLOW_MASQUERADED, FLOW_RESET, FLOW_SYN_ACK,
+    Counter, DEVICE_UPLINK, FLOW_CLIENT_SIDE, FLOW_CLOSING, FLOW_DIVERTED, FLOW_EGRESS, FLOW_ESTABLISHED,
+    FLOW_HALF_OPEN, FLOW_INGRESS, FLOW_MASQUERADED, FLOW_RESET, FLOW_SYN_ACK,
 };
 
 /// What a packet makes of its flow.
@@ -33,10 +33,14 @@ pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
     }
     let role = found.entry.role();
     let is_client_side = role & FLOW_CLIENT_SIDE != 0;
+    segment.to = found.to::<F>(segment.protocol);
     if !is_client_side && flow_state::is_foreign(segment, found.standing()) {
+        // What follows is that connection's as well.
+        segment.find_partner_key();
+        flow::remove::<F>(&segment.partner_key);
+        flow::remove::<F>(&segment.key);
         return Outcome::NONE;
     }
-    segment.to = found.to::<F>(segment.protocol);
     let device = found.entry.ifindex();
     match step(segment, found, now_ns) {
         Advance::On => {}
@@ -45,6 +49,9 @@ pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
             return Outcome::NONE;
         }
         Advance::Full => return Outcome::drop(Counter::DropFlowTableFull),
+    }
+    if is_client_side && role & FLOW_MASQUERADED != 0 {
+        masquerade::keep_pending(segment, found);
     }
     if segment.is_first_fragment {
         fragment::remember(segment);
@@ -65,9 +72,13 @@ pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
 #[inline(always)]
 fn step<F: Family>(segment: &mut Segment<F>, found: Found, now_ns: u64) -> Advance {
     let is_client_side = found.is_client_side();
-    let is_idle = found.entry.is_idle(segment.protocol, now_ns);
+    // Whether a masqueraded flow goes on was decided where its destination was translated: a packet that gets here has to leave by
+    // the node's address.
+    let is_source_only = is_client_side && segment.hook() == FLOW_EGRESS && found.entry.role() & FLOW_DIVERTED == 0;
+    let is_idle = !is_source_only && found.entry.is_idle(segment.protocol, now_ns);
     let ends = if is_client_side { SYN | FIN | RST } else { FIN | RST };
     let is_settled = found.is_established_table
+        && found.entry.state() == FLOW_ESTABLISHED
         && segment.flags & ends == 0
         && !is_idle
         && (!is_client_side || segment.is_tcp() || serves(segment, found));
@@ -105,9 +116,6 @@ fn advance_client<F: Family>(segment: &mut Segment<F>, found: Found, is_idle: bo
     if (step != found.standing() || found.is_misplaced()) && !flow::take::<F>(&segment.key, &segment.partner_key, step)
     {
         return Advance::Full;
-    }
-    if found.entry.role() & FLOW_MASQUERADED != 0 {
-        masquerade::keep_pending(segment, found);
     }
     Advance::On
 }

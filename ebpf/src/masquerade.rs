@@ -42,7 +42,7 @@ pub fn leave_pending<F: Family>(segment: &mut Segment<F>, flow: &mut FlowValue) 
     let _ = flow::replace::<F>(&segment.partner_key, flow);
 }
 
-/// Puts back the pending entry of a flow that is not established yet, if the LRU table has lost it.
+/// Puts back the entry of a masqueraded flow for egress, if the LRU table has lost it: its packets would leave as the client sent them.
 #[inline(never)]
 pub fn keep_pending<F: Family>(segment: &mut Segment<F>, found: Found) {
     segment.partner_key = F::flow_key(&segment.to, FLOW_EGRESS);

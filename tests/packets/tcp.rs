@@ -340,6 +340,10 @@ fn a_backend_dialled_by_its_own_address_after_the_flow_has_ended_answers_by_its_
         connection.client_sends(rig, &connection.client_frame(FIN | ACK));
         connection.backend_sends(rig, &connection.backend_frame(FIN | ACK));
         rig.egress(&connection.backend_frame(SYN | ACK), &["pass_no_frontend"]);
+        assert_eq!(rig.states(), [], "the flow gives way to that connection");
+        let data = connection.backend_frame(ACK).payload(b"hello");
+        let out = rig.egress(&data, &["pass_no_frontend"]);
+        assert_eq!(out.bytes, data.bytes(), "and all of it passes as it is");
     });
 }
 

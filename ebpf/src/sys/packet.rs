@@ -20,6 +20,8 @@ pub struct Failed;
 pub const SUMMED_MAX: u32 = 128;
 
 const PACKET_HOST: u32 = 0;
+/// The bits of a tag that number a VLAN.
+const VLAN_ID: u32 = 0xfff;
 /// The address change is in the pseudo header of an IPv6 packet, where no header checksum cancels it (kernel 6.16,
 /// commit ead7f9b8de65); older kernels refuse the flag.
 const BPF_F_IPV6: u64 = 1 << 7;
@@ -80,11 +82,15 @@ impl Packet {
         u16::from_be(unsafe { (&raw const (*self.0).protocol).read_volatile() } as u16)
     }
 
-    /// True when the frame carries a VLAN tag in its metadata.
+    /// True when the frame carries the tag of a VLAN in its metadata. A tag that only has a priority (IEEE 802.1Q, VLAN 0) is none:
+    /// the stack takes such a frame for this device's own.
     #[inline(always)]
     pub fn is_tagged(self) -> bool {
         // SAFETY: the context outlives the program.
-        unsafe { (&raw const (*self.0).vlan_present).read_volatile() != 0 }
+        let (is_present, tag) = unsafe {
+            ((&raw const (*self.0).vlan_present).read_volatile(), (&raw const (*self.0).vlan_tci).read_volatile())
+        };
+        is_present != 0 && tag & VLAN_ID != 0
     }
 
     /// True when the frame is addressed to this device, and to no other. Without link-layer addresses there is no other.
