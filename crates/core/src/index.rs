@@ -178,6 +178,11 @@ impl Index {
         reported.chain(self.local_addresses.iter().flatten()).copied()
     }
 
+    /// The addresses on the node's devices; none before they were told.
+    pub fn device_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.local_addresses.iter().flatten().copied()
+    }
+
     /// The node's primary address of a family, as the Node object reports it (A5).
     #[must_use]
     pub fn primary_address(&self, family: Family) -> Option<IpAddr> {

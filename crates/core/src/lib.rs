@@ -11,9 +11,11 @@ pub mod diagnostic;
 pub mod event;
 pub mod flat;
 mod group;
+pub mod health_check;
 pub mod index;
 pub mod name;
 pub mod net;
+pub mod no_local;
 pub mod object;
 pub mod plan;
 pub mod rules;
@@ -29,11 +31,14 @@ pub use desired::{Desired, Touched};
 pub use diagnostic::{Diagnostic, ObjectRef, Problem};
 pub use event::{Event, Kind, Object, ObjectName, Stamp};
 pub use flat::{FlatMap, FlatSet};
+pub use health_check::{HealthCheck, HealthChecks};
 pub use index::{Changed, Index};
 pub use name::{ServiceKey, ServiceName, ServicePortName, SliceName};
 pub use net::{Backend, Family, Frontend, Port, Protocol};
+pub use no_local::{Direction, NoLocalEndpoints};
 pub use object::{
-    Affinity, Endpoint, EndpointSlice, Hints, Node, Service, ServiceCidr, ServicePort, SlicePort, TrafficPolicy,
+    Affinity, Endpoint, EndpointSlice, Hints, Leaving, Node, Service, ServiceCidr, ServicePort, SlicePort,
+    TrafficPolicy,
 };
 pub use plan::{Change, Plan, Realized};
 pub use rules::NodeRules;

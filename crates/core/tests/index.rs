@@ -32,7 +32,7 @@ fn slice(slice: &str, service: &str, endpoints: u8) -> Object {
 }
 
 fn node(node: &str) -> Object {
-    Object::Node(Node { name: node.into(), zone: None, addresses: Vec::new(), pod_cidrs: Vec::new() })
+    Object::Node(Node { name: node.into(), zone: None, addresses: Vec::new(), pod_cidrs: Vec::new(), leaving: None })
 }
 
 fn slice_name(slice: &str) -> ObjectName {
