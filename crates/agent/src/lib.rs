@@ -11,6 +11,7 @@ mod retry;
 mod run;
 mod said;
 mod sockets;
+mod standing;
 pub mod sync;
 
 pub use run::{RunError, run};

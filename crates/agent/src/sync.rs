@@ -2,11 +2,14 @@
 //!
 //! Retry is not a code path: what failed stays in `pending`, and the next [`Syncer::sync`] plans it anew from what the
 //! kernel really holds (I3).
+use crate::standing::Behind;
 use sheave_core::plan::{plan, plan_all};
 use sheave_core::{Change, Desired, Diagnostic, Event, Family, Index, Protocol, ProxyConfig, ServiceName, Touched};
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Writes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+
+pub use crate::standing::Standing;
 
 /// What one sync did.
 #[derive(Debug, Default)]
@@ -28,6 +31,7 @@ pub struct Syncer<D> {
     /// False until a full comparison with what the dataplane holds has succeeded once.
     compared: bool,
     complaints: Complaints,
+    behind: Behind,
 }
 
 /// What is wrong, apart from what the index says of objects and files.
@@ -51,6 +55,7 @@ impl<D: Dataplane> Syncer<D> {
             pending: Touched::default(),
             compared: false,
             complaints: Complaints::default(),
+            behind: Behind::default(),
         }
     }
 
@@ -58,6 +63,7 @@ impl<D: Dataplane> Syncer<D> {
     pub fn observe(&mut self, events: Vec<Event>) {
         for event in events {
             self.complaints.changed |= matches!(event, Event::Diagnosed { .. });
+            self.behind.note(&event, &self.index);
             self.index.apply(event);
         }
     }
@@ -89,6 +95,7 @@ impl<D: Dataplane> Syncer<D> {
             }
         };
         self.complaints.update(conflicts, refused);
+        self.behind.synced(&self.pending, &self.index);
         synced
     }
 
@@ -123,6 +130,31 @@ impl<D: Dataplane> Syncer<D> {
         let Complaints { conflicts, refused, lacking, .. } = &self.complaints;
         let lacking = lacking.values().flatten();
         Some(self.index.diagnostics().chain(conflicts).chain(refused).chain(lacking).cloned().collect())
+    }
+
+    /// Where a Service stands: what was seen of it and what is programmed. Cost: that of its slices.
+    pub fn standing(&self, service: &ServiceName) -> Standing {
+        self.behind.standing(service, &self.index, &self.pending)
+    }
+
+    /// The Services that are not programmed as they were last seen, in order.
+    pub fn behind(&self) -> impl ExactSizeIterator<Item = &ServiceName> {
+        self.behind.names()
+    }
+
+    /// What the last sync left to be planned again.
+    pub fn pending(&self) -> &Touched {
+        &self.pending
+    }
+
+    /// What was observed.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// What is wanted.
+    pub fn desired(&self) -> &Desired {
+        &self.desired
     }
 
     /// The dataplane, to read what it holds.

@@ -33,3 +33,4 @@ mod set;
 pub mod sweep;
 mod sys;
 pub mod test_run;
+pub mod usage;

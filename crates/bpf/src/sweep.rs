@@ -29,6 +29,10 @@ struct Walk<K> {
     /// The LRU table: where a flow's other entry is while the pair moves.
     half: Map<K, FlowValue>,
     cursor: Cursor,
+    /// Entries that stayed, since the walk began at the table's beginning.
+    stayed: usize,
+    /// Entries that stayed on the last whole walk.
+    entries: usize,
 }
 
 /// A key from which its partner's can be made.
@@ -60,11 +64,18 @@ impl Sweeper {
         let (v4, v6) = (self.v4.step(entries, now_ns)?, self.v6.step(entries, now_ns)?);
         Ok(Swept { looked: v4.looked + v6.looked, removed: v4.removed + v6.removed })
     }
+
+    /// How many entries each table of established flows had when it was last walked through: `flows_v4`, then `flows_v6`.
+    /// Counting them is a by-product; the kernel keeps no count.
+    #[must_use]
+    pub fn entries(&self) -> [usize; 2] {
+        [self.v4.entries, self.v6.entries]
+    }
 }
 
 impl<K: FlowKey> Walk<K> {
     fn open(table: &Path, half: &Path) -> io::Result<Self> {
-        Ok(Self { table: Map::open(table)?, half: Map::open(half)?, cursor: Cursor::default() })
+        Ok(Self { table: Map::open(table)?, half: Map::open(half)?, cursor: Cursor::default(), stayed: 0, entries: 0 })
     }
 
     fn step(&mut self, entries: usize, now_ns: u64) -> io::Result<Swept> {
@@ -79,6 +90,10 @@ impl<K: FlowKey> Walk<K> {
                 // A program may have removed it meanwhile.
                 swept.removed += usize::from(self.table.delete(&key).is_ok());
             }
+        }
+        self.stayed += swept.looked - swept.removed;
+        if self.cursor.is_at_beginning() {
+            self.entries = std::mem::take(&mut self.stayed);
         }
         Ok(swept)
     }
