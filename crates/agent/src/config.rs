@@ -3,10 +3,12 @@
 //!
 //! `SheaveConfiguration` holds sheave's own settings; `KubeProxyConfiguration` is taken as it stands in a cluster's kube-proxy
 //! ConfigMap (H8).
+mod conntrack;
 mod document;
 mod fields;
 mod kube_proxy;
 
+pub use conntrack::Conntrack;
 pub use kube_proxy::KubeProxy;
 
 use crate::mounts;
@@ -73,6 +75,8 @@ pub struct Config {
     pub bpffs: PathBuf,
     /// The cgroup whose processes the socket entrance serves; default: the root of the cgroup2 mount.
     pub cgroup: Option<PathBuf>,
+    /// Where `sheave status` and others ask the running agent.
+    pub admin_socket: PathBuf,
     /// Which connect() calls are translated at the socket.
     pub socket_lb: SocketLb,
     /// Whether external IPs of Services are served (A10).
@@ -120,6 +124,7 @@ impl Default for Config {
             kubeconfig: None,
             bpffs: PathBuf::from("/sys/fs/bpf"),
             cgroup: None,
+            admin_socket: PathBuf::from("/run/sheave/admin.sock"),
             socket_lb: SocketLb::default(),
             external_ips: true,
             maps: MapsConfig::default(),

@@ -97,6 +97,7 @@ const METADATA: Keep<'static> = Keep::Fields(&[
     ("namespace", Keep::All),
     ("labels", Keep::All),
     ("creationTimestamp", Keep::All),
+    ("deletionTimestamp", Keep::All),
     ("resourceVersion", Keep::All),
     // Of a bookmark: the end of the initial list (KEP-3157).
     ("annotations", Keep::Fields(&[("k8s.io/initial-events-end", Keep::All)])),

@@ -10,18 +10,17 @@ mod pause;
 mod reflector;
 mod stream;
 
-use crate::{KubeConfig, SourceError};
+use crate::{ApiClient, Pace};
 use reflector::Reflector;
 use sheave_core::{Event, Kind};
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
 /// Runs until nobody listens any more.
-pub(crate) async fn run(config: &KubeConfig, node: &str, events: Sender<Vec<Event>>) -> Result<(), SourceError> {
-    let client = config.client().await?;
+pub(crate) async fn run(client: &ApiClient, pace: &Pace, node: &str, events: Sender<Vec<Event>>) {
     let mut watches = JoinSet::new();
     for kind in Kind::ALL {
-        let reflector = Reflector::new(client.clone(), config.pace.clone(), kind, node, events.clone());
+        let reflector = Reflector::new(client.clone(), pace.clone(), kind, node, events.clone());
         watches.spawn(reflector.run());
     }
     drop(events);
@@ -32,5 +31,4 @@ pub(crate) async fn run(config: &KubeConfig, node: &str, events: Sender<Vec<Even
             std::panic::resume_unwind(error.into_panic());
         }
     }
-    Ok(())
 }

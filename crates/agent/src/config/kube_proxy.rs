@@ -3,6 +3,7 @@
 //! Fields, defaults and refusals are those of kube-proxy 1.36 (`pkg/proxy/apis/config/validation`). Two things differ, since
 //! sheave has none of kube-proxy's modes: `masqueradeAll` counts in whichever section it is set (kube-proxy reads that of the
 //! selected mode), and unset `nodePortAddresses` are `primary` whatever `mode` says (kube-proxy: in nftables mode only).
+use super::conntrack::Conntrack;
 use super::document::{BadDocument, Document};
 use super::fields;
 use ipnet::IpNet;
@@ -10,11 +11,14 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 use sheave_core::{DetectLocal, Family, NodePortAddresses};
 use sheave_kube_source::address::parse_cidr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
 
 pub(super) const DOCUMENT: &str = "kubeproxy.config.k8s.io/v1alpha1 KubeProxyConfiguration";
 
 /// What a `KubeProxyConfiguration` says, as far as it means something here.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct KubeProxy {
     /// `hostnameOverride`, if it is set: this node's name, in lower case.
     pub hostname_override: Option<String>,
@@ -24,8 +28,46 @@ pub struct KubeProxy {
     pub detect_local: DetectLocal,
     /// `nodePortAddresses`.
     pub node_port_addresses: NodePortAddresses,
+    /// `healthzBindAddress`: where `/healthz` and `/livez` are served; `None` where a flag turns them off.
+    pub healthz_bind: Option<SocketAddr>,
+    /// `metricsBindAddress`: where `/metrics` is served; `None` where a flag turns it off.
+    pub metrics_bind: Option<SocketAddr>,
+    /// `bindAddressHardFail`: whether an address that cannot be bound ends the agent, instead of being tried again.
+    pub bind_hard_fail: bool,
+    /// `syncPeriod` of the mode's section: an update that waits for more than twice this is unhealthy (H1).
+    pub sync_period: Duration,
+    /// `conntrack`: what is set in the kernel's connection tracking.
+    pub conntrack: Conntrack,
+    /// `clientConnection.kubeconfig`, if it is set.
+    pub client_kubeconfig: Option<PathBuf>,
+    /// `mode` as it stands there; it selects nothing here.
+    pub mode: String,
     /// What the administrator should know: fields that have no effect, and values that mean something else here.
     pub notes: Vec<String>,
+}
+
+/// The ports of kube-proxy's servers (`pkg/cluster/ports`).
+const HEALTHZ_PORT: u16 = 10256;
+const METRICS_PORT: u16 = 10249;
+
+/// kube-proxy's defaults (`pkg/proxy/apis/config/v1alpha1/defaults.go`).
+impl Default for KubeProxy {
+    fn default() -> Self {
+        Self {
+            hostname_override: None,
+            masquerade_all: false,
+            detect_local: DetectLocal::default(),
+            node_port_addresses: NodePortAddresses::default(),
+            healthz_bind: Some((Ipv4Addr::UNSPECIFIED, HEALTHZ_PORT).into()),
+            metrics_bind: Some((Ipv4Addr::LOCALHOST, METRICS_PORT).into()),
+            bind_hard_fail: false,
+            sync_period: Duration::from_secs(30),
+            conntrack: Conntrack::default(),
+            client_kubeconfig: None,
+            mode: String::new(),
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// A value cannot be used.
@@ -96,7 +138,7 @@ impl KubeProxy {
             masquerade_all: sections.into_iter().any(set),
             detect_local: detect_local(&fields, &mut notes)?,
             node_port_addresses: node_port_addresses(fields.node_port_addresses.as_deref().unwrap_or(&[]))?,
-            notes: Vec::new(),
+            ..Self::default()
         };
         if read.node_port_addresses == NodePortAddresses::Primary
             && fields.node_port_addresses.is_none_or(|list| list.is_empty())

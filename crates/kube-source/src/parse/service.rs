@@ -8,7 +8,7 @@ pub(super) use port::name_and_protocol;
 use super::{Absent, METADATA, Outcome, object_ref};
 use crate::field::{Field, Findings};
 use crate::prune::Keep;
-use sheave_core::{Object, ObjectName, Problem, Service, ServiceName, ServicePort};
+use sheave_core::{Object, ObjectName, Port, Problem, Service, ServiceName, ServicePort};
 
 /// Services with this label belong to another proxy (KEP-2447).
 pub(crate) const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -26,6 +26,7 @@ const SPEC: Keep<'static> = Keep::Fields(&[
     ("sessionAffinity", Keep::All),
     ("sessionAffinityConfig", Keep::Fields(&[("clientIP", Keep::Fields(&[("timeoutSeconds", Keep::All)]))])),
     ("loadBalancerSourceRanges", Keep::All),
+    ("healthCheckNodePort", Keep::All),
 ]);
 
 const PORT: Keep<'static> =
@@ -65,6 +66,7 @@ pub(super) fn parse(root: &Field<'_>, name: &ServiceName, findings: &mut Finding
                 external_policy: policy::external(&spec, findings),
                 affinity: policy::affinity(&spec, findings),
                 source_ranges: vip::source_ranges(&spec, findings),
+                health_check_node_port: health_check_node_port(&spec, findings),
                 cluster_ips,
                 ..Service::new(name.clone())
             }))
@@ -82,6 +84,15 @@ fn is_external_name(kind: &Field<'_>, findings: &mut Findings) -> bool {
             false
         }
     }
+}
+
+/// healthCheckNodePort (H3). It means something for the type LoadBalancer only, and 0 means none (kubernetes
+/// pkg/api/v1/service/util.go, `NeedsHealthCheck`).
+fn health_check_node_port(spec: &Field<'_>, findings: &mut Findings) -> Option<Port> {
+    if !spec.get("type").is_text("LoadBalancer") {
+        return None;
+    }
+    spec.get("healthCheckNodePort").port(findings)
 }
 
 fn ports(field: &Field<'_>, findings: &mut Findings) -> Vec<ServicePort> {
@@ -184,6 +195,21 @@ mod tests {
             assert_eq!(service.cluster_ips.is_empty(), field == "clusterIP", "{field}: {value}");
             assert_eq!(service.ports.is_empty(), field == "ports", "{field}: {value}");
             assert_eq!(service.created_unix_s, 1_795_297_220);
+        }
+    }
+
+    #[test]
+    fn h3_a_health_check_port_is_a_load_balancers() {
+        for (kind, port, want, said) in [
+            ("LoadBalancer", json!(30_100), Port::new(30_100), [].as_slice()),
+            ("LoadBalancer", json!(0), None, &[]),
+            ("LoadBalancer", json!(null), None, &[]),
+            ("NodePort", json!(30_100), None, &[]),
+            ("LoadBalancer", json!(70_000), None, &["spec.healthCheckNodePort: 70000 is no port; use 1 to 65535"]),
+        ] {
+            let (service, found) = read(&with(&json!({"type": kind, "healthCheckNodePort": port})), &json!(null));
+            assert_eq!(service.health_check_node_port, want, "{kind} {port}");
+            assert_eq!(found, said, "{kind} {port}");
         }
     }
 

@@ -4,8 +4,8 @@ use super::kind::Resource;
 use super::listing::{self, Line, Listing};
 use super::pause::{Pause, random_up_to, spread};
 use super::stream::{Lines, get};
-use crate::Pace;
 use crate::said::Said;
+use crate::{ApiClient, Pace};
 use sheave_core::{Event, Kind};
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
@@ -18,7 +18,7 @@ const PAGE_OBJECTS: &str = "500";
 const WATCH_SHORT: Duration = Duration::from_secs(1);
 
 pub(super) struct Reflector {
-    client: kube::Client,
+    client: ApiClient,
     pace: Pace,
     kind: Kind,
     resource: Resource,
@@ -31,7 +31,7 @@ pub(super) struct Reflector {
 }
 
 impl Reflector {
-    pub(super) fn new(client: kube::Client, pace: Pace, kind: Kind, node: &str, events: Sender<Vec<Event>>) -> Self {
+    pub(super) fn new(client: ApiClient, pace: Pace, kind: Kind, node: &str, events: Sender<Vec<Event>>) -> Self {
         let resource = Resource::of(kind, node);
         let said = Said::default();
         Self { client, pace, kind, resource, events, said, version: None, listed: false }

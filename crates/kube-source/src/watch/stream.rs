@@ -1,5 +1,6 @@
 //! An answer of the API server as lines, with a limit to its silence and to its length.
 use super::interruption::Interruption;
+use crate::ApiClient;
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Request, Response};
@@ -24,7 +25,7 @@ pub(super) struct Lines {
 }
 
 /// Sends a GET request and waits for the beginning of a good answer.
-pub(super) async fn get(client: &kube::Client, uri: &str, answer_timeout: Duration) -> Result<Lines, Interruption> {
+pub(super) async fn get(client: &ApiClient, uri: &str, answer_timeout: Duration) -> Result<Lines, Interruption> {
     let request = Request::get(uri).header(ACCEPT, "application/json").body(Body::empty());
     let request = request.map_err(|error| Interruption::Connection(Box::new(error)))?;
     let response = timeout(answer_timeout, client.send(request)).await;

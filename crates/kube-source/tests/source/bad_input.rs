@@ -88,7 +88,7 @@ async fn each_bad_object_is_one_diagnostic_and_the_rest_is_served() {
         let server = Server::on_loopback(&api).unwrap();
         let mut read = Follower::of(Source::Files(file.clone()));
         read.until("said", |f| f.is_complete() && !f.said.is_empty()).await;
-        let mut watched = Follower::of_url(&server.url());
+        let mut watched = Follower::of_url(&server.url()).await;
         watched.until("said", |f| f.is_complete() && !f.said.is_empty()).await;
         assert_eq!(read.diagnostics(), [format!("{}:2: {said}", file.display())]);
         assert_eq!(watched.diagnostics(), [said]);
@@ -125,7 +125,7 @@ async fn a_deleted_object_takes_its_diagnostics_with_it() {
     let (object, ..) = table().remove(0);
     api.apply(object).unwrap();
     let server = Server::on_loopback(&api).unwrap();
-    let mut follower = Follower::of_url(&server.url());
+    let mut follower = Follower::of_url(&server.url()).await;
     follower.until("said", |f| f.is_complete() && f.said.len() == 1).await;
     api.delete("Service", "shop", "bad").unwrap();
     follower.until("taken back", |f| f.said.is_empty() && f.objects.is_empty()).await;

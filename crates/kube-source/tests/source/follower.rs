@@ -1,7 +1,7 @@
 //! Follows a source and keeps what it reported: what the index of the agent would hold.
 use sheave_apistub::{Api, Request, Server, Verb};
 use sheave_core::{Diagnostic, Event, Kind, Object, ObjectName, ObjectRef};
-use sheave_kube_source::{KubeConfig, Pace, Source, SourceError, spawn};
+use sheave_kube_source::{KubeConfig, Pace, Source, spawn};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -13,7 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Follower {
     events: Receiver<Vec<Event>>,
-    task: JoinHandle<Result<(), SourceError>>,
+    task: JoinHandle<()>,
     /// How often each kind was listed.
     pub(crate) listed: BTreeMap<Kind, usize>,
     pub(crate) objects: BTreeMap<ObjectName, Object>,
@@ -48,13 +48,13 @@ impl Follower {
         Self { events, task, listed, objects, said, log: Vec::new() }
     }
 
-    pub(crate) fn of_url(url: &str) -> Self {
-        Self::of(Source::Kube(KubeConfig::url(url).pace(pace())))
+    pub(crate) async fn of_url(url: &str) -> Self {
+        Self::of(Source::Kube(KubeConfig::url(url).connect().await.unwrap(), pace()))
     }
 
     /// Follows a server, and has seen its first lists.
     pub(crate) async fn of_server(server: &Server) -> Self {
-        let mut follower = Self::of_url(&server.url());
+        let mut follower = Self::of_url(&server.url()).await;
         follower.until("complete", Self::is_complete).await;
         follower
     }
