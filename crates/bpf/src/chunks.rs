@@ -1,15 +1,19 @@
 //! A map of arrays that grows chunk by chunk: index `i` stands in inner array `i / LEN`, at `i % LEN`.
 //!
 //! Nothing is ever swapped: a chunk is created empty and published by one store in the outer map.
+//!
+//! Each chunk is pinned beside the outer map, as `NAME-CHUNK`. The outer map knows it by its id, and the kernel opens a map by its
+//! id only for CAP_SYS_ADMIN (`bpf_map_get_fd_by_id`), which an agent in a container need not have; for a pin CAP_BPF will do.
 use crate::map::Map;
 use sheave_abi::CHUNKS_MAX;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The outer map and the inner arrays opened so far.
 #[derive(Debug)]
 pub struct Chunks<V> {
+    path: PathBuf,
     outer: Map<u32, u32>,
     inner: Vec<Option<Map<u32, V>>>,
     len: u32,
@@ -21,7 +25,7 @@ impl<V: IntoBytes + FromBytes + Immutable> Chunks<V> {
     /// # Errors
     /// As bpf(2); `InvalidData` when it is a map of another shape.
     pub fn open(path: &Path, len: u32) -> io::Result<Self> {
-        Ok(Self { outer: Map::open(path)?, inner: Vec::new(), len })
+        Ok(Self { path: path.to_owned(), outer: Map::open(path)?, inner: Vec::new(), len })
     }
 
     /// Creates a map of arrays with `len` entries each and pins it, unless something is pinned there already.
@@ -63,13 +67,14 @@ impl<V: IntoBytes + FromBytes + Immutable> Chunks<V> {
     /// As bpf(2).
     pub fn chunk(&mut self, chunk: u32) -> io::Result<Option<&Map<u32, V>>> {
         let place = usize::try_from(chunk).expect("invariant: 32 bits fit");
+        let pin = self.pin(chunk);
         if self.inner.len() <= place {
             self.inner.resize_with(place + 1, || None);
         }
         let slot = self.inner.get_mut(place).expect("invariant: resized above");
         if slot.is_none() {
             *slot = match self.outer.get(&chunk)? {
-                Some(id) => Some(Map::open_id(id)?),
+                Some(id) => Some(open(&pin, id)?),
                 None => None,
             };
         }
@@ -100,8 +105,28 @@ impl<V: IntoBytes + FromBytes + Immutable> Chunks<V> {
     fn chunk_or_new(&mut self, chunk: u32) -> io::Result<&Map<u32, V>> {
         if self.chunk(chunk)?.is_none() {
             let new: Map<u32, V> = Map::create_array(self.len)?;
+            let pin = self.pin(chunk);
+            // A pin that nobody has published is what a process left that died right here.
+            match std::fs::remove_file(&pin) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => new.pin(&pin)?,
+            }
             self.outer.put(&chunk, &new.raw_fd())?;
         }
         self.chunk(chunk)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn pin(&self, chunk: u32) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!("-{chunk}"));
+        name.into()
+    }
+}
+
+/// By its pin. One that somebody has removed by hand costs a privileged process nothing.
+fn open<V: IntoBytes + FromBytes + Immutable>(pin: &Path, id: u32) -> io::Result<Map<u32, V>> {
+    match Map::open(pin) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Map::open_id(id),
+        opened => opened,
     }
 }

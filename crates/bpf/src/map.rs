@@ -279,6 +279,11 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
         raw(&self.fd)
     }
 
+    /// Pins the map: it outlives this process until the file is removed.
+    pub(crate) fn pin(&self, path: &Path) -> io::Result<()> {
+        object::pin(&self.fd, path)
+    }
+
     fn element(&self, key: &K, value: u64) -> Element {
         Element { map: self.raw_fd(), zero: 0, key: std::ptr::from_ref(key) as u64, value, flags: 0 }
     }
@@ -288,11 +293,6 @@ impl Map<u32, u32> {
     /// Creates a map of arrays like `template`.
     pub(crate) fn create_array_of<K, V>(name: &str, max_entries: u32, template: &Map<K, V>) -> io::Result<Self> {
         Self::from_fd(create(name, BPF_MAP_TYPE_ARRAY_OF_MAPS, size_u32::<u32>(), max_entries, raw(&template.fd))?)
-    }
-
-    /// Pins the map: it outlives this process until the file is removed.
-    pub(crate) fn pin(&self, path: &Path) -> io::Result<()> {
-        object::pin(&self.fd, path)
     }
 }
 

@@ -19,7 +19,8 @@ pub(crate) fn build() -> Result<PathBuf> {
     executable(&messages).context("cargo named no executable `sheave`")
 }
 
-fn executable(messages: &str) -> Option<PathBuf> {
+/// The executable that the messages of a build name.
+pub(crate) fn executable(messages: &str) -> Option<PathBuf> {
     let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     parsed
         .filter(|message| message["target"]["name"] == "sheave")

@@ -42,6 +42,12 @@ const NEEDS: &[Need] = &[
         from: From::Debian("nftables"),
         why: "loads the rules that sheave is compared with",
     },
+    Need { present: || in_path("buildah"), from: From::Debian("buildah"), why: "makes the container image" },
+    Need {
+        present: || in_path("ip"),
+        from: From::Debian("iproute2"),
+        why: "brings up the network the image is tried in",
+    },
     Need {
         present: || succeeds("cargo", &["fmt", "--version"]),
         from: From::Component("rustfmt"),
