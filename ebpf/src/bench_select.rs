@@ -34,6 +34,7 @@ use sheave_abi::{
     BENCH_DECISIONS, BENCH_DRAWN, BENCH_FORWARD, BENCH_NO_FRONTEND, BENCH_RACED, BENCH_REJECT, BenchDecision, NetPort,
 };
 use sys::kernel::random_below;
+use sys::maps;
 use zerocopy::transmute;
 
 /// What a run returns when it has made all its decisions.
@@ -100,7 +101,8 @@ fn decide<F: Family>(addr: &F::Addr, port: NetPort, protocol: u8, chosen: &mut C
         Dialled::Claimed => return BENCH_REJECT,
         Dialled::Own | Dialled::Nothing => return BENCH_NO_FRONTEND,
     };
-    match pick::<F>(service, Set::Cluster, None, chosen) {
+    let Some(held) = maps::service(service) else { return BENCH_REJECT };
+    match pick::<F>(service, held, Set::Cluster, None, chosen) {
         Decision::Forward => BENCH_FORWARD,
         Decision::Reject | Decision::Drop => BENCH_REJECT,
         Decision::Raced => BENCH_RACED,

@@ -1,11 +1,10 @@
 //! Flows decided at egress, too late for the stack to route them to their backend: the packet is sent there by another way, and
 //! its answers are given to the device that would have brought them, had the frontend been a host behind it.
 use crate::family::{Family, Tuple};
-use crate::fragment;
 use crate::masquerade::address;
-use crate::new_flow::{Entered, enter};
+use crate::new_flow::enter_as;
 use crate::outcome::Outcome;
-use crate::rewrite::rewrite;
+use crate::rewrite::translate;
 use crate::segment::Segment;
 use crate::select::Chosen;
 use crate::sys::lookup::route;
@@ -32,17 +31,12 @@ pub fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, chosen: &Chose
         role: FLOW_DIVERTED,
         ..FlowValue::default()
     };
-    let counter = match enter(packet, segment, flow) {
-        Entered::New => Counter::FlowNew,
-        Entered::Other => Counter::FlowForward,
-        Entered::NoPort => return Outcome::drop(Counter::DropNoSourcePort),
-        Entered::Full => return Outcome::drop(Counter::DropFlowTableFull),
+    let counter = match enter_as(packet, segment, flow, Counter::FlowNew) {
+        Ok(counter) => counter,
+        Err(outcome) => return outcome,
     };
-    if segment.is_first_fragment {
-        fragment::remember(segment);
-    }
-    if rewrite(packet, segment).is_err() {
-        return Outcome::drop(Counter::DropRewriteFailed);
+    if let Err(outcome) = translate(packet, segment) {
+        return outcome;
     }
     Outcome::redirect(counter, packet.send_to_neighbour(device.get()))
 }

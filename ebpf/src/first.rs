@@ -38,14 +38,13 @@ pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u6
     let mut chosen = Chosen::none();
     match decide::<F>(&segment.key, packet.ingress_ifindex(), &mut chosen) {
         Verdict::Own => Outcome::next(Counter::PassNoFrontend),
-        Verdict::Nothing => match unallocated::<F>(&segment.tuple().dst) {
-            // Endpoints may have addresses inside of a ServiceCIDR.
-            dropped if dropped == Outcome::drop(Counter::DropUnallocated) && is_translated(segment) => {
-                Outcome::next(Counter::PassNoFrontend)
-            }
-            passed if passed == Outcome::next(Counter::PassNoFrontend) && is_taken(packet, segment) => Outcome::TAKEN,
-            outcome => outcome,
+        // Endpoints may have addresses inside of a ServiceCIDR.
+        Verdict::Nothing if is_unallocated::<F>(&segment.tuple().dst) => match is_translated(segment) {
+            true => Outcome::next(Counter::PassNoFrontend),
+            false => Outcome::drop(Counter::DropUnallocated),
         },
+        Verdict::Nothing if is_taken(packet, segment) => Outcome::TAKEN,
+        Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
         _ if is_translated(segment) => Outcome::next(Counter::PassNoFrontend),
         Verdict::Forward => divert::begin(packet, segment, &chosen, now_ns),
         Verdict::Reject => refuse(packet, segment),
@@ -53,27 +52,25 @@ pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u6
     }
 }
 
-/// Only here: at ingress it would come before another proxy's translation (W1, A3).
+/// True inside a ServiceCIDR. Asked at egress only: at ingress it would come before another proxy's translation (W1, A3).
 #[inline(always)]
-pub fn unallocated<F: Family>(dst: &F::Addr) -> Outcome {
-    if F::is_in_range(SERVICE_CIDRS, dst) {
-        Outcome::drop(Counter::DropUnallocated)
-    } else {
-        Outcome::next(Counter::PassNoFrontend)
-    }
+pub fn is_unallocated<F: Family>(dst: &F::Addr) -> bool {
+    F::is_in_range(SERVICE_CIDRS, dst)
 }
 
 /// True for a packet of the node's own whose answers would be taken for those of a flow that was masqueraded before: the node's
 /// sockets choose their ports without asking (what netfilter calls a null binding, `nf_nat_alloc_null_binding`).
 #[inline(never)]
 fn is_taken<F: Family>(packet: Packet, segment: &mut Segment<F>) -> bool {
+    // What was translated on its way here has lost its socket, or was diverted, or leads back to the node: it has given way already.
+    if !packet.is_from_socket() {
+        return false;
+    }
     segment.partner_key = F::flow_key(&segment.tuple().reversed(), FLOW_INGRESS);
     let Some(held) = flow::find::<F>(&segment.partner_key) else { return false };
-    // What was translated on its way here has lost its socket, or was diverted, or leads back to the node: it has given way already.
     !held.is_client_side()
         && held.entry.role() & FLOW_DIVERTED == 0
         && F::node_addr(&held.to::<F>(segment.protocol).dst) & ADDR_OWN == 0
-        && packet.is_from_socket()
 }
 
 /// True for a packet that was translated already, to a backend whose address happens to be a frontend.

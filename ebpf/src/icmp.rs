@@ -72,10 +72,7 @@ fn echo<F: Family>(packet: Packet, segment: &Segment<F>) -> Outcome {
     match dialled::<F>(&dst, NetPort::ANY, segment.protocol) {
         Dialled::Claimed if is_egress || packet.is_to_host() => first::refuse(packet, segment),
         Dialled::Claimed => Outcome::next(Counter::PassNotHost),
-        Dialled::Nothing if is_egress => match first::unallocated::<F>(&dst) {
-            dropped if dropped == Outcome::drop(Counter::DropUnallocated) => dropped,
-            _ => Outcome::next(Counter::PassProtocol),
-        },
+        Dialled::Nothing if is_egress && first::is_unallocated::<F>(&dst) => Outcome::drop(Counter::DropUnallocated),
         _ => Outcome::next(Counter::PassProtocol),
     }
 }

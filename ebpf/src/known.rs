@@ -3,10 +3,10 @@ use crate::family::Family;
 use crate::flow::{self, Found};
 use crate::flow_state;
 use crate::outcome::Outcome;
-use crate::rewrite::rewrite;
+use crate::rewrite::translate;
 use crate::segment::{FIN, Kind, RST, SYN, Segment};
 use crate::sys::{Failed, Packet, maps};
-use crate::{divert, fragment, masquerade, select};
+use crate::{divert, masquerade, select};
 use sheave_abi::{
     Counter, DEVICE_UPLINK, FLOW_CLIENT_SIDE, FLOW_CLOSING, FLOW_DIVERTED, FLOW_EGRESS, FLOW_ESTABLISHED,
     FLOW_HALF_OPEN, FLOW_INGRESS, FLOW_MASQUERADED, FLOW_RESET, FLOW_SYN_ACK,
@@ -53,11 +53,8 @@ pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
     if is_client_side && role & FLOW_MASQUERADED != 0 {
         masquerade::keep_pending(segment, found);
     }
-    if segment.is_first_fragment {
-        fragment::remember(segment);
-    }
-    if rewrite(packet, segment).is_err() {
-        return Outcome::drop(Counter::DropRewriteFailed);
+    if let Err(outcome) = translate(packet, segment) {
+        return outcome;
     }
     if is_client_side {
         return match role & FLOW_DIVERTED {
@@ -74,7 +71,7 @@ fn step<F: Family>(segment: &mut Segment<F>, found: Found, now_ns: u64) -> Advan
     let is_client_side = found.is_client_side();
     // Whether a masqueraded flow goes on was decided where its destination was translated: a packet that gets here has to leave by
     // the node's address.
-    let is_source_only = is_client_side && segment.hook() == FLOW_EGRESS && found.entry.role() & FLOW_DIVERTED == 0;
+    let is_source_only = is_client_side && masquerade::is_source_only(segment, found.entry.role());
     let is_idle = !is_source_only && found.entry.is_idle(segment.protocol, now_ns);
     let ends = if is_client_side { SYN | FIN | RST } else { FIN | RST };
     let is_settled = found.is_established_table

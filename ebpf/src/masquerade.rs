@@ -4,10 +4,9 @@
 //! it chooses address and port, and makes a pair of its own out of it. The stack in between, with its policies, sees the client.
 use crate::family::{Family, Tuple};
 use crate::flow::{self, Found};
-use crate::fragment;
-use crate::new_flow::{Entered, enter};
+use crate::new_flow::enter_as;
 use crate::outcome::Outcome;
-use crate::rewrite::rewrite;
+use crate::rewrite::translate;
 use crate::segment::Segment;
 use crate::sys::{Packet, maps};
 use sheave_abi::{
@@ -16,10 +15,10 @@ use sheave_abi::{
 };
 use zerocopy::FromZeros;
 
-/// True when a pair changes the source alone: that of a masqueraded flow at egress.
+/// True when a pair of this role, of whose client side the packet is, changes the source alone: that of a masqueraded flow at egress.
 #[inline(always)]
-pub fn is_source_only<F: Family>(segment: &Segment<F>, flow: &FlowValue) -> bool {
-    segment.hook() == FLOW_EGRESS && flow.role & FLOW_DIVERTED == 0
+pub fn is_source_only<F: Family>(segment: &Segment<F>, role: u8) -> bool {
+    segment.hook() == FLOW_EGRESS && role & FLOW_DIVERTED == 0
 }
 
 /// What the node sends from by a device; `None` when it has no address of the family.
@@ -85,17 +84,12 @@ fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, like: Found, src: 
     flow.begun_ns = now_ns;
     flow.ifindex = packet.ifindex();
     segment.to = Tuple { src, ..segment.tuple() };
-    let counter = match enter(packet, segment, flow) {
-        Entered::New => Counter::FlowMasquerade,
-        Entered::Other => Counter::FlowForward,
-        Entered::NoPort => return Outcome::drop(Counter::DropNoSourcePort),
-        Entered::Full => return Outcome::drop(Counter::DropFlowTableFull),
+    let counter = match enter_as(packet, segment, flow, Counter::FlowMasquerade) {
+        Ok(counter) => counter,
+        Err(outcome) => return outcome,
     };
-    if segment.is_first_fragment {
-        fragment::remember(segment);
-    }
-    match rewrite(packet, segment) {
+    match translate(packet, segment) {
         Ok(()) => Outcome::next(counter),
-        Err(_) => Outcome::drop(Counter::DropRewriteFailed),
+        Err(outcome) => outcome,
     }
 }

@@ -1,11 +1,10 @@
 //! A flow begins: reserve the way back, remember, translate.
 use crate::family::{Family, Tuple};
 use crate::flow;
-use crate::fragment;
 use crate::masquerade;
 use crate::outcome::Outcome;
 use crate::ports::reserve;
-use crate::rewrite::rewrite;
+use crate::rewrite::translate;
 use crate::segment::Segment;
 use crate::select::Chosen;
 use crate::sys::Packet;
@@ -14,7 +13,7 @@ use sheave_abi::{Counter, FLOW_CLIENT_SIDE, FLOW_HALF_OPEN, FLOW_MASQUERADED, FL
 
 /// How the making of a pair ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Entered {
+enum Entered {
     /// It is new.
     New,
     /// Another processor had a packet of this flow at the same time: its decision holds.
@@ -39,28 +38,39 @@ pub fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, chosen: &Chose
         ..FlowValue::default()
     };
     segment.to = Tuple { dst: chosen.addr, dst_port: chosen.port, ..segment.tuple() };
-    let counter = match enter(packet, segment, flow) {
-        Entered::New => Counter::FlowNew,
-        Entered::Other => Counter::FlowForward,
-        Entered::NoPort => return Outcome::drop(Counter::DropNoSourcePort),
-        Entered::Full => return Outcome::drop(Counter::DropFlowTableFull),
+    let counter = match enter_as(packet, segment, flow, Counter::FlowNew) {
+        Ok(counter) => counter,
+        Err(outcome) => return outcome,
     };
     if chosen.masquerade && counter == Counter::FlowNew {
         masquerade::leave_pending(segment, flow);
     }
-    if segment.is_first_fragment {
-        fragment::remember(segment);
-    }
-    match rewrite(packet, segment) {
+    match translate(packet, segment) {
         Ok(()) => Outcome::next(counter),
-        Err(_) => Outcome::drop(Counter::DropRewriteFailed),
+        Err(outcome) => outcome,
+    }
+}
+
+/// As [`enter`]; returns what the packet counts as, `new` if the pair is, or how it ends.
+#[inline(always)]
+pub fn enter_as<F: Family>(
+    packet: Packet,
+    segment: &mut Segment<F>,
+    flow: &mut FlowValue,
+    new: Counter,
+) -> Result<Counter, Outcome> {
+    match enter(packet, segment, flow) {
+        Entered::New => Ok(new),
+        Entered::Other => Ok(Counter::FlowForward),
+        Entered::NoPort => Err(Outcome::drop(Counter::DropNoSourcePort)),
+        Entered::Full => Err(Outcome::drop(Counter::DropFlowTableFull)),
     }
 }
 
 /// Enters a pair into the tables, the way back first: that reserves it. Of what the packet is to be rewritten to the source port,
 /// or all of it, becomes what holds. `flow` is the entry to be, without addresses.
 #[inline(never)]
-pub fn enter<F: Family>(packet: Packet, segment: &mut Segment<F>, flow: &mut FlowValue) -> Entered {
+fn enter<F: Family>(packet: Packet, segment: &mut Segment<F>, flow: &mut FlowValue) -> Entered {
     flow.role &= !FLOW_CLIENT_SIDE;
     flow::aim::<F>(flow, &segment.tuple().reversed());
     if !reserve(packet, segment, flow) {
@@ -68,7 +78,7 @@ pub fn enter<F: Family>(packet: Packet, segment: &mut Segment<F>, flow: &mut Flo
     }
     flow::aim::<F>(flow, &segment.to);
     flow.role |= FLOW_CLIENT_SIDE;
-    let is_pending = masquerade::is_source_only(segment, flow);
+    let is_pending = masquerade::is_source_only(segment, flow.role);
     let held = if is_pending { flow::find::<F>(&segment.key).filter(|held| !held.is_pending()) } else { None };
     let placed = match is_pending {
         true => held.is_none() && flow::replace::<F>(&segment.key, flow).is_ok(),

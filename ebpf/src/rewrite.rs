@@ -1,18 +1,29 @@
 //! Writes translated addresses and ports into a packet, and brings the checksums up to date from the differences alone
 //! (RFC 1624): cost does not depend on the packet's length, and GSO and checksum offload stay as they are.
 use crate::family::Family;
+use crate::fragment;
+use crate::outcome::Outcome;
 use crate::segment::{Kind, Segment};
 use crate::sys::packet::difference;
 use crate::sys::{Failed, Packet};
-use sheave_abi::NetPort;
+use sheave_abi::{Counter, NetPort};
 
 /// Offsets of the ports within a TCP or UDP header.
 const SRC_PORT: u32 = 0;
 const DST_PORT: u32 = 2;
 
+/// Translates a packet, and lets the fragments that follow a first one be translated as well; or says how the packet ends.
+#[inline(always)]
+pub fn translate<F: Family>(packet: Packet, segment: &Segment<F>) -> Result<(), Outcome> {
+    if segment.is_first_fragment {
+        fragment::remember(segment);
+    }
+    rewrite(packet, segment).map_err(|Failed| Outcome::drop(Counter::DropRewriteFailed))
+}
+
 /// Rewrites whatever differs. Of a later fragment only the addresses: the first one carries checksum and ports.
 #[inline(never)]
-pub fn rewrite<F: Family>(packet: Packet, segment: &Segment<F>) -> Result<(), Failed> {
+fn rewrite<F: Family>(packet: Packet, segment: &Segment<F>) -> Result<(), Failed> {
     let (from, to) = (segment.tuple(), &segment.to);
     if from.src != to.src {
         address(packet, segment, F::SRC, from.src, to.src)?;

@@ -1,7 +1,7 @@
 //! Whose a destination is, and which backend a new flow goes to: the one decision all entrances share.
 use crate::family::{Backend, Family};
 use crate::sys::kernel::{now_ns, random_below};
-use crate::sys::maps;
+use crate::sys::maps::{self, Service};
 use sheave_abi::{
     ADDR_NODE_PORTS, ADDR_OWN, AffinityValue, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, BACKEND_SERVING, FRONTEND_ADDRESS,
     FrontendValue, NetPort,
@@ -104,19 +104,17 @@ fn look_up<F: Family>(addr: &F::Addr, port: NetPort, protocol: u8) -> u64 {
     }
 }
 
-/// Flags and affinity time-out of a Service port; `None` when it was never published.
-#[inline(always)]
-pub fn service_flags(service: u32) -> Option<(u32, u32)> {
-    maps::service(service).map(|service| (service.flags(), service.affinity_s()))
-}
-
-/// Picks a backend into `chosen`: the one the client's last flow went to, where the Service port has affinity and a client is
+/// Picks a backend of the Service port `service`, whose entry is `held`, into `chosen`: the one the client's last flow went to, where the Service port has affinity and a client is
 /// named (E10), else any of the set, uniformly (E9). A function of its own, for its own part of the stack; it fills what it is
 /// given, because the verifier forbids to return by pointer.
 #[inline(never)]
-pub fn pick<F: Family>(service: u32, set: Set, client: Option<&F::Addr>, chosen: &mut Chosen<F::Addr>) -> Decision {
-    // A frontend is published after its Service: no entry means no backends.
-    let Some(held) = maps::service(service) else { return Decision::Reject };
+pub fn pick<F: Family>(
+    service: u32,
+    held: Service,
+    set: Set,
+    client: Option<&F::Addr>,
+    chosen: &mut Chosen<F::Addr>,
+) -> Decision {
     let affinity_s = held.affinity_s();
     let client = client.filter(|_| affinity_s != 0);
     if let Some(client) = client

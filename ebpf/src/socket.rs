@@ -12,9 +12,10 @@ pub use datagram::{recvmsg4, recvmsg6, sendmsg4, sendmsg6};
 pub use name::{getpeername4, getpeername6};
 
 use crate::family::{Family, MAPPED, V4, V6};
-use crate::select::{Chosen, Decision, Set, pick, service_flags};
+use crate::select::{Chosen, Decision, Set, pick};
+use crate::sys::SockAddr;
 use crate::sys::kernel::{SocketLb, count, has_set_retval, host_netns, socket_lb};
-use crate::sys::{SockAddr, maps};
+use crate::sys::maps::{self, Service};
 use sheave_abi::{
     ADDR_OWN, Counter, FRONTEND_CLUSTER_IP, FRONTEND_LOAD_BALANCER, IPPROTO_TCP, IPPROTO_UDP, NetPort,
     RULES_MASQUERADE_ALL, SERVICE_INTERNAL_LOCAL, SERVICE_RESTRICTED,
@@ -141,15 +142,16 @@ enum Placed {
 /// Decides a new flow to a frontend.
 #[inline(always)]
 fn place<F: Address>(call: &Call<F::Addr>, service: u32, kind: u8, chosen: &mut Chosen<F::Addr>) -> Placed {
-    let set = match treat::<F>(call, service, kind) {
+    // A frontend is published after its Service: none means no backends.
+    let Some(held) = maps::service(service) else { return Placed::Reject };
+    let set = match treat::<F>(call, service, held, kind) {
         Treatment::Cluster => Set::Cluster,
         Treatment::Local => Set::Local,
-        Treatment::Reject => return Placed::Reject,
         Treatment::Drop => return Placed::Drop,
         Treatment::Decline => return Placed::Decline,
     };
     // The node is one client, whatever its source is going to be (E10).
-    match pick::<F>(service, set, Some(&F::Addr::new_zeroed()), chosen) {
+    match pick::<F>(service, held, set, Some(&F::Addr::new_zeroed()), chosen) {
         Decision::Forward => Placed::Forward,
         Decision::Reject => Placed::Reject,
         // The device drops it, or has more time.
@@ -162,18 +164,16 @@ fn place<F: Address>(call: &Call<F::Addr>, service: u32, kind: u8, chosen: &mut 
 enum Treatment {
     Cluster,
     Local,
-    Reject,
     Drop,
     Decline,
 }
 
 /// A function of its own, for its own part of the stack.
 #[inline(never)]
-fn treat<F: Address>(call: &Call<F::Addr>, service: u32, kind: u8) -> Treatment {
-    // A frontend is published after its Service: none means no backends.
-    let Some((flags, affinity_s)) = service_flags(service) else { return Treatment::Reject };
+fn treat<F: Address>(call: &Call<F::Addr>, service: u32, held: Service, kind: u8) -> Treatment {
+    let flags = held.flags();
     let is_own = call.owner == Owner::Node && is_nodes::<F>(&call.addr);
-    if !is_ours(call.owner, call.source, kind, affinity_s, is_own) {
+    if !is_ours(call.owner, call.source, kind, held.affinity_s(), is_own) {
         return Treatment::Decline;
     }
     if kind == FRONTEND_LOAD_BALANCER && flags & SERVICE_RESTRICTED != 0 {

@@ -11,8 +11,8 @@
 //!
 //! With masqueradeAll everything to a ClusterIP is masqueraded, and so is what goes to its own source (R4).
 use crate::family::{Family, Tuple};
-use crate::select::{Chosen, Decision, Dialled, Set, dialled, pick, service_flags};
-use crate::sys::maps;
+use crate::select::{Chosen, Decision, Dialled, Set, dialled, pick};
+use crate::sys::maps::{self, Rules};
 use sheave_abi::{
     ADDR_OWN, DEVICE_PODS, FRONTEND_CLUSTER_IP, FRONTEND_LOAD_BALANCER, FRONTEND_NODE_PORT, RULES_MASQUERADE_ALL,
     RULES_PODS_INTERFACE, RULES_PODS_PREFIX, SERVICE_EXTERNAL_LOCAL, SERVICE_INTERNAL_LOCAL, SERVICE_RESTRICTED,
@@ -58,14 +58,16 @@ pub fn decide<F: Family>(key: &F::FlowKey, device: u32, chosen: &mut Chosen<F::A
         Dialled::Nothing => return Verdict::Nothing,
     };
     // A frontend is published after its Service.
-    let Some((flags, _)) = service_flags(service) else { return Verdict::Reject };
+    let Some(held) = maps::service(service) else { return Verdict::Reject };
+    let flags = held.flags();
     if kind == FRONTEND_LOAD_BALANCER && flags & SERVICE_RESTRICTED != 0 && !F::is_in_range(service, &src) {
         return Verdict::SourceRange;
     }
-    let rules = maps::rules().map_or(0, |rules| rules.flags());
+    // An array of one: it is always there.
+    let Some(rules) = maps::rules() else { return Verdict::Nothing };
     let source = source::<F>(&src, rules, device);
-    let (set, masquerade) = treat(kind, flags, source, rules, rules & F::DETECTS != 0);
-    match pick::<F>(service, set, Some(&src), chosen) {
+    let (set, masquerade) = treat(kind, flags, source, rules.flags(), rules.flags() & F::DETECTS != 0);
+    match pick::<F>(service, held, set, Some(&src), chosen) {
         Decision::Forward => {
             chosen.masquerade = masquerade || chosen.addr == src;
             Verdict::Forward
@@ -95,10 +97,11 @@ fn treat(kind: u8, flags: u32, source: Source, rules: u32, detects: bool) -> (Se
 
 /// The detector is asked first: a bridge's own address inside the pod CIDR is a pod to kube-proxy as well (R5).
 #[inline(always)]
-fn source<F: Family>(src: &F::Addr, rules: u32, device: u32) -> Source {
-    let by_device = rules & (RULES_PODS_INTERFACE | RULES_PODS_PREFIX) != 0
+fn source<F: Family>(src: &F::Addr, rules: Rules, device: u32) -> Source {
+    let flags = rules.flags();
+    let by_device = flags & (RULES_PODS_INTERFACE | RULES_PODS_PREFIX) != 0
         && maps::device(device).is_some_and(|device| device.flags() & DEVICE_PODS != 0);
-    if by_device || (rules & F::PODS != 0 && maps::rules().is_some_and(|rules| F::is_pod(rules, src))) {
+    if by_device || (flags & F::PODS != 0 && F::is_pod(rules, src)) {
         Source::LocalPod
     } else if F::is_loopback(src) || F::node_addr(src) & ADDR_OWN != 0 {
         Source::Node

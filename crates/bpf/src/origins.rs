@@ -2,11 +2,11 @@
 use crate::chunks::Chunks;
 use crate::map::Map;
 use crate::pins::Pins;
-use sheave_abi::{BACKEND_SERVING, BACKENDS_CHUNK, BackendV4, BackendV6, Origin};
+use crate::read_back::Entry;
+use sheave_abi::{BACKEND_SERVING, BACKENDS_CHUNK, BackendV4, BackendV6, NetPort, Origin};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The map of those sockets, and the backends it names.
 #[derive(Debug)]
@@ -42,22 +42,20 @@ impl Origins {
             return Ok(false);
         }
         let id = origin.backend_id;
-        Ok(match addr {
-            IpAddr::V4(_) => !entry(&mut self.v4, id)?.is_some_and(|backend| {
-                let place = (IpAddr::from(Ipv4Addr::from(backend.addr)), backend.port, backend.service);
-                backend.state & BACKEND_SERVING != 0 && place == (addr, origin.backend_port, origin.service)
-            }),
-            IpAddr::V6(_) => !entry(&mut self.v6, id)?.is_some_and(|backend| {
-                let place = (IpAddr::from(Ipv6Addr::from(backend.addr)), backend.port, backend.service);
-                backend.state & BACKEND_SERVING != 0 && place == (addr, origin.backend_port, origin.service)
-            }),
-        })
+        let backend = match addr {
+            IpAddr::V4(_) => parts(&mut self.v4, id)?,
+            IpAddr::V6(_) => parts(&mut self.v6, id)?,
+        };
+        Ok(backend.is_none_or(|(held, port, service, state)| {
+            state & BACKEND_SERVING == 0 || (held, port, service) != (addr, origin.backend_port, origin.service)
+        }))
     }
 }
 
-fn entry<V: IntoBytes + FromBytes + Immutable>(backends: &mut Chunks<V>, id: u32) -> io::Result<Option<V>> {
-    match backends.chunk(id / BACKENDS_CHUNK)? {
-        Some(chunk) => chunk.get(&(id % BACKENDS_CHUNK)),
-        None => Ok(None),
-    }
+fn parts<E: Entry>(backends: &mut Chunks<E>, id: u32) -> io::Result<Option<(IpAddr, NetPort, u32, u8)>> {
+    let entry = match backends.chunk(id / BACKENDS_CHUNK)? {
+        Some(chunk) => chunk.get(&(id % BACKENDS_CHUNK))?,
+        None => None,
+    };
+    Ok(entry.map(|entry| entry.parts()))
 }

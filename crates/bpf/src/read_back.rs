@@ -218,8 +218,9 @@ fn slots(entries: Vec<(u32, u32)>) -> Vec<Option<BackendId>> {
     slots
 }
 
-/// What the two layouts have in common.
-trait Entry {
+/// What the layouts of the families' backends have in common.
+pub(crate) trait Entry: FromBytes + IntoBytes + Immutable {
+    /// Address, port, ServiceId, state.
     fn parts(&self) -> (IpAddr, NetPort, u32, u8);
 }
 
