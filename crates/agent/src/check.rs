@@ -1,6 +1,7 @@
 //! Preflight of this node: what the kernel and its mounts lack, each finding with its remedy. Changes nothing.
 mod cgroup;
 mod conntrack;
+mod legacy;
 mod network;
 
 pub use cgroup::Cgroup;
@@ -313,7 +314,7 @@ mod tests {
     #[test]
     fn each_lack_is_found_under_its_name_with_a_remedy_and_nothing_else_changes() {
         use Level::{Failure, Warning};
-        let lacks: [Lack; 20] = [
+        let lacks: [Lack; 21] = [
             ("privileges", Warning, |h| h.capabilities = 0),
             ("kernel", Failure, |h| h.release = "5.4.0".into()),
             ("socket-refusal", Warning, |h| h.release = "5.10.0-1".into()),
@@ -336,6 +337,7 @@ mod tests {
             ("cgroup-attachment", Warning, |h| h.attachment.as_mut().unwrap().path = "/elsewhere".into()),
             ("cgroup-attachment", Warning, |h| h.attachment.as_mut().unwrap().path = "/unknown".into()),
             ("connection-tracking", Warning, |h| h.tracking = Some(Tracking { count: 95, max: 100, early_drops: 0 })),
+            ("forward-policy", Warning, |h| h.network.legacy_unread = vec!["iptables-legacy-save"]),
             ("other-proxies", Warning, |h| h.network.proxies = vec!["the device kube-ipvs0".into()]),
         ];
         let findings = tried(&good());
