@@ -184,7 +184,11 @@ mod tests {
         }
         // A period counts with its mode only.
         for flag in KUBE_PROXY.iter().filter(|flag| flag.name != "ipvs-sync-period") {
-            let word = if flag.value == FlagKind::Switch { "true" } else { "1" };
+            let word = match flag.value {
+                FlagKind::Switch => "true",
+                FlagKind::Value(_) if flag.field == "mode" => "ipvs",
+                FlagKind::Value(_) => "1",
+            };
             let config = beside(None, &[(flag.name, word)]);
             let notes = config.map(|config| config.kube_proxy.notes).unwrap_or_default();
             let named = notes.iter().any(|note| note.contains(flag.field));
