@@ -16,7 +16,7 @@ use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
 use sheave_core::{Event, Index, NodeRules, Realized as _};
-use sheave_kube_source::{KubeConfig, Source};
+use sheave_kube_source::{KubeConfig, Pace, Source, SourceError};
 use sheave_node::NodeAddresses;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ pub enum RunError {
     Sockets(std::io::Error),
     /// The source.
     #[error(transparent)]
-    Source(#[from] sheave_kube_source::SourceError),
+    Source(#[from] SourceError),
     /// The source ended, which it never should.
     #[error("the source of Services ended; this is a bug, please report it with the log")]
     SourceEnded,
@@ -70,7 +70,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
     let mut agent = Agent::start(&config)?;
     tokio::spawn(conntrack::apply(config.kube_proxy.conntrack.clone()));
     let (sender, mut events) = mpsc::channel(BACKLOG);
-    let source = sheave_kube_source::spawn(source(&config), &config.node_name, sender);
+    let source = sheave_kube_source::spawn(source(&config).await?, &config.node_name, sender);
     info!(node = config.node_name, source = config.source, "watching");
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
@@ -83,7 +83,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             batch = events.recv() => {
-                let Some(batch) = batch else { return Err(source_ended(source).await) };
+                let Some(batch) = batch else { return Err(RunError::SourceEnded) };
                 agent.syncer.observe(batch);
                 while let Ok(more) = events.try_recv() {
                     agent.syncer.observe(more);
@@ -106,23 +106,17 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
     Ok(())
 }
 
-async fn source_ended(source: tokio::task::JoinHandle<Result<(), sheave_kube_source::SourceError>>) -> RunError {
-    match source.await {
-        Ok(Err(error)) => error.into(),
-        Ok(Ok(())) | Err(_) => RunError::SourceEnded,
-    }
-}
-
-fn source(config: &Config) -> Source {
+async fn source(config: &Config) -> Result<Source, SourceError> {
     if config.source != "kube" {
-        return Source::Files(PathBuf::from(&config.source));
+        return Ok(Source::Files(PathBuf::from(&config.source)));
     }
-    Source::Kube(match (&config.kubeconfig, &config.server) {
+    let kube = match (&config.kubeconfig, &config.server) {
         (Some(path), Some(server)) => KubeConfig::file(path).server(server),
         (Some(path), None) => KubeConfig::file(path),
         (None, Some(server)) => KubeConfig::url(server),
         (None, None) => KubeConfig::infer(),
-    })
+    };
+    Ok(Source::Kube(kube.connect().await?, Pace::default()))
 }
 
 /// Everything the loop owns.

@@ -1,4 +1,5 @@
 //! The settings that decide what a Service means on this node; they do not change while the process lives.
+use crate::net::Family;
 use ipnet::IpNet;
 use std::sync::Arc;
 
@@ -54,4 +55,14 @@ pub enum NodePortAddresses {
     Primary,
     /// Those inside one of these. A family without a CIDR accepts all its addresses.
     Cidrs(Vec<IpNet>),
+}
+
+impl NodePortAddresses {
+    /// Whether every address of a family is accepted: there is no CIDR of it, or one that takes everything in.
+    #[must_use]
+    pub fn accepts_all(&self, family: Family) -> bool {
+        let Self::Cidrs(cidrs) = self else { return false };
+        let mut of_family = cidrs.iter().filter(|cidr| Family::of(cidr.addr()) == family).peekable();
+        of_family.peek().is_none() || of_family.any(|cidr| cidr.prefix_len() == 0)
+    }
 }

@@ -87,6 +87,17 @@ impl ObjectName {
     }
 }
 
+/// Which version of an object a source has reported, apart from the object: two versions that say the same are no change
+/// (W13).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stamp {
+    /// `metadata.resourceVersion`: a decimal number that grows with each write (KEP-5504), 0 where it is none.
+    pub version: u64,
+    /// What last moved the endpoints of a slice, nanoseconds since 1970: the annotation
+    /// `endpoints.kubernetes.io/last-change-trigger-time` (H6). `None` where there is none.
+    pub triggered_unix_ns: Option<i64>,
+}
+
 /// What a source reports. A source that is interrupted reports nothing; it never reports an incomplete list (I4).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
@@ -102,6 +113,14 @@ pub enum Event {
         objects: Vec<Object>,
         /// Objects that exist but cannot be read; what is held of them stays.
         kept: Vec<ObjectName>,
+    },
+    /// The version of an object. Comes with the `Applied` or `Listed` that reports the object, directly after it and in one
+    /// batch with it; of an object that is not held it says nothing. Files have no versions.
+    Seen {
+        /// The object.
+        object: ObjectName,
+        /// Its version.
+        stamp: Stamp,
     },
     /// The addresses on the node's devices, all of them, each time they change (A5, A12). Those of `kube-ipvs0` and of a
     /// dummy device of ours are left out, since those hold every VIP.

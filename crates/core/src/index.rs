@@ -3,7 +3,9 @@
 //! Events coalesce per object and an object that is equal to the one held is no work (W13). Nothing is complete before
 //! every kind was listed once (W12, I4).
 use crate::diagnostic::{Diagnostic, ObjectRef};
-use crate::event::{Event, Kind, Object, ObjectName};
+use crate::event::{Event, Kind, Object, ObjectName, Stamp};
+use crate::group::Group;
+pub use crate::group::Versions;
 use crate::name::{ServiceName, SliceName};
 use crate::net::Family;
 use crate::object::{EndpointSlice, Node, Service, ServiceCidr};
@@ -21,6 +23,8 @@ pub struct Index {
     node: Option<Node>,
     cidrs: BTreeMap<Arc<str>, ServiceCidr>,
     groups: Table<ServiceName, Group>,
+    /// How many of the groups have their Service.
+    services: usize,
     /// Which Service a slice is grouped under: a slice may move to another one.
     owners: Table<SliceName, ServiceName>,
     listed: BTreeSet<Kind>,
@@ -41,44 +45,6 @@ pub struct Changed {
     pub node: bool,
 }
 
-/// A Service and its slices; either may come first.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Group {
-    /// Apart from the table, which has room for more groups than there are.
-    service: Option<Box<Service>>,
-    /// By name, so that what is computed from them does not depend on the order of events.
-    slices: Vec<EndpointSlice>,
-}
-
-impl Group {
-    fn is_empty(&self) -> bool {
-        self.service.is_none() && self.slices.is_empty()
-    }
-
-    /// Puts a slice in its place; returns the one that stood there.
-    fn put(&mut self, slice: EndpointSlice) -> Option<EndpointSlice> {
-        match self.slices.binary_search_by(|held| held.name.cmp(&slice.name)) {
-            Ok(at) => Some(std::mem::replace(&mut self.slices[at], slice)),
-            Err(at) => {
-                // Nearly every Service has one slice; a Vec grows to four at its first push.
-                self.slices.reserve_exact(1);
-                self.slices.insert(at, slice);
-                None
-            }
-        }
-    }
-
-    fn take(&mut self, name: &SliceName) -> Option<EndpointSlice> {
-        let at = self.slices.binary_search_by(|held| held.name.cmp(name)).ok()?;
-        Some(self.slices.remove(at))
-    }
-
-    fn get(&self, name: &SliceName) -> Option<&EndpointSlice> {
-        let at = self.slices.binary_search_by(|held| held.name.cmp(name)).ok()?;
-        Some(&self.slices[at])
-    }
-}
-
 impl Index {
     /// An empty index for the node of this name; reports about other nodes are ignored.
     #[must_use]
@@ -88,6 +54,7 @@ impl Index {
             node: None,
             cidrs: BTreeMap::new(),
             groups: Table::default(),
+            services: 0,
             owners: Table::default(),
             listed: BTreeSet::new(),
             local_addresses: None,
@@ -104,6 +71,7 @@ impl Index {
             Event::Applied(object) => self.put(object),
             Event::Deleted(name) => self.remove(&name),
             Event::Listed { kind, objects, kept } => self.list(kind, objects, kept),
+            Event::Seen { object, stamp } => self.stamp(&object, stamp),
             Event::LocalAddresses(addresses) => {
                 let addresses = Some(addresses);
                 self.changed.node |= self.local_addresses != addresses;
@@ -135,15 +103,32 @@ impl Index {
         std::mem::take(&mut self.changed)
     }
 
+    /// How many objects of a kind are held.
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Service => self.services,
+            Kind::EndpointSlice => self.owners.len(),
+            Kind::Node => usize::from(self.node.is_some()),
+            Kind::ServiceCidr => self.cidrs.len(),
+        }
+    }
+
     /// The Service of this name.
     #[must_use]
     pub fn service(&self, name: &ServiceName) -> Option<&Service> {
-        self.groups.get(name)?.service.as_deref()
+        self.groups.get(name)?.service()
     }
 
     /// The slices of this Service, by name.
     pub fn slices(&self, name: &ServiceName) -> impl Iterator<Item = &EndpointSlice> + Clone {
-        self.groups.get(name).into_iter().flat_map(|group| &group.slices)
+        self.groups.get(name).into_iter().flat_map(Group::slices)
+    }
+
+    /// The versions of this Service and of its slices, as last seen.
+    #[must_use]
+    pub fn versions(&self, name: &ServiceName) -> Versions {
+        self.groups.get(name).map(Group::versions).unwrap_or_default()
     }
 
     /// Every Service of which an object or a slice is held, by name.
@@ -193,6 +178,20 @@ impl Index {
         self.diagnostics.values().flatten()
     }
 
+    /// Of nodes and ServiceCIDRs no version is kept: nobody waits for one.
+    fn stamp(&mut self, object: &ObjectName, Stamp { version, .. }: Stamp) {
+        match object {
+            ObjectName::Service(name) => {
+                self.groups.get_mut(name).into_iter().for_each(|group| group.stamp_service(version));
+            }
+            ObjectName::EndpointSlice(name) => {
+                let group = self.owners.get(name).and_then(|owner| self.groups.get_mut(owner));
+                group.into_iter().for_each(|group| group.stamp_slice(name, version));
+            }
+            ObjectName::Node(_) | ObjectName::ServiceCidr(_) => {}
+        }
+    }
+
     fn put(&mut self, object: Object) {
         match object {
             Object::Service(service) => self.put_service(service),
@@ -212,9 +211,10 @@ impl Index {
     fn put_service(&mut self, mut service: Service) {
         service.name = self.one_name(service.name);
         let group = self.groups.get_or_default(service.name.clone());
-        if group.service.as_deref() != Some(&service) {
+        if group.service() != Some(&service) {
             self.changed.services.insert(service.name.clone());
-            group.service = Some(Box::new(service));
+            self.services += usize::from(group.service().is_none());
+            group.put_service(service);
         }
     }
 
@@ -226,20 +226,27 @@ impl Index {
     fn put_slice(&mut self, slice: EndpointSlice) {
         match self.owners.get(&slice.name) {
             Some(owner) if *owner != slice.service => self.remove_slice(&slice.name),
-            Some(owner) if self.groups.get(owner).and_then(|group| group.get(&slice.name)) == Some(&slice) => return,
+            Some(owner) if self.groups.get(owner).and_then(|group| group.slice(&slice.name)) == Some(&slice) => return,
             _ => {}
         }
         let slice = EndpointSlice { service: self.one_name(slice.service), ..slice };
         let slice = self.shared.share(slice);
         self.changed.services.insert(slice.service.clone());
         self.owners.insert(slice.name.clone(), slice.service.clone());
-        let replaced = self.groups.get_or_default(slice.service.clone()).put(slice);
+        let replaced = self.groups.get_or_default(slice.service.clone()).put_slice(slice);
         replaced.into_iter().for_each(|slice| self.shared.release(slice));
     }
 
     fn remove(&mut self, name: &ObjectName) {
         match name {
-            ObjectName::Service(name) => self.edit(name, |group| group.service.take().is_some()),
+            ObjectName::Service(name) => {
+                let mut taken = false;
+                self.edit(name, |group| {
+                    taken = group.take_service();
+                    taken
+                });
+                self.services -= usize::from(taken);
+            }
             ObjectName::EndpointSlice(name) => self.remove_slice(name),
             ObjectName::Node(name) if *name == self.node_name => self.changed.node |= self.node.take().is_some(),
             ObjectName::Node(_) => {}
@@ -251,7 +258,7 @@ impl Index {
         let Some(owner) = self.owners.remove(name) else { return };
         let mut taken = None;
         self.edit(&owner, |group| {
-            taken = group.take(name);
+            taken = group.take_slice(name);
             taken.is_some()
         });
         taken.into_iter().for_each(|slice| self.shared.release(slice));
@@ -282,7 +289,7 @@ impl Index {
             Kind::Service => {
                 let groups = self.groups.sorted().into_iter();
                 groups
-                    .filter(|(_, group)| group.service.is_some())
+                    .filter(|(_, group)| group.service().is_some())
                     .map(|(name, _)| ObjectName::Service(name.clone()))
                     .collect()
             }

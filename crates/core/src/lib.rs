@@ -10,9 +10,12 @@ pub mod desired;
 pub mod diagnostic;
 pub mod event;
 pub mod flat;
+mod group;
+pub mod health_check;
 pub mod index;
 pub mod name;
 pub mod net;
+pub mod no_local;
 pub mod object;
 pub mod plan;
 pub mod rules;
@@ -26,13 +29,16 @@ pub use config::{DetectLocal, NodePortAddresses, ProxyConfig};
 pub use decide::{Decision, Packet, decide};
 pub use desired::{Desired, Touched};
 pub use diagnostic::{Diagnostic, ObjectRef, Problem};
-pub use event::{Event, Kind, Object, ObjectName};
+pub use event::{Event, Kind, Object, ObjectName, Stamp};
 pub use flat::{FlatMap, FlatSet};
+pub use health_check::{HealthCheck, HealthChecks};
 pub use index::{Changed, Index};
 pub use name::{ServiceKey, ServiceName, ServicePortName, SliceName};
 pub use net::{Backend, Family, Frontend, Port, Protocol};
+pub use no_local::{Direction, NoLocalEndpoints};
 pub use object::{
-    Affinity, Endpoint, EndpointSlice, Hints, Node, Service, ServiceCidr, ServicePort, SlicePort, TrafficPolicy,
+    Affinity, Endpoint, EndpointSlice, Hints, Leaving, Node, Service, ServiceCidr, ServicePort, SlicePort,
+    TrafficPolicy,
 };
 pub use plan::{Change, Plan, Realized};
 pub use rules::NodeRules;

@@ -33,6 +33,9 @@ pub struct Service {
     pub affinity: Option<Affinity>,
     /// loadBalancerSourceRanges (R8), of both families; empty = not restricted.
     pub source_ranges: Vec<IpNet>,
+    /// healthCheckNodePort, of type LoadBalancer only: where load balancers ask whether this node has an endpoint (H3). It
+    /// counts while the external policy is Local.
+    pub health_check_node_port: Option<Port>,
     /// The file and line it was read from, if any: for diagnostics.
     pub origin: Option<Arc<str>>,
 }
@@ -53,6 +56,7 @@ impl Service {
             external_policy: TrafficPolicy::Cluster,
             affinity: None,
             source_ranges: Vec::new(),
+            health_check_node_port: None,
             origin: None,
         }
     }
@@ -194,6 +198,17 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`, for detectLocalMode NodeCIDR (R5).
     pub pod_cidrs: Vec<IpNet>,
+    /// Why it is about to go, if it is: load balancers should send it nothing new (H1, KEP-3836).
+    pub leaving: Option<Leaving>,
+}
+
+/// Why a node is about to go (H1, KEP-3836).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leaving {
+    /// Its object has a deletionTimestamp.
+    Deleted,
+    /// It has the taint `ToBeDeletedByClusterAutoscaler`.
+    ScaledDown,
 }
 
 /// A ServiceCIDR object (KEP-1880).

@@ -33,6 +33,7 @@ use crate::net::{Backend, Family};
 use crate::object::{Endpoint, EndpointSlice, Hints, TrafficPolicy};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 /// Where a node stands: what "local" and "near" mean to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -164,6 +165,12 @@ impl<'a> Candidates<'a> {
     /// Endpoints that serve, picked or not: flows that name one of them go on (L2).
     pub fn serving(&self) -> impl Iterator<Item = Backend> {
         self.0.iter().filter(|(_, standing)| standing.class > Class::Down).map(|(backend, _)| *backend)
+    }
+
+    /// The addresses of the ready ones on this node, whatever the hints say (H3).
+    pub fn ready_here(&self) -> impl Iterator<Item = IpAddr> {
+        let ready_here = |standing: &Standing<'_>| standing.local && standing.class == Class::Ready;
+        self.0.iter().filter(move |(_, standing)| ready_here(standing)).map(|(backend, _)| backend.addr)
     }
 
     /// Which hints count (E7).

@@ -201,7 +201,7 @@ fn with_node_port(name: &str, created_unix_s: i64, cluster_ip: &str, node_port: 
 
 fn node(addresses: &[&str]) -> Event {
     let addresses = addresses.iter().map(|addr| addr.parse().unwrap()).collect();
-    let node = sheave_core::Node { name: "node-a".into(), zone: None, addresses, pod_cidrs: Vec::new() };
+    let node = sheave_core::Node { name: "node-a".into(), zone: None, addresses, pod_cidrs: Vec::new(), leaving: None };
     Event::Applied(Object::Node(node))
 }
 
@@ -429,6 +429,7 @@ fn a_new_zone_touches_services_with_hints_alone() {
             zone: Some(zone.into()),
             addresses: Vec::new(),
             pod_cidrs: Vec::new(),
+            leaving: None,
         };
         Event::Applied(Object::Node(node))
     };

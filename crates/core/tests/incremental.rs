@@ -6,9 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use sheave_core::{
-    Affinity, Desired, Endpoint, EndpointSlice, Event, Family, Hints, Index, Kind, Node, NodePortAddresses, Object,
-    ObjectName, Port, Protocol, ProxyConfig, Service, ServiceCidr, ServiceName, ServicePort, SliceName, SlicePort,
-    TrafficPolicy,
+    Affinity, Changed, Desired, Direction, Endpoint, EndpointSlice, Event, Family, HealthChecks, Hints, Index, Kind,
+    NoLocalEndpoints, Node, NodePortAddresses, Object, ObjectName, Port, Protocol, ProxyConfig, Service, ServiceCidr,
+    ServiceName, ServicePort, SliceName, SlicePort, TrafficPolicy,
 };
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -46,10 +46,11 @@ fn service() -> impl Strategy<Value = Service> {
     let ranges: Vec<IpNet> =
         ["192.168.0.0/24", "203.0.113.0/24", "fd00::/64", "0.0.0.0/0"].map(|range| range.parse().unwrap()).to_vec();
     let affinity = select(vec![None, Some(Affinity { timeout_s: 60 })]);
-    let rest = (policy(), policy(), affinity, subsequence(ranges, 0..3));
+    let check = select(vec![None, Port::new(31_000), Port::new(31_001)]);
+    let rest = (policy(), policy(), affinity, subsequence(ranges, 0..3), check);
     (service_name(), 0..3i64, cluster_ips, vec(port(), 0..3), balancer, external, rest).prop_map(
         |(name, created_unix_s, cluster_ips, ports, load_balancer_ips, external_ips, rest)| {
-            let (internal_policy, external_policy, affinity, source_ranges) = rest;
+            let (internal_policy, external_policy, affinity, source_ranges, health_check_node_port) = rest;
             Service {
                 created_unix_s,
                 cluster_ips,
@@ -60,6 +61,7 @@ fn service() -> impl Strategy<Value = Service> {
                 external_policy,
                 affinity,
                 source_ranges,
+                health_check_node_port,
                 ..Service::new(name)
             }
         },
@@ -109,6 +111,7 @@ fn node() -> impl Strategy<Value = Node> {
         zone: zone.map(Into::into),
         addresses,
         pod_cidrs: Vec::new(),
+        leaving: None,
     })
 }
 
@@ -175,6 +178,29 @@ proptest! {
             untouched_is_the_same(&before, &desired, &touched)?;
             let changed = index.take_changed();
             prop_assert!(desired.update(&index, &changed).is_empty(), "W13, I2");
+        }
+    }
+
+    /// H3, H7
+    #[test]
+    fn what_is_counted_by_changes_is_what_counting_everything_gives(rounds in vec(vec(event(), 1..4), 1..20)) {
+        let (mut index, mut desired) = (empty(), Desired::default());
+        let (mut checks, mut no_local) = (HealthChecks::default(), NoLocalEndpoints::default());
+        for events in rounds {
+            events.into_iter().for_each(|event| index.apply(event));
+            let changed = index.take_changed();
+            let touched = desired.update(&index, &changed);
+            checks.update(&index, &changed);
+            no_local.update(&desired, &touched.keys);
+            let everything = Changed { services: index.names(), node: true };
+            let mut recounted = HealthChecks::default();
+            recounted.update(&index, &everything);
+            prop_assert_eq!(&checks, &recounted);
+            let mut recounted = NoLocalEndpoints::default();
+            recounted.update(&desired, &desired.keys().into_iter().collect());
+            for (family, direction) in Family::ALL.into_iter().flat_map(|f| Direction::ALL.map(|d| (f, d))) {
+                prop_assert_eq!(no_local.count(family, direction), recounted.count(family, direction));
+            }
         }
     }
 

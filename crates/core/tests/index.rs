@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 use sheave_core::{
     Diagnostic, Endpoint, EndpointSlice, Event, Family, Index, Kind, Node, Object, ObjectName, ObjectRef, Port,
-    Problem, Protocol, Service, ServiceName, ServicePort, SliceName, SlicePort,
+    Problem, Protocol, Service, ServiceName, ServicePort, SliceName, SlicePort, Stamp,
 };
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ fn slice(slice: &str, service: &str, endpoints: u8) -> Object {
 }
 
 fn node(node: &str) -> Object {
-    Object::Node(Node { name: node.into(), zone: None, addresses: Vec::new(), pod_cidrs: Vec::new() })
+    Object::Node(Node { name: node.into(), zone: None, addresses: Vec::new(), pod_cidrs: Vec::new(), leaving: None })
 }
 
 fn slice_name(slice: &str) -> ObjectName {
@@ -155,4 +155,80 @@ fn what_was_said_of_an_object_is_replaced_by_what_is_said_next() {
 fn diagnostic(object: &ObjectRef, message: &str) -> Diagnostic {
     let (field, message) = (String::new(), message.to_owned());
     Diagnostic { object: object.clone(), field, problem: Problem::Invalid, message, origin: None }
+}
+
+fn seen(object: ObjectName, version: u64) -> Event {
+    Event::Seen { object, stamp: Stamp { version, triggered_unix_ns: None } }
+}
+
+fn service_name(service: &str) -> ObjectName {
+    ObjectName::Service(name(service))
+}
+
+/// The versions held of `web`: its Service's, then each slice with its own.
+fn versions(events: Vec<Event>) -> (Option<u64>, Vec<(String, u64)>) {
+    let versions = index(events).versions(&name("web"));
+    (versions.service, versions.slices.into_iter().map(|(slice, version)| (slice.name.to_string(), version)).collect())
+}
+
+#[test]
+fn the_version_of_an_object_is_known_while_the_object_is_held_as_it_was_seen() {
+    let applied = Event::Applied;
+    let web = |port| applied(service("web", port));
+    let known =
+        || vec![web(80), seen(service_name("web"), 7), applied(slice("web-1", "web", 1)), seen(slice_name("web-1"), 8)];
+    let one = |version| vec![("web-1".to_owned(), version)];
+    for (case, more, want) in [
+        ("seen", vec![], (Some(7), one(8))),
+        ("W13: only the version is new", vec![web(80), seen(service_name("web"), 9)], (Some(9), one(8))),
+        ("W13: seen again as before", vec![web(80)], (Some(7), one(8))),
+        ("changed, without a version", vec![web(81)], (Some(0), one(8))),
+        ("another Service", vec![applied(service("api", 80)), seen(service_name("api"), 9)], (Some(7), one(8))),
+        ("the Service is gone", vec![Event::Deleted(service_name("web"))], (None, one(8))),
+        ("the slice is gone", vec![Event::Deleted(slice_name("web-1"))], (Some(7), vec![])),
+        (
+            "the slice is another's",
+            vec![applied(slice("web-1", "api", 1)), seen(slice_name("web-1"), 9)],
+            (Some(7), vec![]),
+        ),
+        (
+            "nothing is held",
+            vec![seen(slice_name("web-2"), 9), seen(ObjectName::Node("node-a".into()), 9)],
+            (Some(7), one(8)),
+        ),
+        (
+            "listed anew",
+            vec![listed(Kind::Service, vec![service("web", 80)]), seen(service_name("web"), 12)],
+            (Some(12), one(8)),
+        ),
+    ] {
+        assert_eq!(versions([known(), more].concat()), want, "{case}");
+    }
+}
+
+#[test]
+fn a_version_is_no_change_and_nothing_is_left_of_it_when_the_objects_are_gone() {
+    let given = || vec![service("web", 80), slice("web-1", "web", 1)];
+    let stamps = || vec![seen(service_name("web"), 7), seen(slice_name("web-1"), 8)];
+    assert_eq!(changed(given(), stamps()), [""; 0], "W13");
+    let gone = || vec![Event::Deleted(service_name("web")), Event::Deleted(slice_name("web-1"))];
+    let applied = |objects: Vec<Object>| objects.into_iter().map(Event::Applied).collect::<Vec<_>>();
+    let left = index([applied(given()), stamps(), gone()].concat());
+    assert_eq!(format!("{left:?}"), format!("{:?}", index([applied(given()), gone()].concat())));
+    assert_eq!(left.versions(&name("web")), sheave_core::index::Versions::default());
+}
+
+#[test]
+fn objects_are_counted_by_kind() {
+    let mut index = index(
+        [service("web", 80), slice("web-1", "web", 1), slice("api-1", "api", 1), node("node-a")].map(Event::Applied),
+    );
+    let counts = |index: &Index| Kind::ALL.map(|kind| index.count(kind));
+    assert_eq!(counts(&index), [1, 2, 1, 0]);
+    index.apply(Event::Applied(service("web", 81)));
+    assert_eq!(counts(&index), [1, 2, 1, 0], "one that changed is no new one");
+    index.apply(Event::Deleted(service_name("web")));
+    index.apply(Event::Deleted(service_name("web")));
+    index.apply(listed(Kind::EndpointSlice, vec![slice("web-2", "web", 1)]));
+    assert_eq!(counts(&index), [0, 1, 1, 0]);
 }

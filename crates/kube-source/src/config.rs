@@ -1,5 +1,6 @@
 //! How to reach the API server, and at what pace.
 use crate::SourceError;
+use crate::client::ApiClient;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +11,6 @@ pub struct KubeConfig {
     login: Login,
     server: Option<String>,
     token_file: Option<PathBuf>,
-    /// Time-outs and retries.
-    pub pace: Pace,
 }
 
 #[derive(Clone, Debug)]
@@ -29,7 +28,7 @@ pub struct Pace {
     pub start_jitter_max: Duration,
     /// A server that leaves a request or the middle of a list unanswered for this long is given up.
     pub answer_timeout: Duration,
-    /// A watch asks the server to end it after a random time between this and twice this. A watch that is silent for longer
+    /// A watch asks the server to end it after a random time between this and twice this, as client-go does. A watch that is silent for longer
     /// than it asked for, plus `answer_timeout`, has stalled.
     pub watch_min: Duration,
     /// The first wait after a failure; each further one doubles, with jitter.
@@ -45,7 +44,7 @@ impl Default for Pace {
         Self {
             start_jitter_max: Duration::from_millis(500),
             answer_timeout: Duration::from_secs(20),
-            watch_min: Duration::from_secs(240),
+            watch_min: Duration::from_secs(300),
             retry_min: Duration::from_millis(200),
             retry_max: Duration::from_secs(30),
             absent_retry: Duration::from_secs(600),
@@ -55,7 +54,7 @@ impl Default for Pace {
 
 impl KubeConfig {
     fn new(login: Login, server: Option<String>) -> Self {
-        Self { login, server, token_file: None, pace: Pace::default() }
+        Self { login, server, token_file: None }
     }
 
     /// What the environment says: `$KUBECONFIG`, `~/.kube/config`, or the service account of a pod.
@@ -91,23 +90,17 @@ impl KubeConfig {
         self
     }
 
-    /// The same, at another pace.
-    #[must_use]
-    pub fn pace(mut self, pace: Pace) -> Self {
-        self.pace = pace;
-        self
-    }
-
-    /// A client for it. Time-outs and retries of a watch are ours: the client's own would end a quiet one.
-    pub(crate) async fn client(&self) -> Result<kube::Client, SourceError> {
+    /// A client for it. Nothing is sent before the first request.
+    ///
+    /// # Errors
+    /// [`SourceError`]: there is no way to the server, or its credentials, certificates or address cannot be used.
+    pub async fn connect(&self) -> Result<ApiClient, SourceError> {
         let mut config = self.load().await?;
         if let Some(path) = &self.token_file {
             config.auth_info.token_file = Some(path.to_string_lossy().into_owned());
         }
-        config.read_timeout = None;
-        config.default_retry = false;
         config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
-        kube::Client::try_from(config).map_err(|error| SourceError::Client(Box::new(error)))
+        ApiClient::new(&config)
     }
 
     async fn load(&self) -> Result<Config, SourceError> {

@@ -4,16 +4,20 @@
 //! wherever it comes from. A source never reports less than it knows to be complete (I4): an interruption reports nothing.
 
 pub mod address;
+mod client;
 mod config;
 mod field;
 mod files;
 mod manifest;
 pub mod manifests;
 pub mod parse;
-mod prune;
+mod raw;
 mod said;
+mod shape;
 mod watch;
+mod wire;
 
+pub use client::ApiClient;
 pub use config::{KubeConfig, Pace};
 pub use manifest::documents;
 pub use manifests::{Manifests, ReadError};
@@ -29,11 +33,11 @@ use tokio::task::JoinHandle;
 pub enum Source {
     /// A manifest file, or a directory of them.
     Files(PathBuf),
-    /// An API server.
-    Kube(KubeConfig),
+    /// An API server, and at what pace it is asked.
+    Kube(ApiClient, Pace),
 }
 
-/// Why a source cannot even start. Once started it never gives up: it keeps what it reported, and retries.
+/// Why there is no client for an API server. A source that runs never gives up: it keeps what it reported, and retries.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// No way to the API server is configured.
@@ -45,6 +49,11 @@ pub enum SourceError {
     /// The server's address is no URL.
     #[error("{0:?} is not a URL; write https://HOST:PORT")]
     Url(String),
+    /// The kubeconfig asks for a proxy.
+    #[error(
+        "the kubeconfig asks for the proxy {0:?}, which is not served; remove `proxy-url`, and name a `server` that is reached directly"
+    )]
+    Proxy(String),
     /// Credentials or certificates cannot be used.
     #[error("the API client cannot be set up")]
     Client(#[source] Box<kube::Error>),
@@ -54,19 +63,15 @@ pub enum SourceError {
 /// order within and between batches is the source's.
 ///
 /// Every kind is listed once at start, when it is complete (W12), and again after an interruption that may have lost events.
-///
-/// # Errors
-/// [`SourceError`], before anything is reported, when the source cannot start.
-pub async fn run(source: Source, node: &str, events: Sender<Vec<Event>>) -> Result<(), SourceError> {
+pub async fn run(source: Source, node: &str, events: Sender<Vec<Event>>) {
     match source {
         Source::Files(path) => files::run(path, node, events).await,
-        Source::Kube(config) => watch::run(&config, node, events).await?,
+        Source::Kube(client, pace) => watch::run(&client, &pace, node, events).await,
     }
-    Ok(())
 }
 
 /// [`run`] as a task of its own; aborting it ends everything it started.
-pub fn spawn(source: Source, node: &str, events: Sender<Vec<Event>>) -> JoinHandle<Result<(), SourceError>> {
+pub fn spawn(source: Source, node: &str, events: Sender<Vec<Event>>) -> JoinHandle<()> {
     let node = node.to_owned();
     tokio::spawn(async move { run(source, &node, events).await })
 }

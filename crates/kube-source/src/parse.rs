@@ -14,9 +14,10 @@ pub(crate) use service::SERVICE_PROXY_NAME;
 pub(crate) use slice::HEADLESS;
 
 use crate::field::{Field, Findings, Shown};
-use crate::prune::Keep;
+use crate::raw::Raw;
+use crate::shape::{self, Shape, field};
 use serde_json::Value;
-use sheave_core::{Diagnostic, Kind, Object, ObjectName, ObjectRef, ServiceName, SliceName};
+use sheave_core::{Diagnostic, Kind, Object, ObjectName, ObjectRef, ServiceName, SliceName, Stamp};
 
 /// What a document says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +28,8 @@ pub struct Parsed {
     pub outcome: Outcome,
     /// What is wrong with it; empty when all is well.
     pub diagnostics: Vec<Diagnostic>,
+    /// Which version of the object it is.
+    pub stamp: Stamp,
 }
 
 /// What a document means for this node.
@@ -59,6 +62,11 @@ pub struct Nameless {
 /// # Errors
 /// [`Nameless`]: nothing can be said of an object that has no name.
 pub fn parse(kind: Kind, document: &Value) -> Result<Parsed, Nameless> {
+    read(kind, &Raw::from(document))
+}
+
+/// The same of a document in whatever form.
+pub(crate) fn read(kind: Kind, document: &Raw<'_>) -> Result<Parsed, Nameless> {
     let root = Field::root(document);
     let name = name(kind, document)?;
     let mut findings = Findings::of(object_ref(&name));
@@ -68,7 +76,19 @@ pub fn parse(kind: Kind, document: &Value) -> Result<Parsed, Nameless> {
         ObjectName::Node(name) => node::parse(&root, name, &mut findings),
         ObjectName::ServiceCidr(name) => cidr::parse(&root, name, &mut findings),
     };
-    Ok(Parsed { name, outcome, diagnostics: findings.into_diagnostics() })
+    Ok(Parsed { name, outcome, diagnostics: findings.into_diagnostics(), stamp: stamp(kind, document) })
+}
+
+/// Versions and triggers are for waiting and for metrics: one that cannot be read is none, without a diagnostic.
+fn stamp(kind: Kind, document: &Raw<'_>) -> Stamp {
+    let version = document.at(&["metadata", "resourceVersion"]).as_text();
+    let triggered = document.at(&["metadata", "annotations", TRIGGERED]).as_text();
+    let triggered = triggered.filter(|_| kind == Kind::EndpointSlice);
+    let unix_ns = |text: &str| i64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok();
+    Stamp {
+        version: version.and_then(|version| version.parse().ok()).unwrap_or_default(),
+        triggered_unix_ns: triggered.and_then(unix_ns),
+    }
 }
 
 /// How diagnostics name an object.
@@ -83,23 +103,29 @@ pub fn object_ref(name: &ObjectName) -> ObjectRef {
 }
 
 /// The fields of a kind that are read.
-pub(crate) fn keep(kind: Kind) -> Keep<'static> {
+pub(crate) fn fields(kind: Kind) -> &'static [shape::Field<'static>] {
     match kind {
-        Kind::Service => service::KEEP,
-        Kind::EndpointSlice => slice::KEEP,
-        Kind::Node => node::KEEP,
-        Kind::ServiceCidr => cidr::KEEP,
+        Kind::Service => service::FIELDS,
+        Kind::EndpointSlice => slice::FIELDS,
+        Kind::Node => node::FIELDS,
+        Kind::ServiceCidr => cidr::FIELDS,
     }
 }
 
-const METADATA: Keep<'static> = Keep::Fields(&[
-    ("name", Keep::All),
-    ("namespace", Keep::All),
-    ("labels", Keep::All),
-    ("creationTimestamp", Keep::All),
-    ("resourceVersion", Keep::All),
-    // Of a bookmark: the end of the initial list (KEP-3157).
-    ("annotations", Keep::Fields(&[("k8s.io/initial-events-end", Keep::All)])),
+/// Of a bookmark: the end of the initial list (KEP-3157).
+pub(crate) const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+/// When what last moved the endpoints of a slice happened, by the controller's account.
+const TRIGGERED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
+/// Numbers: apimachinery, meta/v1/generated.proto, `ObjectMeta`.
+const METADATA: Shape<'static> = Shape::Map(&[
+    field(1, "name", Shape::Text),
+    field(3, "namespace", Shape::Text),
+    field(6, "resourceVersion", Shape::Text),
+    field(8, "creationTimestamp", Shape::Time),
+    field(9, "deletionTimestamp", Shape::Time),
+    field(11, "labels", Shape::Keys(&[SERVICE_PROXY_NAME, slice::SERVICE_NAME, HEADLESS, node::ZONE])),
+    field(12, "annotations", Shape::Keys(&[INITIAL_EVENTS_END, TRIGGERED])),
 ]);
 
 /// The most characters of a namespace, a Service and a port (RFC 1123 and RFC 1035 labels, as the API has them). Three of
@@ -108,20 +134,20 @@ const LABEL_MAX: usize = 63;
 /// The most characters of any other name (RFC 1123 subdomain).
 const SUBDOMAIN_MAX: usize = 253;
 
-fn name(kind: Kind, document: &Value) -> Result<ObjectName, Nameless> {
-    let metadata = &document["metadata"];
+fn name(kind: Kind, document: &Raw<'_>) -> Result<ObjectName, Nameless> {
+    let metadata = document.at(&["metadata"]);
     let usable = |field, max| {
-        let value = &metadata[field];
+        let value = metadata.at(&[field]);
         let nameless = || {
             let found = if value.is_null() { String::new() } else { format!(" ({})", Shown(value)) };
             Nameless { kind: kind.as_str(), field, found, max }
         };
-        value.as_str().filter(|text| is_name(text, max)).ok_or_else(nameless)
+        value.as_text().filter(|text| is_name(text, max)).ok_or_else(nameless)
     };
     // A manifest without a namespace goes to `default`, as kubectl sends it; to the API an empty one is none.
-    let namespace = || match &metadata["namespace"] {
-        Value::Null => Ok("default"),
-        Value::String(text) if text.is_empty() => Ok("default"),
+    let namespace = || match metadata.at(&["namespace"]) {
+        Raw::Null => Ok("default"),
+        Raw::Text(text) if text.is_empty() => Ok("default"),
         _ => usable("namespace", LABEL_MAX),
     };
     Ok(match kind {
@@ -178,17 +204,14 @@ mod tests {
             timeoutSeconds loadBalancerSourceRanges status loadBalancer ingress ip ipMode addressType endpoints addresses \
             address conditions ready serving terminating nodeName hints forNodes forZones podCIDR podCIDRs cidrs \
             kubernetes.io/service-name topology.kubernetes.io/zone";
-        let texts = "None|web|IPv4|IPv6|10.0.0.1|fd00::1|0.0.0.0|TCP|SCTP|10.0.0.0/8| fd00::/8 |NodePort|ExternalName|Local|\
-            ClientIP|Proxy|VIP|InternalIP|\u{0}|";
         let names = prop::sample::select(names.split_whitespace().collect::<Vec<_>>());
-        let texts = prop::sample::select(texts.split('|').collect::<Vec<_>>());
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             (0..100_000).prop_map(Value::from),
             any::<f64>().prop_map(Value::from),
-            texts.prop_map(Value::from),
+            prop_oneof![texts(), Just("")].prop_map(Value::from),
         ];
         leaf.prop_recursive(5, 60, 6, move |inner| {
             let entries = prop::collection::vec((names.clone(), inner.clone()), 0..6);
@@ -200,6 +223,13 @@ mod tests {
                 entries.prop_map(move |e| map(e).into())
             ]
         })
+    }
+
+    /// Texts that mean something somewhere.
+    fn texts() -> impl Strategy<Value = &'static str> {
+        let texts = "None|web|IPv4|IPv6|10.0.0.1|fd00::1|0.0.0.0|TCP|SCTP|10.0.0.0/8| fd00::/8 |NodePort|ExternalName|Local|\
+            ClientIP|Proxy|VIP|InternalIP|\u{0}";
+        prop::sample::select(texts.split('|').collect::<Vec<_>>())
     }
 
     /// A document of each kind in which every field that is read has a value.
@@ -257,11 +287,25 @@ mod tests {
         false
     }
 
+    /// Each value that is neither map nor list, but for names and times.
+    fn leaves<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Value>) {
+        match value {
+            Value::Object(map) => {
+                let fields = map.iter_mut().filter(|(name, _)| *name != "name" && *name != "creationTimestamp");
+                fields.for_each(|(_, value)| leaves(value, found));
+            }
+            Value::Array(list) => list.iter_mut().for_each(|value| leaves(value, found)),
+            Value::Null => {}
+            leaf => found.push(leaf),
+        }
+    }
+
     fn parsed_pruned_and_whole(kind: Kind, document: &Value) -> [Result<Parsed, Nameless>; 2] {
-        let pruned = keep(kind).read(document.to_string().as_bytes()).unwrap();
+        let text = document.to_string();
+        let pruned = Shape::Map(fields(kind)).read_json(text.as_bytes()).unwrap();
         // Numbers are compared as they are after one round through text.
-        let whole = serde_json::from_str(&document.to_string()).unwrap();
-        [parse(kind, &pruned), parse(kind, &whole)]
+        let whole = serde_json::from_str(&text).unwrap();
+        [read(kind, &pruned), parse(kind, &whole)]
     }
 
     proptest! {
@@ -285,6 +329,34 @@ mod tests {
             replace(&mut document, &mut at.clone(), &value);
             let [pruned, whole] = parsed_pruned_and_whole(kind, &document);
             prop_assert_eq!(pruned, whole);
+        }
+
+        /// What a real server may send: the API's types, whatever the values.
+        #[test]
+        fn protobuf_means_what_json_means(
+            kind in prop::sample::select(Kind::ALL.to_vec()),
+            changes in prop::collection::vec((0_usize..40, texts(), any::<i32>(), any::<bool>()), 0..6),
+        ) {
+            let mut document = full(kind);
+            document["kind"] = kind.as_str().into();
+            document["metadata"]["resourceVersion"] = "7".into();
+            document["metadata"]["annotations"] = json!({TRIGGERED: "2026-11-21T21:40:00.123456789Z"});
+            for (at, text, number, flag) in changes {
+                let mut leaves_of = Vec::new();
+                leaves(&mut document, &mut leaves_of);
+                let count = leaves_of.len();
+                let leaf = &mut leaves_of[at % count];
+                **leaf = match leaf {
+                    Value::String(_) => text.into(),
+                    Value::Number(_) => number.into(),
+                    _ => flag.into(),
+                };
+            }
+            // A text in the place of the kind gives no protobuf.
+            document["kind"] = kind.as_str().into();
+            let protobuf = sheave_apistub::to_protobuf(&document).unwrap();
+            let raw = crate::wire::read(fields(kind), crate::wire::unwrapped(&protobuf).unwrap()).unwrap();
+            prop_assert_eq!(read(kind, &raw), parse(kind, &document));
         }
 
         /// W11, W6, W8, A4, A7, A10, R8: lists are read element by element.

@@ -18,6 +18,7 @@ impl Fed {
             zone: None,
             addresses: Family::ALL.map(|family| addr(family, NODES, 1)).to_vec(),
             pod_cidrs: Vec::new(),
+            leaving: None,
         };
         let mut fed = Self { index: Index::new("node-a"), desired: Desired::new(ProxyConfig::default()) };
         fed.feed(&mut [], Event::Applied(Object::Node(node)));

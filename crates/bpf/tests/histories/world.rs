@@ -253,7 +253,7 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
 
 fn node_object(addresses: &[&str]) -> Node {
     let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
-    Node { name: NODE.into(), zone: None, addresses, pod_cidrs: Vec::new() }
+    Node { name: NODE.into(), zone: None, addresses, pod_cidrs: Vec::new(), leaving: None }
 }
 
 fn policy(local: bool) -> TrafficPolicy {

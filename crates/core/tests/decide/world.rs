@@ -33,7 +33,13 @@ pub(crate) fn cidrs(cidrs: &[&str]) -> DetectLocal {
 
 pub(crate) fn node(addresses: &[&str]) -> Object {
     let addresses = addresses.iter().map(|addr| ip(addr)).collect();
-    Object::Node(Node { name: "a".into(), zone: Some("x".into()), addresses, pod_cidrs: vec![net("10.0.1.0/24")] })
+    Object::Node(Node {
+        name: "a".into(),
+        zone: Some("x".into()),
+        addresses,
+        pod_cidrs: vec![net("10.0.1.0/24")],
+        leaving: None,
+    })
 }
 
 pub(crate) fn ip(text: &str) -> IpAddr {

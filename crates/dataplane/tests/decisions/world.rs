@@ -230,6 +230,7 @@ fn node() -> impl Strategy<Value = Node> {
         zone,
         addresses,
         pod_cidrs,
+        leaving: None,
     })
 }
 

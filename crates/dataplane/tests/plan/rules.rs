@@ -12,6 +12,7 @@ fn node(zone: &str, addresses: &[&str]) -> Event {
         zone: Some(zone.into()),
         addresses: addrs(addresses),
         pod_cidrs: Vec::new(),
+        leaving: None,
     }))
 }
 

@@ -1,24 +1,33 @@
-//! Nodes: zone, addresses and pod networks (A5, E7, R5, W14).
+//! Nodes: zone, addresses, pod networks, and whether it is about to go (A5, E7, H1, R5, W14).
 use super::{METADATA, Named, Outcome, named};
 use crate::address::{parse_cidr, parse_unicast};
 use crate::field::{Field, Findings};
-use crate::prune::Keep;
+use crate::shape::{self, Shape, field};
 use ipnet::IpNet;
-use sheave_core::{Node, Object};
+use sheave_core::{Leaving, Node, Object};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The zone a node is in; the only label that means something here. Node hints name nodes by their name.
-const ZONE: &str = "topology.kubernetes.io/zone";
+pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
+/// What the cluster autoscaler taints a node with before it takes it away, whatever the effect (kubernetes
+/// pkg/proxy/healthcheck/proxy_health.go, `ToBeDeletedTaint`).
+const SCALED_DOWN: &str = "ToBeDeletedByClusterAutoscaler";
 
-pub(super) const KEEP: Keep<'static> = Keep::Fields(&[
-    ("metadata", METADATA),
-    ("spec", Keep::Fields(&[("podCIDR", Keep::All), ("podCIDRs", Keep::All)])),
-    (
-        "status",
-        Keep::Fields(&[("addresses", Keep::Each(&Keep::Fields(&[("type", Keep::All), ("address", Keep::All)])))]),
-    ),
+/// Numbers: api, core/v1/generated.proto, `Node`, `NodeSpec`, `NodeStatus`.
+pub(super) const FIELDS: &[shape::Field<'static>] =
+    &[field(1, "metadata", METADATA), field(2, "spec", SPEC), field(3, "status", STATUS)];
+
+const SPEC: Shape<'static> = Shape::Map(&[
+    field(1, "podCIDR", Shape::Text),
+    field(5, "taints", Shape::List(&Shape::Map(&[field(1, "key", Shape::Text)]))),
+    field(7, "podCIDRs", Shape::List(&Shape::TextOrEmpty)),
 ]);
+
+const STATUS: Shape<'static> = Shape::Map(&[field(5, "addresses", Shape::List(&ADDRESS))]);
+
+const ADDRESS: Shape<'static> =
+    Shape::Map(&[field(1, "type", Shape::TextOrEmpty), field(2, "address", Shape::TextOrEmpty)]);
 
 pub(super) fn parse(root: &Field<'_>, name: &Arc<str>, findings: &mut Findings) -> Outcome {
     let (metadata, spec, status) = (root.get("metadata"), root.get("spec"), root.get("status"));
@@ -26,7 +35,16 @@ pub(super) fn parse(root: &Field<'_>, name: &Arc<str>, findings: &mut Findings) 
     let zone = named(&labels.map(findings).key(ZONE), Named::Zone, findings).map(Arc::from);
     let addresses = addresses(&status.map(findings).get("addresses"), findings);
     let pod_cidrs = pod_cidrs(spec.map(findings), findings);
-    Outcome::Object(Object::Node(Node { name: name.clone(), zone, addresses, pod_cidrs }))
+    let leaving = leaving(&metadata, &spec, findings);
+    Outcome::Object(Object::Node(Node { name: name.clone(), zone, addresses, pod_cidrs, leaving }))
+}
+
+/// A deletionTimestamp counts whatever it says: it is there as soon as somebody asked for the deletion.
+fn leaving(metadata: &Field<'_>, spec: &Field<'_>, findings: &mut Findings) -> Option<Leaving> {
+    let taints = spec.get("taints");
+    let tainted = taints.list(findings).any(|taint| taint.get("key").is_text(SCALED_DOWN));
+    let deleted = !metadata.get("deletionTimestamp").is_null();
+    if deleted { Some(Leaving::Deleted) } else { tainted.then_some(Leaving::ScaledDown) }
 }
 
 /// InternalIPs, then ExternalIPs, each in the API's order: the first of a family is its primary one, as in kube-proxy
@@ -135,6 +153,24 @@ mod tests {
             let (node, said) = node(&json!({"metadata": {"name": "node-a"}, "spec": spec}));
             assert_eq!(node.pod_cidrs.iter().map(IpNet::to_string).collect::<Vec<_>>(), want, "{spec}");
             assert_eq!(said, [""; 0], "{spec}");
+        }
+    }
+
+    #[test]
+    fn h1_a_node_is_about_to_go_when_it_is_deleted_or_tainted_by_the_autoscaler() {
+        let taint = |key: &str, effect: &str| json!({"taints": [{"key": "a", "effect": "NoSchedule"}, {"key": key, "effect": effect}]});
+        let now = json!("2026-11-22T07:00:00Z");
+        for (name, deletion, spec, want) in [
+            ("neither", json!(null), json!({}), None),
+            ("another taint", json!(null), taint("node.kubernetes.io/unschedulable", "NoSchedule"), None),
+            ("the taint", json!(null), taint(SCALED_DOWN, "NoSchedule"), Some(Leaving::ScaledDown)),
+            ("whatever its effect", json!(null), taint(SCALED_DOWN, ""), Some(Leaving::ScaledDown)),
+            ("deleted", now.clone(), json!({}), Some(Leaving::Deleted)),
+            ("both", now, taint(SCALED_DOWN, "NoSchedule"), Some(Leaving::Deleted)),
+        ] {
+            let (node, said) =
+                node(&json!({"metadata": {"name": "node-a", "deletionTimestamp": deletion}, "spec": spec}));
+            assert_eq!((node.leaving, said.len()), (want, 0), "case: {name}");
         }
     }
 

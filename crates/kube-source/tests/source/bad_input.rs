@@ -72,6 +72,13 @@ fn table() -> Vec<(Value, bool, &'static str)> {
     ]
 }
 
+/// Values of the wrong type can be said in JSON only.
+fn in_json() -> Api {
+    let api = Api::new();
+    api.set_protobuf(false);
+    api
+}
+
 fn good() -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "good", "namespace": "shop"}, "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 80}]}})
 }
@@ -82,13 +89,13 @@ async fn each_bad_object_is_one_diagnostic_and_the_rest_is_served() {
     for (object, served, said) in table() {
         let file = directory.path().join("shop.yaml");
         fs::write(&file, format!("{}\n---\n{object}\n", good())).unwrap();
-        let api = Api::new();
+        let api = in_json();
         api.apply(good()).unwrap();
         api.apply(object).unwrap();
         let server = Server::on_loopback(&api).unwrap();
         let mut read = Follower::of(Source::Files(file.clone()));
         read.until("said", |f| f.is_complete() && !f.said.is_empty()).await;
-        let mut watched = Follower::of_url(&server.url());
+        let mut watched = Follower::of_url(&server.url()).await;
         watched.until("said", |f| f.is_complete() && !f.said.is_empty()).await;
         assert_eq!(read.diagnostics(), [format!("{}:2: {said}", file.display())]);
         assert_eq!(watched.diagnostics(), [said]);
@@ -101,7 +108,7 @@ async fn each_bad_object_is_one_diagnostic_and_the_rest_is_served() {
 
 #[tokio::test]
 async fn an_object_that_becomes_unreadable_stays_as_it_was_and_the_diagnostic_goes_with_the_fault() {
-    let api = Api::new();
+    let api = in_json();
     api.apply(good()).unwrap();
     let server = Server::on_loopback(&api).unwrap();
     let mut follower = Follower::of_server(&server).await;
@@ -121,11 +128,11 @@ async fn an_object_that_becomes_unreadable_stays_as_it_was_and_the_diagnostic_go
 
 #[tokio::test]
 async fn a_deleted_object_takes_its_diagnostics_with_it() {
-    let api = Api::new();
+    let api = in_json();
     let (object, ..) = table().remove(0);
     api.apply(object).unwrap();
     let server = Server::on_loopback(&api).unwrap();
-    let mut follower = Follower::of_url(&server.url());
+    let mut follower = Follower::of_url(&server.url()).await;
     follower.until("said", |f| f.is_complete() && f.said.len() == 1).await;
     api.delete("Service", "shop", "bad").unwrap();
     follower.until("taken back", |f| f.said.is_empty() && f.objects.is_empty()).await;

@@ -15,7 +15,8 @@ const WAYS: [Misbehaviour; 9] = [
     Misbehaviour::Status(503, None),
     Misbehaviour::Status(429, Some(Duration::ZERO)),
     Misbehaviour::Status(410, None),
-    Misbehaviour::CutAfter(300),
+    // In protobuf the shortest list has 200 bytes.
+    Misbehaviour::CutAfter(100),
 ];
 
 #[tokio::test]
@@ -48,7 +49,7 @@ async fn a_server_that_misbehaves_from_the_start_gives_no_list_until_it_does_not
         let api = shop();
         let server = Server::on_loopback(&api).unwrap();
         api.misbehave(Some(way));
-        let mut follower = Follower::of_url(&server.url());
+        let mut follower = Follower::of_url(&server.url()).await;
         api_until(&api, "tried again and again", |api| api.requests().len() > 8).await;
         assert_eq!(follower.reported_since(0), [], "{way:?}");
         api.misbehave(None);
@@ -62,7 +63,7 @@ async fn a_paged_list_that_breaks_off_reports_nothing() {
     api.set_streaming_lists(false);
     let server = Server::on_loopback(&api).unwrap();
     api.misbehave(Some(Misbehaviour::CutAfter(1000)));
-    let mut follower = Follower::of_url(&server.url());
+    let mut follower = Follower::of_url(&server.url()).await;
     api_until(&api, "tried again and again", |api| asked(api, Verb::List, "Service").len() > 3).await;
     assert!(!follower.reported_since(0).iter().any(|e| matches!(e, Event::Listed { kind: Kind::Service, .. })));
     api.misbehave(None);
@@ -74,7 +75,7 @@ async fn a_watch_that_goes_silent_beyond_its_time_is_taken_up_elsewhere() {
     let api = shop();
     let server = Server::on_loopback(&api).unwrap();
     let pace = Pace { watch_min: Duration::from_millis(500), ..pace() };
-    let mut follower = Follower::of(Source::Kube(KubeConfig::url(server.url()).pace(pace)));
+    let mut follower = Follower::of(Source::Kube(KubeConfig::url(server.url()).connect().await.unwrap(), pace));
     follower.until("complete", Follower::is_complete).await;
     api_until(&api, "four watches", |api| api.watches() == 4).await;
     api.mute_watches(true);
@@ -101,7 +102,7 @@ async fn a_server_that_ends_watches_at_once_is_not_asked_without_a_pause() {
     let api = shop();
     let server = Server::on_loopback(&api).unwrap();
     let slow = Pace { retry_min: Duration::from_secs(3600), retry_max: Duration::from_secs(7200), ..pace() };
-    let mut follower = Follower::of(Source::Kube(KubeConfig::url(server.url()).pace(slow)));
+    let mut follower = Follower::of(Source::Kube(KubeConfig::url(server.url()).connect().await.unwrap(), slow));
     follower.until("complete", Follower::is_complete).await;
     api_until(&api, "four watches", |api| api.watches() == 4).await;
     let asked_before = api.requests().len();

@@ -163,7 +163,7 @@ async fn w12_other_kinds_that_are_refused_are_waited_for() {
         let api = shop();
         api.refuse(kind.as_str(), Some(403)).unwrap();
         let server = Server::on_loopback(&api).unwrap();
-        let mut follower = Follower::of_url(&server.url());
+        let mut follower = Follower::of_url(&server.url()).await;
         follower.until("the others listed", |f| f.listed.len() == 3).await;
         api_until(&api, "asked again", |api| asked(api, Verb::WatchList, kind.as_str()).len() > 2).await;
         assert!(!follower.is_complete(), "{kind:?}");
@@ -180,14 +180,14 @@ async fn a_client_says_who_it_is_and_shows_its_token() {
     let directory = tempfile::tempdir().unwrap();
     let token = directory.path().join("token");
     std::fs::write(&token, "secret").unwrap();
-    let config = KubeConfig::url(server.url()).token_file(&token).pace(pace());
-    let mut follower = Follower::of(Source::Kube(config));
+    let config = KubeConfig::url(server.url()).token_file(&token);
+    let mut follower = Follower::of(Source::Kube(config.connect().await.unwrap(), pace()));
     follower.until("complete", Follower::is_complete).await;
     for request in api.requests() {
         assert_eq!(request.user_agent, concat!("sheave/", env!("CARGO_PKG_VERSION")));
         assert!(request.uri.contains("timeoutSeconds="), "{}", request.uri);
     }
-    let mut stranger = Follower::of_url(&server.url());
+    let mut stranger = Follower::of_url(&server.url()).await;
     let asked_before = api.requests().len();
     api_until(&api, "asked and refused", |api| api.requests().len() > asked_before + 8).await;
     assert_eq!(stranger.reported_since(0), []);
@@ -198,7 +198,7 @@ async fn a_server_that_is_not_there_yet_is_waited_for() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let mut follower = Follower::of_url(&format!("http://{address}"));
+    let mut follower = Follower::of_url(&format!("http://{address}")).await;
     assert_eq!(follower.reported_since(0), []);
     let _server = Server::on(&shop(), std::net::TcpListener::bind(address).unwrap()).unwrap();
     follower.until("complete", Follower::is_complete).await;
@@ -216,12 +216,10 @@ async fn a_source_ends_when_nobody_listens() {
 
 #[tokio::test]
 async fn what_cannot_be_reached_at_all_is_an_error_at_once() {
-    let (events, _receiver) = tokio::sync::mpsc::channel(1);
     for (config, want) in [
         (KubeConfig::url("not a url"), "\"not a url\" is not a URL; write https://HOST:PORT"),
         (KubeConfig::file("/nonexistent/kubeconfig"), "kubeconfig /nonexistent/kubeconfig cannot be used"),
     ] {
-        let error = sheave_kube_source::run(Source::Kube(config), "node-a", events.clone()).await.unwrap_err();
-        assert_eq!(error.to_string(), want);
+        assert_eq!(config.connect().await.unwrap_err().to_string(), want);
     }
 }
