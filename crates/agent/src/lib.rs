@@ -3,10 +3,13 @@
 mod addresses;
 pub mod check;
 pub mod config;
+mod conntrack;
 mod device_facts;
 mod devices;
 pub mod explain;
+pub mod log;
 pub mod mounts;
+pub mod oom;
 mod retry;
 mod run;
 mod said;

@@ -1,6 +1,7 @@
 //! The daemon itself: load, read back, attach, watch, sync, until told to stop. Programs and maps stay when it ends.
 use crate::addresses::Addresses;
 use crate::config::{Config, SocketLb};
+use crate::conntrack;
 use crate::device_facts::DeviceFacts;
 use crate::devices::Devices;
 use crate::retry::Retry;
@@ -67,6 +68,7 @@ pub enum RunError {
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
     config.kube_proxy.notes.iter().for_each(|note| warn!(note, "configuration"));
     let mut agent = Agent::start(&config)?;
+    tokio::spawn(conntrack::apply(config.kube_proxy.conntrack.clone()));
     let (sender, mut events) = mpsc::channel(BACKLOG);
     let source = sheave_kube_source::spawn(source(&config).await?, &config.node_name, sender);
     info!(node = config.node_name, source = config.source, "watching");
