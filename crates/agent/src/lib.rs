@@ -1,11 +1,18 @@
 //! The daemon: configuration, sync loop, source and dataplane brought together.
 
 mod addresses;
+mod announce;
+pub mod arrivals;
 pub mod check;
 pub mod config;
+mod configz;
 mod device_facts;
 mod devices;
 pub mod explain;
+pub mod health;
+mod http;
+pub mod metrics;
+pub mod monitor;
 pub mod mounts;
 mod retry;
 mod run;

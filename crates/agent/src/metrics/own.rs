@@ -1,7 +1,7 @@
 //! Metrics that kube-proxy does not have.
 use super::SyncReport;
-use super::family::{as_gauge, counter, counter_per_family, counters, gauge, gauges};
 use super::family::PerFamily;
+use super::family::{as_gauge, counter, counter_per_family, counters, gauge, gauges};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use sheave_bpf::usage::{MAPS, Usage};
 use sheave_core::{Diagnostic, Family, Kind, Problem};
