@@ -1,6 +1,7 @@
 //! The daemon: configuration, sync loop, source and dataplane brought together.
 
 mod addresses;
+pub mod admin;
 pub mod check;
 pub mod config;
 mod device_facts;
@@ -12,6 +13,7 @@ mod run;
 mod said;
 mod sockets;
 mod standing;
+pub mod status;
 pub mod sync;
 
 pub use run::{RunError, run};

@@ -1,14 +1,17 @@
 //! The daemon itself: load, read back, attach, watch, sync, until told to stop. Programs and maps stay when it ends.
 use crate::addresses::Addresses;
+use crate::admin::{self, Admin};
 use crate::config::{Config, SocketLb};
 use crate::device_facts::DeviceFacts;
 use crate::devices::Devices;
 use crate::retry::Retry;
 use crate::said::Said;
 use crate::sockets::StaleSockets;
+use crate::status::{self, Entrances, Identity, Reporter};
 use crate::sync::Syncer;
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::attach::{AttachError, attach_sockets, detach_sockets};
+use sheave_bpf::counters::Counters;
 use sheave_bpf::device_table::DeviceTable;
 use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::load::{Loader, Programs};
@@ -19,7 +22,8 @@ use sheave_kube_source::{KubeConfig, Pace, Source, SourceError};
 use sheave_node::NodeAddresses;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -97,6 +101,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
                 }
             }
             () = agent.retry.wait() => agent.sync(),
+            request = agent.admin.next() => agent.answer(request),
         }
     }
     source.abort();
@@ -117,6 +122,20 @@ async fn source(config: &Config) -> Result<Source, SourceError> {
     Ok(Source::Kube(kube.connect().await?, Pace::default()))
 }
 
+fn identity(config: &Config) -> Identity {
+    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Identity { node: config.node_name.clone(), source: config.source.clone(), started_unix_s: started.as_secs() }
+}
+
+/// The admin socket. Services are served without it as well, so that it cannot be had is no reason not to start.
+fn admin(config: &Config) -> Admin {
+    let counters = Counters::open(&config.bpffs).inspect_err(|error| warn!(%error, "counters are not told"));
+    Admin::serve(&config.admin_socket, counters.ok()).unwrap_or_else(|error| {
+        error!(%error, "the admin socket is not served: `sheave status` will not work");
+        Admin::unserved()
+    })
+}
+
 /// Everything the loop owns.
 struct Agent {
     syncer: Syncer<BpfDataplane<KernelMaps>>,
@@ -129,6 +148,11 @@ struct Agent {
     /// Whether the maps held Services when this process began.
     resumed: bool,
     said: Said,
+    /// What is told at the admin socket,
+    status: Reporter,
+    /// and who asks there.
+    admin: Admin,
+    flows_max: u32,
     retry: Retry,
     sweeper: Sweeper,
     sockets: StaleSockets,
@@ -156,6 +180,9 @@ impl Agent {
             sockets_settled: false,
             resumed: held > 0,
             said: Said::default(),
+            status: Reporter::new(identity(config)),
+            admin: admin(config),
+            flows_max: config.maps.flows_max,
             retry: Retry::default(),
             sweeper: Sweeper::open(&config.bpffs).map_err(RunError::Flows)?,
             sockets: StaleSockets::open(&config.bpffs).map_err(RunError::Sockets)?,
@@ -212,12 +239,34 @@ impl Agent {
         if self.syncer.complete() {
             tokio::task::block_in_place(|| self.sockets.look());
         }
-        if let Some(diagnostics) = self.syncer.changed_diagnostics() {
-            self.said.update(diagnostics);
+        if let Some(diagnostics) = self.syncer.changed_diagnostics().map(Arc::new) {
+            self.said.update(Arc::clone(&diagnostics));
+            self.status.diagnosed(diagnostics);
         }
         // Also when single Services failed: the others are served.
         let attached = !(self.resumed || self.syncer.complete()) || self.attach();
+        self.status.publish(&self.syncer, &synced, self.entrances());
         if attached && synced.failed.is_empty() { self.retry.succeeded() } else { self.retry.failed() }
+    }
+
+    fn entrances(&self) -> Entrances {
+        let sockets = self.cgroup.is_some().then_some(self.sockets_settled);
+        Entrances { sockets, devices: self.devices.followed().then(|| self.devices.served()) }
+    }
+
+    /// Answers who asks at the admin socket.
+    fn answer(&mut self, request: admin::Request) {
+        match request {
+            admin::Request::Status(reply) => {
+                let flows = self.sweeper.rooms(self.flows_max);
+                drop(reply.send(self.status.agent(&self.syncer, flows)));
+            }
+            admin::Request::Service(question, reply) => self.status.service(&self.syncer, question, reply),
+            admin::Request::Explain(question, reply) => {
+                // Looks at every Service: the one question whose cost grows with them.
+                drop(reply.send(tokio::task::block_in_place(|| status::explain(&self.syncer, &question))));
+            }
+        }
     }
 
     /// Makes room in the flow tables, a piece at a time, so that it never shows.
