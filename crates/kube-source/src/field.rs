@@ -1,5 +1,5 @@
 //! Walks a document field by field; what cannot be used becomes a diagnostic with the field's path.
-use serde_json::Value;
+use crate::raw::Raw;
 use sheave_core::{Diagnostic, ObjectRef, Port, Problem};
 use std::fmt::{self, Display};
 
@@ -52,18 +52,18 @@ enum Step<'a> {
 /// A value in a document, and the way to it. A missing field is `null`, as in the API.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field<'a> {
-    value: &'a Value,
+    value: &'a Raw<'a>,
     parent: Option<&'a Field<'a>>,
     step: Step<'a>,
 }
 
 impl<'a> Field<'a> {
-    pub(crate) fn root(value: &'a Value) -> Self {
+    pub(crate) fn root(value: &'a Raw<'a>) -> Self {
         Self { value, parent: None, step: Step::Root }
     }
 
-    fn child<'b>(&'b self, value: Option<&'b Value>, step: Step<'b>) -> Field<'b> {
-        Field { value: value.unwrap_or(&Value::Null), parent: Some(self), step }
+    fn child<'b>(&'b self, value: Option<&'b Raw<'b>>, step: Step<'b>) -> Field<'b> {
+        Field { value: value.unwrap_or(&Raw::Null), parent: Some(self), step }
     }
 
     pub(crate) fn get<'b>(&'b self, name: &'b str) -> Field<'b> {
@@ -85,54 +85,59 @@ impl<'a> Field<'a> {
 
     /// Missing, or the zero that stands for it in the API.
     pub(crate) fn is_unset(&self) -> bool {
-        self.is_null() || self.value.as_i64() == Some(0)
+        self.is_null() || self.value.as_number() == Some(0)
     }
 
     /// Missing, or a list without elements.
     pub(crate) fn is_empty(&self) -> bool {
-        self.is_null() || self.value.as_array().is_some_and(Vec::is_empty)
+        self.is_null() || self.value.as_list().is_some_and(<[_]>::is_empty)
     }
 
     pub(crate) fn is_text(&self, text: &str) -> bool {
-        self.value.as_str() == Some(text)
+        self.value.as_text() == Some(text)
     }
 
     /// Missing, or a text of white space alone.
     pub(crate) fn is_blank(&self) -> bool {
-        self.is_null() || self.value.as_str().is_some_and(|text| text.trim().is_empty())
+        self.is_null() || self.value.as_text().is_some_and(|text| text.trim().is_empty())
     }
 
     pub(crate) fn is_map(&self) -> bool {
-        self.value.is_object()
+        self.value.is_map()
     }
 
     /// Itself; a finding when it is there and no map, so that its fields are not looked for in vain.
     pub(crate) fn map(&self, findings: &mut Findings) -> &Self {
-        self.typed(self.value.as_object(), "a map", findings);
+        self.typed(self.value.is_map().then_some(()), "a map", findings);
         self
     }
 
     /// The elements of a list; none of a missing one.
     pub(crate) fn list<'b>(&'b self, findings: &mut Findings) -> impl Iterator<Item = Field<'b>> {
-        let elements = self.typed(self.value.as_array(), "a list", findings).map_or(&[][..], Vec::as_slice);
+        let elements = self.typed(self.value.as_list(), "a list", findings).unwrap_or_default();
         elements.iter().enumerate().map(|(index, value)| self.child(Some(value), Step::Index(index)))
     }
 
     pub(crate) fn text(&self, findings: &mut Findings) -> Option<&'a str> {
-        self.typed(self.value.as_str(), "a text", findings)
+        self.typed(self.value.as_text(), "a text", findings)
     }
 
     pub(crate) fn flag(&self, findings: &mut Findings) -> Option<bool> {
-        self.typed(self.value.as_bool(), "true or false", findings)
+        self.typed(self.value.as_flag(), "true or false", findings)
     }
 
     pub(crate) fn number(&self, findings: &mut Findings) -> Option<i64> {
-        self.typed(self.value.as_i64(), "a whole number", findings)
+        self.typed(self.value.as_number(), "a whole number", findings)
+    }
+
+    /// A time in protobuf, seconds since 1970; JSON has a [`text`](Self::text).
+    pub(crate) fn unix_s(&self) -> Option<i64> {
+        self.value.as_time()
     }
 
     /// A port number; `None` for a missing one and for 0, which mean none (W6).
     pub(crate) fn port(&self, findings: &mut Findings) -> Option<Port> {
-        let number = self.typed(self.value.as_i64(), "a port number", findings)?;
+        let number = self.typed(self.value.as_number(), "a port number", findings)?;
         let port =
             u16::try_from(number).map_err(|_| findings.invalid(self, format!("{number} is no port; use 1 to 65535")));
         port.ok().and_then(Port::new)
@@ -164,19 +169,22 @@ impl Display for Field<'_> {
 }
 
 /// A value in a message: short, whatever the document says.
-pub(crate) struct Shown<'a>(pub(crate) &'a Value);
+pub(crate) struct Shown<'a>(pub(crate) &'a Raw<'a>);
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Value::Array(_) => f.write_str("a list"),
-            Value::Object(_) => f.write_str("a map"),
-            Value::String(text) if text.chars().count() > 64 => {
+            Raw::List(_) => f.write_str("a list"),
+            Raw::Map(_) => f.write_str("a map"),
+            Raw::Text(text) if text.chars().count() > 64 => {
                 write!(f, "{:?}…", text.chars().take(64).collect::<String>())
             }
             // Escapes what JSON lets through, too: nothing of a document moves a cursor.
-            Value::String(text) => write!(f, "{text:?}"),
-            other => other.fmt(f),
+            Raw::Text(text) => write!(f, "{text:?}"),
+            Raw::Null => f.write_str("null"),
+            Raw::Flag(flag) => flag.fmt(f),
+            Raw::Number(number) => number.fmt(f),
+            Raw::Time(unix_s) => write!(f, "the time {unix_s}"),
         }
     }
 }
@@ -189,6 +197,7 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_type_is_a_finding_with_its_path_and_a_missing_one_is_none() {
         let doc = json!({"spec": {"ports": [{"port": 80}, {"port": "x"}, {"port": 70000}, {"port": 0}]}, "labels": {"a.b/c": 1}});
+        let doc = Raw::from(&doc);
         let mut findings = Findings::of(ObjectRef::new("Service", "a/b"));
         let root = Field::root(&doc);
         let (spec, labels) = (root.get("spec"), root.get("labels"));
@@ -219,9 +228,8 @@ mod tests {
 
     #[test]
     fn findings_are_limited_and_say_how_many_more_there_are() {
-        let doc = json!(0);
         let mut findings = Findings::of(ObjectRef::new("Service", "a/b"));
-        (0..20).for_each(|n| findings.invalid(&Field::root(&doc), format!("finding {n}")));
+        (0..20).for_each(|n| findings.invalid(&Field::root(&Raw::Null), format!("finding {n}")));
         let found = findings.into_diagnostics();
         assert_eq!(found.len(), FINDINGS_MAX);
         assert_eq!(found[FINDINGS_MAX - 1].message, "finding 15 (and 4 more findings in this object)");

@@ -11,9 +11,11 @@ mod files;
 mod manifest;
 pub mod manifests;
 pub mod parse;
-mod prune;
+mod raw;
 mod said;
+mod shape;
 mod watch;
+mod wire;
 
 pub use client::ApiClient;
 pub use config::{KubeConfig, Pace};

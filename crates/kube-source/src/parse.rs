@@ -14,9 +14,10 @@ pub(crate) use service::SERVICE_PROXY_NAME;
 pub(crate) use slice::HEADLESS;
 
 use crate::field::{Field, Findings, Shown};
-use crate::prune::Keep;
+use crate::raw::Raw;
+use crate::shape::{self, Shape, field};
 use serde_json::Value;
-use sheave_core::{Diagnostic, Kind, Object, ObjectName, ObjectRef, ServiceName, SliceName};
+use sheave_core::{Diagnostic, Kind, Object, ObjectName, ObjectRef, ServiceName, SliceName, Stamp};
 
 /// What a document says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +28,8 @@ pub struct Parsed {
     pub outcome: Outcome,
     /// What is wrong with it; empty when all is well.
     pub diagnostics: Vec<Diagnostic>,
+    /// Which version of the object it is.
+    pub stamp: Stamp,
 }
 
 /// What a document means for this node.
@@ -59,6 +62,11 @@ pub struct Nameless {
 /// # Errors
 /// [`Nameless`]: nothing can be said of an object that has no name.
 pub fn parse(kind: Kind, document: &Value) -> Result<Parsed, Nameless> {
+    read(kind, &Raw::from(document))
+}
+
+/// The same of a document in whatever form.
+pub(crate) fn read(kind: Kind, document: &Raw<'_>) -> Result<Parsed, Nameless> {
     let root = Field::root(document);
     let name = name(kind, document)?;
     let mut findings = Findings::of(object_ref(&name));
@@ -68,7 +76,19 @@ pub fn parse(kind: Kind, document: &Value) -> Result<Parsed, Nameless> {
         ObjectName::Node(name) => node::parse(&root, name, &mut findings),
         ObjectName::ServiceCidr(name) => cidr::parse(&root, name, &mut findings),
     };
-    Ok(Parsed { name, outcome, diagnostics: findings.into_diagnostics() })
+    Ok(Parsed { name, outcome, diagnostics: findings.into_diagnostics(), stamp: stamp(kind, document) })
+}
+
+/// Versions and triggers are for waiting and for metrics: one that cannot be read is none, without a diagnostic.
+fn stamp(kind: Kind, document: &Raw<'_>) -> Stamp {
+    let version = document.at(&["metadata", "resourceVersion"]).as_text();
+    let triggered = document.at(&["metadata", "annotations", TRIGGERED]).as_text();
+    let triggered = triggered.filter(|_| kind == Kind::EndpointSlice);
+    let unix_ns = |text: &str| i64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok();
+    Stamp {
+        version: version.and_then(|version| version.parse().ok()).unwrap_or_default(),
+        triggered_unix_ns: triggered.and_then(unix_ns),
+    }
 }
 
 /// How diagnostics name an object.
@@ -83,24 +103,29 @@ pub fn object_ref(name: &ObjectName) -> ObjectRef {
 }
 
 /// The fields of a kind that are read.
-pub(crate) fn keep(kind: Kind) -> Keep<'static> {
+pub(crate) fn fields(kind: Kind) -> &'static [shape::Field<'static>] {
     match kind {
-        Kind::Service => service::KEEP,
-        Kind::EndpointSlice => slice::KEEP,
-        Kind::Node => node::KEEP,
-        Kind::ServiceCidr => cidr::KEEP,
+        Kind::Service => service::FIELDS,
+        Kind::EndpointSlice => slice::FIELDS,
+        Kind::Node => node::FIELDS,
+        Kind::ServiceCidr => cidr::FIELDS,
     }
 }
 
-const METADATA: Keep<'static> = Keep::Fields(&[
-    ("name", Keep::All),
-    ("namespace", Keep::All),
-    ("labels", Keep::All),
-    ("creationTimestamp", Keep::All),
-    ("deletionTimestamp", Keep::All),
-    ("resourceVersion", Keep::All),
-    // Of a bookmark: the end of the initial list (KEP-3157).
-    ("annotations", Keep::Fields(&[("k8s.io/initial-events-end", Keep::All)])),
+/// Of a bookmark: the end of the initial list (KEP-3157).
+pub(crate) const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+/// When what last moved the endpoints of a slice happened, by the controller's account.
+const TRIGGERED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
+/// Numbers: apimachinery, meta/v1/generated.proto, `ObjectMeta`.
+const METADATA: Shape<'static> = Shape::Map(&[
+    field(1, "name", Shape::Text),
+    field(3, "namespace", Shape::Text),
+    field(6, "resourceVersion", Shape::Text),
+    field(8, "creationTimestamp", Shape::Time),
+    field(9, "deletionTimestamp", Shape::Time),
+    field(11, "labels", Shape::Keys(&[SERVICE_PROXY_NAME, slice::SERVICE_NAME, HEADLESS, node::ZONE])),
+    field(12, "annotations", Shape::Keys(&[INITIAL_EVENTS_END, TRIGGERED])),
 ]);
 
 /// The most characters of a namespace, a Service and a port (RFC 1123 and RFC 1035 labels, as the API has them). Three of
@@ -109,20 +134,20 @@ const LABEL_MAX: usize = 63;
 /// The most characters of any other name (RFC 1123 subdomain).
 const SUBDOMAIN_MAX: usize = 253;
 
-fn name(kind: Kind, document: &Value) -> Result<ObjectName, Nameless> {
-    let metadata = &document["metadata"];
+fn name(kind: Kind, document: &Raw<'_>) -> Result<ObjectName, Nameless> {
+    let metadata = document.at(&["metadata"]);
     let usable = |field, max| {
-        let value = &metadata[field];
+        let value = metadata.at(&[field]);
         let nameless = || {
             let found = if value.is_null() { String::new() } else { format!(" ({})", Shown(value)) };
             Nameless { kind: kind.as_str(), field, found, max }
         };
-        value.as_str().filter(|text| is_name(text, max)).ok_or_else(nameless)
+        value.as_text().filter(|text| is_name(text, max)).ok_or_else(nameless)
     };
     // A manifest without a namespace goes to `default`, as kubectl sends it; to the API an empty one is none.
-    let namespace = || match &metadata["namespace"] {
-        Value::Null => Ok("default"),
-        Value::String(text) if text.is_empty() => Ok("default"),
+    let namespace = || match metadata.at(&["namespace"]) {
+        Raw::Null => Ok("default"),
+        Raw::Text(text) if text.is_empty() => Ok("default"),
         _ => usable("namespace", LABEL_MAX),
     };
     Ok(match kind {
@@ -259,10 +284,11 @@ mod tests {
     }
 
     fn parsed_pruned_and_whole(kind: Kind, document: &Value) -> [Result<Parsed, Nameless>; 2] {
-        let pruned = keep(kind).read(document.to_string().as_bytes()).unwrap();
+        let text = document.to_string();
+        let pruned = Shape::Map(fields(kind)).read_json(text.as_bytes()).unwrap();
         // Numbers are compared as they are after one round through text.
-        let whole = serde_json::from_str(&document.to_string()).unwrap();
-        [parse(kind, &pruned), parse(kind, &whole)]
+        let whole = serde_json::from_str(&text).unwrap();
+        [read(kind, &pruned), parse(kind, &whole)]
     }
 
     proptest! {

@@ -3,9 +3,11 @@
 //! Not `kube::runtime::watcher`: that goes on after a line it could not read, and so loses a change for good; it reconnects
 //! without a pause when a server closes watches at once; and it retries a watch that HTTP answers with 410 for ever from the
 //! same version (docs/decisions/0011-watch.md). The client below it (credentials, TLS, tokens) is kube's.
+mod encoding;
 mod interruption;
 mod kind;
 mod listing;
+mod own_address;
 mod pause;
 mod reflector;
 mod stream;

@@ -2,13 +2,16 @@
 use super::{METADATA, Outcome};
 use crate::address::parse_cidr;
 use crate::field::{Field, Findings};
-use crate::prune::Keep;
+use crate::shape::{self, Shape, field};
 use ipnet::IpNet;
 use sheave_core::{Object, ServiceCidr};
 use std::sync::Arc;
 
-pub(super) const KEEP: Keep<'static> =
-    Keep::Fields(&[("metadata", METADATA), ("spec", Keep::Fields(&[("cidrs", Keep::All)]))]);
+/// Numbers: api, networking/v1/generated.proto.
+pub(super) const FIELDS: &[shape::Field<'static>] = &[
+    field(1, "metadata", METADATA),
+    field(2, "spec", Shape::Map(&[field(1, "cidrs", Shape::List(&Shape::TextOrEmpty))])),
+];
 
 pub(super) fn parse(root: &Field<'_>, name: &Arc<str>, findings: &mut Findings) -> Outcome {
     let spec = root.get("spec");

@@ -2,33 +2,32 @@
 use super::{METADATA, Named, Outcome, named};
 use crate::address::{parse_cidr, parse_unicast};
 use crate::field::{Field, Findings};
-use crate::prune::Keep;
+use crate::shape::{self, Shape, field};
 use ipnet::IpNet;
 use sheave_core::{Leaving, Node, Object};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The zone a node is in; the only label that means something here. Node hints name nodes by their name.
-const ZONE: &str = "topology.kubernetes.io/zone";
+pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 /// What the cluster autoscaler taints a node with before it takes it away, whatever the effect (kubernetes
 /// pkg/proxy/healthcheck/proxy_health.go, `ToBeDeletedTaint`).
 const SCALED_DOWN: &str = "ToBeDeletedByClusterAutoscaler";
 
-pub(super) const KEEP: Keep<'static> = Keep::Fields(&[
-    ("metadata", METADATA),
-    (
-        "spec",
-        Keep::Fields(&[
-            ("podCIDR", Keep::All),
-            ("podCIDRs", Keep::All),
-            ("taints", Keep::Each(&Keep::Fields(&[("key", Keep::All)]))),
-        ]),
-    ),
-    (
-        "status",
-        Keep::Fields(&[("addresses", Keep::Each(&Keep::Fields(&[("type", Keep::All), ("address", Keep::All)])))]),
-    ),
+/// Numbers: api, core/v1/generated.proto, `Node`, `NodeSpec`, `NodeStatus`.
+pub(super) const FIELDS: &[shape::Field<'static>] =
+    &[field(1, "metadata", METADATA), field(2, "spec", SPEC), field(3, "status", STATUS)];
+
+const SPEC: Shape<'static> = Shape::Map(&[
+    field(1, "podCIDR", Shape::Text),
+    field(5, "taints", Shape::List(&Shape::Map(&[field(1, "key", Shape::Text)]))),
+    field(7, "podCIDRs", Shape::List(&Shape::TextOrEmpty)),
 ]);
+
+const STATUS: Shape<'static> = Shape::Map(&[field(5, "addresses", Shape::List(&ADDRESS))]);
+
+const ADDRESS: Shape<'static> =
+    Shape::Map(&[field(1, "type", Shape::TextOrEmpty), field(2, "address", Shape::TextOrEmpty)]);
 
 pub(super) fn parse(root: &Field<'_>, name: &Arc<str>, findings: &mut Findings) -> Outcome {
     let (metadata, spec, status) = (root.get("metadata"), root.get("spec"), root.get("status"));

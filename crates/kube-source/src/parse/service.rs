@@ -7,35 +7,44 @@ pub(super) use port::name_and_protocol;
 
 use super::{Absent, METADATA, Outcome, object_ref};
 use crate::field::{Field, Findings};
-use crate::prune::Keep;
+use crate::shape::{self, Shape, field};
 use sheave_core::{Object, ObjectName, Port, Problem, Service, ServiceName, ServicePort};
 
 /// Services with this label belong to another proxy (KEP-2447).
 pub(crate) const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 
-pub(super) const KEEP: Keep<'static> = Keep::Fields(&[("metadata", METADATA), ("spec", SPEC), ("status", STATUS)]);
+/// Numbers: api, core/v1/generated.proto, `Service`, `ServiceSpec`, `ServiceStatus`.
+pub(super) const FIELDS: &[shape::Field<'static>] =
+    &[field(1, "metadata", METADATA), field(2, "spec", SPEC), field(3, "status", STATUS)];
 
-const SPEC: Keep<'static> = Keep::Fields(&[
-    ("type", Keep::All),
-    ("clusterIP", Keep::All),
-    ("clusterIPs", Keep::All),
-    ("ports", Keep::Each(&PORT)),
-    ("externalIPs", Keep::All),
-    ("internalTrafficPolicy", Keep::All),
-    ("externalTrafficPolicy", Keep::All),
-    ("sessionAffinity", Keep::All),
-    ("sessionAffinityConfig", Keep::Fields(&[("clientIP", Keep::Fields(&[("timeoutSeconds", Keep::All)]))])),
-    ("loadBalancerSourceRanges", Keep::All),
-    ("healthCheckNodePort", Keep::All),
+const SPEC: Shape<'static> = Shape::Map(&[
+    field(1, "ports", Shape::List(&PORT)),
+    field(3, "clusterIP", Shape::Text),
+    field(4, "type", Shape::Text),
+    field(5, "externalIPs", Shape::List(&Shape::TextOrEmpty)),
+    field(7, "sessionAffinity", Shape::Text),
+    field(9, "loadBalancerSourceRanges", Shape::List(&Shape::TextOrEmpty)),
+    field(11, "externalTrafficPolicy", Shape::Text),
+    field(12, "healthCheckNodePort", Shape::Number),
+    field(14, "sessionAffinityConfig", Shape::Map(&[field(1, "clientIP", CLIENT_IP)])),
+    field(18, "clusterIPs", Shape::List(&Shape::TextOrEmpty)),
+    field(22, "internalTrafficPolicy", Shape::TextOrEmpty),
 ]);
 
-const PORT: Keep<'static> =
-    Keep::Fields(&[("name", Keep::All), ("protocol", Keep::All), ("port", Keep::All), ("nodePort", Keep::All)]);
+const CLIENT_IP: Shape<'static> = Shape::Map(&[field(1, "timeoutSeconds", Shape::Number)]);
 
-const STATUS: Keep<'static> = Keep::Fields(&[(
-    "loadBalancer",
-    Keep::Fields(&[("ingress", Keep::Each(&Keep::Fields(&[("ip", Keep::All), ("ipMode", Keep::All)])))]),
-)]);
+const PORT: Shape<'static> = Shape::Map(&[
+    field(1, "name", Shape::Text),
+    field(2, "protocol", Shape::Text),
+    field(3, "port", Shape::Number),
+    field(5, "nodePort", Shape::Number),
+]);
+
+const STATUS: Shape<'static> = Shape::Map(&[field(1, "loadBalancer", BALANCER)]);
+
+const BALANCER: Shape<'static> = Shape::Map(&[field(1, "ingress", Shape::List(&INGRESS))]);
+
+const INGRESS: Shape<'static> = Shape::Map(&[field(1, "ip", Shape::Text), field(3, "ipMode", Shape::TextOrEmpty)]);
 
 /// NodePorts, LoadBalancer addresses and source ranges count whatever the Service's type, as in kube-proxy
 /// (pkg/proxy/serviceport.go, newBaseServiceInfo): the API server takes them away when the type changes.
@@ -104,6 +113,9 @@ fn ports(field: &Field<'_>, findings: &mut Findings) -> Vec<ServicePort> {
 
 /// Creation time; the end of time where it is not known, because age must be proven to win a conflict (X1).
 fn created_unix_s(field: &Field<'_>, findings: &mut Findings) -> i64 {
+    if let Some(unix_s) = field.unix_s() {
+        return unix_s;
+    }
     let Some(text) = field.text(findings) else { return i64::MAX };
     match text.parse::<jiff::Timestamp>() {
         Ok(time) => time.as_second(),

@@ -3,7 +3,7 @@ use super::service::name_and_protocol;
 use super::{Absent, LABEL_MAX, METADATA, Named, Outcome, is_name, named};
 use crate::address::parse_endpoint;
 use crate::field::{Field, Findings};
-use crate::prune::Keep;
+use crate::shape::{self, Shape, field};
 use sheave_core::{Endpoint, EndpointSlice, Family, Hints, Object, Problem, ServiceName, SliceName, SlicePort};
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -12,23 +12,36 @@ use std::sync::Arc;
 /// Slices with this label belong to a headless Service (W2).
 pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Names the Service a slice belongs to (W5).
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-pub(super) const KEEP: Keep<'static> = Keep::Fields(&[
-    ("metadata", METADATA),
-    ("addressType", Keep::All),
-    ("ports", Keep::Each(&Keep::Fields(&[("name", Keep::All), ("protocol", Keep::All), ("port", Keep::All)]))),
-    ("endpoints", Keep::Each(&ENDPOINT)),
+/// Numbers: api, discovery/v1/generated.proto.
+pub(super) const FIELDS: &[shape::Field<'static>] = &[
+    field(1, "metadata", METADATA),
+    field(2, "endpoints", Shape::List(&ENDPOINT)),
+    field(3, "ports", Shape::List(&PORT)),
+    field(4, "addressType", Shape::Text),
+];
+
+const ENDPOINT: Shape<'static> = Shape::Map(&[
+    field(1, "addresses", Shape::List(&Shape::TextOrEmpty)),
+    field(2, "conditions", CONDITIONS),
+    field(6, "nodeName", Shape::TextOrEmpty),
+    field(8, "hints", Shape::Map(&[field(1, "forZones", HINTED), field(2, "forNodes", HINTED)])),
 ]);
 
-const ENDPOINT: Keep<'static> = Keep::Fields(&[
-    ("addresses", Keep::All),
-    ("conditions", Keep::All),
-    ("nodeName", Keep::All),
-    ("hints", Keep::Fields(&[("forNodes", HINTED), ("forZones", HINTED)])),
+const CONDITIONS: Shape<'static> = Shape::Map(&[
+    field(1, "ready", Shape::Flag),
+    field(2, "serving", Shape::Flag),
+    field(3, "terminating", Shape::Flag),
 ]);
 
-const HINTED: Keep<'static> = Keep::Each(&Keep::Fields(&[("name", Keep::All)]));
+const HINTED: Shape<'static> = Shape::List(&Shape::Map(&[field(1, "name", Shape::Text)]));
+
+const PORT: Shape<'static> = Shape::Map(&[
+    field(1, "name", Shape::TextOrEmpty),
+    field(2, "protocol", Shape::TextOrEmpty),
+    field(3, "port", Shape::Number),
+]);
 
 pub(super) fn parse(root: &Field<'_>, name: &SliceName, findings: &mut Findings) -> Outcome {
     let metadata = root.get("metadata");

@@ -15,8 +15,10 @@ pub(super) enum Interruption {
     /// Nothing came for too long.
     #[error("the server sent nothing for {0:?}; its watch or list has stalled")]
     Stalled(Duration),
-    /// Not JSON by its own account.
-    #[error("the server answered with {0:?}, not application/json; is this an API server?")]
+    /// Neither JSON nor protobuf by its own account.
+    #[error(
+        "the server answered with {0:?}, neither application/json nor application/vnd.kubernetes.protobuf; is this an API server?"
+    )]
     ContentType(String),
     /// Not what an API server sends.
     #[error("the server sent what cannot be read: {0}")]
@@ -24,9 +26,15 @@ pub(super) enum Interruption {
     /// The stream ended where the list had not.
     #[error("the server ended the list before it was complete")]
     Incomplete,
-    /// A line or page beyond all reason (I7).
-    #[error("the server sent more than {0} bytes without an end")]
+    /// An object or page beyond all reason (I7).
+    #[error("the server sent an object or a page of more than the {0} bytes that are taken")]
     TooLong(usize),
+    /// A list beyond all reason (I7).
+    #[error("the server's list has more than the {0} objects that are taken")]
+    TooMany(usize),
+    /// Pages that lead nowhere (I7).
+    #[error("the server's list did not end: after {0} pages there was another one, or the same again")]
+    Endless(usize),
     /// The server ends watches as soon as they begin.
     #[error("the server ended the watch after {0:?}")]
     TooShort(Duration),
@@ -39,6 +47,11 @@ impl Interruption {
     /// Whether a change may have been lost, so that going on from the last version would not find it.
     pub(super) fn loses_events(&self) -> bool {
         matches!(self, Self::Gone(_) | Self::Garbage(_) | Self::TooLong(_))
+    }
+
+    /// Whether another encoding may help: the server, or what stands before it, does not speak this one.
+    pub(super) fn is_of_encoding(&self) -> bool {
+        matches!(self, Self::Garbage(_) | Self::Refused { code: 406 | 415, .. })
     }
 
     pub(super) fn retry_after(&self) -> Option<Duration> {

@@ -1,14 +1,17 @@
-//! From what the server sends to events: lists, pages and lines of a watch.
+//! From what the server sends to events: lists, pages and events of a watch.
+use super::encoding::Encoding;
 use super::interruption::Interruption;
-use crate::parse::{Nameless, Outcome, Parsed, keep, object_ref, parse};
-use crate::prune::Keep;
+use crate::parse::{INITIAL_EVENTS_END, Nameless, Outcome, Parsed, object_ref, read};
+use crate::raw::Raw;
 use crate::said::Said;
-use serde_json::Value;
 use sheave_core::{Event, Kind, ObjectName};
 use std::collections::BTreeMap;
 use tracing::warn;
 
-/// A line of a watch.
+/// The objects of a kind that are taken (I7): a hundred times what the largest clusters have.
+pub(super) const OBJECTS_MAX: usize = 1_000_000;
+
+/// An event of a watch.
 #[derive(Debug)]
 pub(super) enum Line {
     Put {
@@ -44,8 +47,9 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    pub(super) fn put(&mut self, parsed: Parsed) {
+    pub(super) fn put(&mut self, parsed: Parsed) -> Result<(), Interruption> {
         self.objects.insert(parsed.name.clone(), parsed);
+        if self.objects.len() > OBJECTS_MAX { Err(Interruption::TooMany(OBJECTS_MAX)) } else { Ok(()) }
     }
 
     pub(super) fn remove(&mut self, name: &ObjectName) {
@@ -55,15 +59,20 @@ impl Listing {
     /// The list is complete.
     pub(super) fn into_events(self, kind: Kind, said: &mut Said) -> Vec<Event> {
         let (mut objects, mut kept, mut diagnostics) = (Vec::new(), Vec::new(), Vec::new());
+        let mut seen = Vec::new();
         for (name, parsed) in self.objects {
             match parsed.outcome {
-                Outcome::Object(object) => objects.push(object),
+                Outcome::Object(object) => {
+                    objects.push(object);
+                    seen.push(Event::Seen { object: name, stamp: parsed.stamp });
+                }
                 Outcome::Unreadable => kept.push(name),
                 Outcome::Absent(_) => {}
             }
             diagnostics.extend(parsed.diagnostics);
         }
         let mut events = vec![Event::Listed { kind, objects, kept }];
+        events.append(&mut seen);
         events.extend(said.say_all(diagnostics));
         events
     }
@@ -72,12 +81,14 @@ impl Listing {
 /// The events of one changed object.
 pub(super) fn put(parsed: Parsed, said: &mut Said) -> impl Iterator<Item = Event> {
     let object = object_ref(&parsed.name);
-    let event = match parsed.outcome {
-        Outcome::Object(object) => Some(Event::Applied(object)),
-        Outcome::Absent(_) => Some(Event::Deleted(parsed.name)),
-        Outcome::Unreadable => None,
+    let events = match parsed.outcome {
+        Outcome::Object(object) => {
+            [Some(Event::Applied(object)), Some(Event::Seen { object: parsed.name, stamp: parsed.stamp })]
+        }
+        Outcome::Absent(_) => [Some(Event::Deleted(parsed.name)), None],
+        Outcome::Unreadable => [None, None],
     };
-    event.into_iter().chain(said.say(object, parsed.diagnostics))
+    events.into_iter().flatten().chain(said.say(object, parsed.diagnostics))
 }
 
 /// The events of one deleted object.
@@ -86,23 +97,23 @@ pub(super) fn gone(name: ObjectName, said: &mut Said) -> impl Iterator<Item = Ev
     [Event::Deleted(name)].into_iter().chain(taken_back)
 }
 
-/// Reads a line of a watch.
-pub(super) fn line(kind: Kind, line: &[u8]) -> Result<Line, Interruption> {
-    let document = watch_line(kind, line)?;
-    let object = &document["object"];
-    let version = text(&object["metadata"]["resourceVersion"]);
-    match document["type"].as_str().unwrap_or_default() {
-        "ADDED" | "MODIFIED" => Ok(match parse(kind, object) {
+/// Reads an event of a watch.
+pub(super) fn line(kind: Kind, encoding: Encoding, frame: &[u8]) -> Result<Line, Interruption> {
+    let event = encoding.event(kind, frame)?;
+    let object = event.at(&["object"]);
+    let version = text(object.at(&["metadata", "resourceVersion"]));
+    match event.at(&["type"]).as_text().unwrap_or_default() {
+        "ADDED" | "MODIFIED" => Ok(match read(kind, object) {
             Ok(parsed) => Line::Put { parsed: Box::new(parsed), version },
             Err(error) => nameless(&error, version),
         }),
-        "DELETED" => Ok(match parse(kind, object) {
+        "DELETED" => Ok(match read(kind, object) {
             Ok(parsed) => Line::Gone { name: parsed.name, version },
             Err(error) => nameless(&error, version),
         }),
         "BOOKMARK" => {
-            let end = &object["metadata"]["annotations"]["k8s.io/initial-events-end"];
-            Ok(Line::Bookmark { version, initial_events_end: end == "true" })
+            let end = object.at(&["metadata", "annotations", INITIAL_EVENTS_END]);
+            Ok(Line::Bookmark { version, initial_events_end: end.as_text() == Some("true") })
         }
         "ERROR" => Err(error(object)),
         other => Err(Interruption::Garbage(format!("a watch event of type {other:?}"))),
@@ -110,33 +121,26 @@ pub(super) fn line(kind: Kind, line: &[u8]) -> Result<Line, Interruption> {
 }
 
 /// Reads a page of a list.
-pub(super) fn page(kind: Kind, body: &[u8]) -> Result<Page, Interruption> {
-    let item = keep(kind);
-    let metadata = Keep::Fields(&[("resourceVersion", Keep::All), ("continue", Keep::All)]);
-    let fields = [("metadata", metadata), ("items", Keep::Each(&item))];
-    let document = Keep::Fields(&fields).read(body).map_err(|error| Interruption::Garbage(error.to_string()))?;
-    let version = text(&document["metadata"]["resourceVersion"]);
-    let (Some(items), false) = (document["items"].as_array(), version.is_empty()) else {
-        return Err(Interruption::Garbage("a list without items or resourceVersion".to_owned()));
+pub(super) fn page(kind: Kind, encoding: Encoding, body: &[u8]) -> Result<Page, Interruption> {
+    let list = encoding.list(kind, body)?;
+    let version = text(list.at(&["metadata", "resourceVersion"]));
+    let items = match (list.at(&["items"]), encoding) {
+        (Raw::List(items), _) => &items[..],
+        // In protobuf an empty list has no items; in JSON something that has none is no list.
+        (Raw::Null, Encoding::Protobuf) => &[],
+        _ => return Err(Interruption::Garbage("a list without items".to_owned())),
     };
-    let parsed =
-        items.iter().filter_map(|item| parse(kind, item).map_err(|error| nameless(&error, String::new())).ok());
-    let token = Some(text(&document["metadata"]["continue"])).filter(|token| !token.is_empty());
+    if version.is_empty() {
+        return Err(Interruption::Garbage("a list without resourceVersion".to_owned()));
+    }
+    let parsed = items.iter().filter_map(|item| read(kind, item).map_err(|error| nameless(&error, String::new())).ok());
+    let token = Some(text(list.at(&["metadata", "continue"]))).filter(|token| !token.is_empty());
     Ok(Page { objects: parsed.collect(), version, token })
 }
 
-fn watch_line(kind: Kind, line: &[u8]) -> Result<Value, Interruption> {
-    // Objects and bookmarks have the same fields; an error's object is a Status.
-    let Keep::Fields(fields) = keep(kind) else { unreachable!("invariant: every kind is kept by its fields") };
-    let mut object = vec![("code", Keep::All), ("message", Keep::All)];
-    object.extend(fields);
-    let fields = [("type", Keep::All), ("object", Keep::Fields(&object))];
-    Keep::Fields(&fields).read(line).map_err(|error| Interruption::Garbage(error.to_string()))
-}
-
-fn error(status: &Value) -> Interruption {
-    let message = text(&status["message"]);
-    match status["code"].as_u64().and_then(|code| u16::try_from(code).ok()) {
+fn error(status: &Raw<'_>) -> Interruption {
+    let message = text(status.at(&["message"]));
+    match status.at(&["code"]).as_number().and_then(|code| u16::try_from(code).ok()) {
         Some(410) => Interruption::Gone(message),
         code => Interruption::Refused { code: code.unwrap_or(500), message, retry_after: None },
     }
@@ -147,24 +151,24 @@ fn nameless(error: &Nameless, version: String) -> Line {
     Line::Nameless { version }
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+fn text(value: &Raw<'_>) -> String {
+    value.as_text().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn read(document: &Value) -> Result<Line, Interruption> {
-        line(Kind::Service, document.to_string().as_bytes())
+        line(Kind::Service, Encoding::Json, document.to_string().as_bytes())
     }
 
     #[test]
     fn a_line_is_read_whatever_the_order_of_its_fields() {
         let text = br#"{"object": {"metadata": {"resourceVersion": "7", "name": "a"}, "spec": {}}, "type": "ADDED"}"#;
-        assert!(matches!(line(Kind::Service, text), Ok(Line::Put { version, .. }) if version == "7"));
+        assert!(matches!(line(Kind::Service, Encoding::Json, text), Ok(Line::Put { version, .. }) if version == "7"));
     }
 
     #[test]
@@ -183,10 +187,10 @@ mod tests {
     #[test]
     fn a_page_without_a_version_is_no_page() {
         for document in [json!({}), json!({"items": []}), json!({"metadata": {"resourceVersion": "1"}}), json!([])] {
-            assert!(page(Kind::Service, document.to_string().as_bytes()).is_err(), "{document}");
+            assert!(page(Kind::Service, Encoding::Json, document.to_string().as_bytes()).is_err(), "{document}");
         }
         let good = json!({"metadata": {"resourceVersion": "1", "continue": ""}, "items": [{"metadata": {}}]});
-        let page = page(Kind::Service, good.to_string().as_bytes()).unwrap();
+        let page = page(Kind::Service, Encoding::Json, good.to_string().as_bytes()).unwrap();
         assert_eq!((page.objects.len(), page.token), (0, None), "an object without a name is left out");
     }
 
@@ -194,7 +198,10 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_panic(bytes: Vec<u8>, text in "[{}\\[\\]\",:a-z0-9]{0,60}") {
             for kind in Kind::ALL {
-                let _ = (line(kind, &bytes), page(kind, &bytes), line(kind, text.as_bytes()));
+                for encoding in [Encoding::Json, Encoding::Protobuf] {
+                    let _ = (line(kind, encoding, &bytes), page(kind, encoding, &bytes));
+                }
+                let _ = line(kind, Encoding::Json, text.as_bytes());
             }
         }
     }

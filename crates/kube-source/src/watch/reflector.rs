@@ -1,9 +1,11 @@
 //! Keeps one kind up to date: lists it, watches it from there, and begins again where it was interrupted.
+use super::encoding::Encoding;
 use super::interruption::Interruption;
 use super::kind::Resource;
 use super::listing::{self, Line, Listing};
+use super::own_address::served_by;
 use super::pause::{Pause, random_up_to, spread};
-use super::stream::{Lines, get};
+use super::stream::{Answer, Asked, get};
 use crate::said::Said;
 use crate::{ApiClient, Pace};
 use sheave_core::{Event, Kind};
@@ -14,6 +16,8 @@ use tracing::{debug, info, warn};
 
 /// Objects per page, as client-go asks.
 const PAGE_OBJECTS: &str = "500";
+/// Pages of a list (I7): twenty times what the largest list that is taken has, for a page may be short.
+const PAGES_MAX: usize = 40_000;
 /// A watch that the server ends sooner counts as failed, or a server that ends all at once would be asked without a pause.
 const WATCH_SHORT: Duration = Duration::from_secs(1);
 
@@ -24,6 +28,8 @@ pub(super) struct Reflector {
     resource: Resource,
     events: Sender<Vec<Event>>,
     said: Said,
+    /// What is asked for; each answer says for itself what it is.
+    encoding: Encoding,
     /// The version to go on from; `None` until listed, and when events may have been lost.
     version: Option<String>,
     /// Whether this kind was listed ever.
@@ -33,8 +39,8 @@ pub(super) struct Reflector {
 impl Reflector {
     pub(super) fn new(client: ApiClient, pace: Pace, kind: Kind, node: &str, events: Sender<Vec<Event>>) -> Self {
         let resource = Resource::of(kind, node);
-        let said = Said::default();
-        Self { client, pace, kind, resource, events, said, version: None, listed: false }
+        let (said, encoding) = (Said::default(), Encoding::Protobuf);
+        Self { client, pace, kind, resource, events, said, encoding, version: None, listed: false }
     }
 
     /// Runs until nobody listens any more.
@@ -78,7 +84,7 @@ impl Reflector {
     }
 
     /// A watch from our version; without one, a watch that begins with a list.
-    async fn open(&self, seconds: u64) -> Result<Lines, Interruption> {
+    async fn open(&self, seconds: u64) -> Result<Answer, Interruption> {
         let seconds = seconds.to_string();
         let mut parameters =
             vec![("watch", "true"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", seconds.as_str())];
@@ -87,11 +93,11 @@ impl Reflector {
             // No version: as new as etcd (KEP-3157), so that what is listed never goes back in time.
             None => parameters.extend([("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]),
         }
-        get(&self.client, &self.resource.uri(&parameters), self.pace.answer_timeout).await
+        self.get(Asked::Watch, &self.resource.uri(&parameters)).await
     }
 
     /// Lists, and returns the watch that goes on from there. Servers without streaming lists refuse them with 400 or 422.
-    async fn list(&mut self, seconds: u64) -> Result<Lines, Interruption> {
+    async fn list(&mut self, seconds: u64) -> Result<Answer, Interruption> {
         match self.open(seconds).await {
             Err(error) if matches!(error.code(), Some(400 | 422)) => {
                 debug!(kind = self.kind.as_str(), %error, "no streaming lists; listing in pages");
@@ -107,16 +113,16 @@ impl Reflector {
     }
 
     /// The beginning of a streaming list.
-    async fn list_stream(&mut self, lines: &mut Lines) -> Result<(), Interruption> {
+    async fn list_stream(&mut self, lines: &mut Answer) -> Result<(), Interruption> {
         let (started, mut listing) = (Instant::now(), Listing::default());
         let mut live = Vec::new();
         let mut complete = None;
         while complete.is_none() {
             let batch = lines.next(self.pace.answer_timeout).await?.ok_or(Interruption::Incomplete)?;
             for line in batch {
-                match listing::line(self.kind, &line)? {
+                match listing::line(self.kind, lines.encoding(), &line)? {
                     line if complete.is_some() => live.push(line),
-                    Line::Put { parsed, .. } => listing.put(*parsed),
+                    Line::Put { parsed, .. } => listing.put(*parsed)?,
                     Line::Gone { name, .. } => listing.remove(&name),
                     Line::Bookmark { version, initial_events_end: true } => complete = Some(version),
                     Line::Bookmark { .. } | Line::Nameless { .. } => {}
@@ -131,26 +137,36 @@ impl Reflector {
     async fn list_pages(&mut self) -> Result<(), Interruption> {
         let (started, mut listing) = (Instant::now(), Listing::default());
         let mut token: Option<String> = None;
-        loop {
+        for _ in 0..PAGES_MAX {
             let mut parameters = vec![("limit", PAGE_OBJECTS)];
             parameters.extend(token.as_deref().map(|token| ("continue", token)));
             let uri = self.resource.uri(&parameters);
-            let mut answer = get(&self.client, &uri, self.pace.answer_timeout).await?;
-            let page = listing::page(self.kind, &answer.rest(self.pace.answer_timeout).await?)?;
-            page.objects.into_iter().for_each(|parsed| listing.put(parsed));
-            token = page.token;
-            if token.is_none() {
+            let mut answer = self.get(Asked::Page, &uri).await?;
+            let body = answer.rest(self.pace.answer_timeout).await?;
+            let page = listing::page(self.kind, answer.encoding(), &body)?;
+            page.objects.into_iter().try_for_each(|parsed| listing.put(parsed))?;
+            if page.token.is_none() {
                 return self.report_list(listing, page.version, started).await;
             }
+            if page.token == token {
+                break;
+            }
+            token = page.token;
         }
+        Err(Interruption::Endless(PAGES_MAX))
+    }
+
+    async fn get(&self, asked: Asked, uri: &str) -> Result<Answer, Interruption> {
+        get(&self.client, (asked, uri), self.encoding, self.pace.answer_timeout).await
     }
 
     /// Changes, until the server ends the watch. What came before an unreadable line is reported.
-    async fn watch(&mut self, lines: &mut Lines, silence_max: Duration) -> Result<(), Interruption> {
+    async fn watch(&mut self, lines: &mut Answer, silence_max: Duration) -> Result<(), Interruption> {
+        let encoding = lines.encoding();
         while let Some(batch) = lines.next(silence_max).await? {
             let mut failed = Ok(());
             let read = batch.iter().map_while(|line| {
-                listing::line(self.kind, line).map_err(|interruption| failed = Err(interruption)).ok()
+                listing::line(self.kind, encoding, line).map_err(|interruption| failed = Err(interruption)).ok()
             });
             let read = read.collect();
             self.report(read).await?;
@@ -164,6 +180,13 @@ impl Reflector {
         if let Some(Event::Listed { objects, kept, .. }) = events.first() {
             let elapsed_ms = started.elapsed().as_millis();
             info!(kind = self.kind.as_str(), objects = objects.len(), kept = kept.len(), elapsed_ms, "listed");
+            if let Some(service) = served_by(self.client.server(), objects) {
+                let (server, service) = (self.client.server().to_string(), service.to_string());
+                warn!(
+                    server,
+                    service, "the API server is reached through a Service, which needs this agent first; set `server`"
+                );
+            }
         }
         self.listed = true;
         self.version = Some(version).filter(|version| !version.is_empty());
@@ -199,6 +222,9 @@ impl Reflector {
     async fn recover(&mut self, interruption: &Interruption, pause: &mut Pause) {
         if interruption.loses_events() {
             self.version = None;
+        }
+        if interruption.is_of_encoding() {
+            self.encoding = self.encoding.other();
         }
         if self.kind == Kind::ServiceCidr && matches!(interruption.code(), Some(403 | 404)) {
             return self.do_without(interruption).await;

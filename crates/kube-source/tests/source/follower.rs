@@ -1,6 +1,6 @@
 //! Follows a source and keeps what it reported: what the index of the agent would hold.
 use sheave_apistub::{Api, Request, Server, Verb};
-use sheave_core::{Diagnostic, Event, Kind, Object, ObjectName, ObjectRef};
+use sheave_core::{Diagnostic, Event, Kind, Object, ObjectName, ObjectRef, Stamp};
 use sheave_kube_source::{KubeConfig, Pace, Source, spawn};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,11 @@ pub(crate) struct Follower {
     pub(crate) listed: BTreeMap<Kind, usize>,
     pub(crate) objects: BTreeMap<ObjectName, Object>,
     pub(crate) said: BTreeMap<ObjectRef, Vec<Diagnostic>>,
-    /// Everything that was reported.
+    /// The versions of the objects, as last seen.
+    pub(crate) stamps: BTreeMap<ObjectName, Stamp>,
+    /// What the version that comes next is of.
+    stamped: Vec<ObjectName>,
+    /// Everything that was reported, but for the versions.
     pub(crate) log: Vec<Event>,
 }
 
@@ -45,7 +49,8 @@ impl Follower {
         let (sender, events) = channel(16);
         let task = spawn(source, "node-a", sender);
         let (listed, objects, said) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { events, task, listed, objects, said, log: Vec::new() }
+        let (stamps, stamped) = (BTreeMap::new(), Vec::new());
+        Self { events, task, listed, objects, said, stamps, stamped, log: Vec::new() }
     }
 
     pub(crate) async fn of_url(url: &str) -> Self {
@@ -86,8 +91,19 @@ impl Follower {
     }
 
     fn take(&mut self, event: Event) {
+        if let Event::Seen { object, stamp } = event {
+            assert!(self.stamped.contains(&object), "a version of {object:?} that nothing was said of");
+            self.stamps.insert(object, stamp);
+            return;
+        }
+        self.stamped = match &event {
+            Event::Applied(object) => vec![object.name()],
+            Event::Listed { objects, .. } => objects.iter().map(Object::name).collect(),
+            _ => Vec::new(),
+        };
         self.log.push(event.clone());
         match event {
+            Event::Seen { .. } => {}
             Event::Applied(object) => drop(self.objects.insert(object.name(), object)),
             Event::Deleted(name) => drop(self.objects.remove(&name)),
             Event::Listed { kind, objects, kept } => {
