@@ -1,6 +1,7 @@
 //! The daemon: configuration, sync loop, source and dataplane brought together.
 
 mod addresses;
+pub mod admin;
 mod announce;
 pub mod arrivals;
 pub mod check;
@@ -19,6 +20,7 @@ mod run;
 mod said;
 mod sockets;
 mod standing;
+pub mod status;
 pub mod sync;
 
 pub use run::{RunError, run};

@@ -1,5 +1,6 @@
 //! The daemon itself: load, read back, attach, watch, sync, until told to stop. Programs and maps stay when it ends.
 use crate::addresses::Addresses;
+use crate::admin::{self, Admin};
 use crate::config::{Config, SocketLb};
 use crate::device_facts::DeviceFacts;
 use crate::devices::Devices;
@@ -8,6 +9,7 @@ use crate::monitor::Monitor;
 use crate::retry::Retry;
 use crate::said::Said;
 use crate::sockets::StaleSockets;
+use crate::status::{self, Entrances, Identity, Reporter};
 use crate::sync::Syncer;
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::attach::{AttachError, attach_sockets, detach_sockets};
@@ -17,14 +19,15 @@ use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
-use sheave_bpf::usage::Usage;
 use sheave_core::{Event, Index, NodeRules, Realized as _};
+use sheave_dataplane::Dataplane as _;
 use sheave_kube_source::events::{EventPace, Recorder, recorder};
 use sheave_kube_source::{KubeConfig, Pace, Source, SourceError};
 use sheave_node::NodeAddresses;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -111,6 +114,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
             }
             () = agent.retry.wait() => agent.sync(),
             () = agent.monitor.checks_due() => agent.monitor.try_checks_again(),
+            request = agent.admin.next() => agent.answer(request),
         }
     }
     source.abort();
@@ -131,6 +135,20 @@ async fn source(config: &Config) -> Result<Source, SourceError> {
     Ok(Source::Kube(kube.connect().await?, Pace::default()))
 }
 
+fn identity(config: &Config) -> Identity {
+    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Identity { node: config.node_name.clone(), source: config.source.clone(), started_unix_s: started.as_secs() }
+}
+
+/// The admin socket. Services are served without it as well, so that it cannot be had is no reason not to start.
+fn admin(config: &Config) -> Admin {
+    let counters = Counters::open(&config.bpffs).inspect_err(|error| warn!(%error, "counters are not told"));
+    Admin::serve(&config.admin_socket, counters.ok()).unwrap_or_else(|error| {
+        error!(%error, "the admin socket is not served: `sheave status` will not work");
+        Admin::unserved()
+    })
+}
+
 /// Everything the loop owns.
 struct Agent {
     syncer: Syncer<BpfDataplane<KernelMaps>>,
@@ -143,11 +161,14 @@ struct Agent {
     /// Whether the maps held Services when this process began.
     resumed: bool,
     said: Said,
+    /// What is told at the admin socket,
+    status: Reporter,
+    /// and who asks there.
+    admin: Admin,
+    flows_max: u32,
     retry: Retry,
     sweeper: Sweeper,
     sockets: StaleSockets,
-    /// Entries each table of established flows may have.
-    flows_max: u32,
     monitor: Monitor,
 }
 
@@ -173,10 +194,12 @@ impl Agent {
             sockets_settled: false,
             resumed: held > 0,
             said: Said::default(),
+            status: Reporter::new(identity(config)),
+            admin: admin(config),
+            flows_max: config.maps.flows_max,
             retry: Retry::default(),
             sweeper: Sweeper::open(&config.bpffs).map_err(RunError::Flows)?,
             sockets: StaleSockets::open(&config.bpffs).map_err(RunError::Sockets)?,
-            flows_max: config.maps.flows_max,
             monitor: Monitor::start(
                 config,
                 counters(&config.bpffs),
@@ -241,12 +264,14 @@ impl Agent {
             self.sockets.retired();
         }
         self.look_at_sockets();
-        if let Some(diagnostics) = self.syncer.changed_diagnostics() {
+        if let Some(diagnostics) = self.syncer.changed_diagnostics().map(Arc::new) {
             self.monitor.diagnosed(&diagnostics);
-            self.said.update(diagnostics);
+            self.said.update(Arc::clone(&diagnostics));
+            self.status.diagnosed(diagnostics);
         }
         // Also when single Services failed: the others are served.
         let attached = !(self.resumed || self.syncer.complete()) || self.attach();
+        self.status.publish(&self.syncer, &synced, self.entrances());
         if attached && synced.failed.is_empty() { self.retry.succeeded() } else { self.retry.failed() }
     }
 
@@ -260,6 +285,26 @@ impl Agent {
         }
     }
 
+    fn entrances(&self) -> Entrances {
+        let sockets = self.cgroup.is_some().then_some(self.sockets_settled);
+        Entrances { sockets, devices: self.devices.followed().then(|| self.devices.served()) }
+    }
+
+    /// Answers who asks at the admin socket.
+    fn answer(&mut self, request: admin::Request) {
+        match request {
+            admin::Request::Status(reply) => {
+                let flows = self.sweeper.rooms(self.flows_max);
+                drop(reply.send(self.status.agent(&self.syncer, flows)));
+            }
+            admin::Request::Service(question, reply) => self.status.service(&self.syncer, question, reply),
+            admin::Request::Explain(question, reply) => {
+                // Looks at every Service: the one question whose cost grows with them.
+                drop(reply.send(tokio::task::block_in_place(|| status::explain(&self.syncer, &question))));
+            }
+        }
+    }
+
     /// Makes room in the flow tables, a piece at a time, so that it never shows.
     fn sweep(&mut self) {
         match self.sweeper.step(SWEEP_ENTRIES, monotonic_ns()) {
@@ -267,16 +312,8 @@ impl Agent {
             Ok(_) => {}
             Err(error) => warn!(%error, "flows are not swept"),
         }
-        self.monitor.used(&self.usage());
-    }
-
-    /// How full the maps are.
-    fn usage(&self) -> Vec<Usage> {
-        let dataplane = self.syncer.dataplane();
-        let [v4, v6] = self.sweeper.entries();
-        let flows = [("flows_v4", v4), ("flows_v6", v6)];
-        let flows = flows.map(|(map, used)| Usage { map, used, max: self.flows_max as usize });
-        dataplane.image().usage(dataplane.limits()).into_iter().chain(flows).collect()
+        let flows = self.sweeper.rooms(self.flows_max);
+        self.monitor.rooms(self.syncer.dataplane().rooms().into_iter().chain(flows));
     }
 }
 

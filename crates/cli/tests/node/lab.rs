@@ -74,9 +74,15 @@ impl Lab {
 
     /// Starts the agent and waits until it has nothing left to do.
     pub(crate) fn start_agent(&mut self) {
+        let manifests = self.manifests();
+        self.start_agent_with(&["--source", manifests.to_str().unwrap()]);
+    }
+
+    /// The same, with options that say where Services come from.
+    pub(crate) fn start_agent_with(&mut self, source: &[&str]) {
         self.starts += 1;
         let mut command = Command::new(SHEAVE);
-        command.args(["agent", "--until-stdin-closes", "--node", NODE, "--source"]).arg(self.manifests());
+        command.args(["agent", "--until-stdin-closes", "--node", NODE]).args(source);
         command.arg("--cgroup").arg(self.node().cgroup().unwrap().path());
         command.env("RUST_LOG", "info").stdin(Stdio::piped()).stdout(Stdio::null());
         command.stderr(std::fs::File::create(self.log_path()).unwrap());
