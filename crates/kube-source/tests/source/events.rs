@@ -155,7 +155,7 @@ async fn h9_of_what_all_nodes_see_one_event_is_written() {
     assert_eq!(events(&server).await.len(), 1);
     assert_eq!(asked(&api, Verb::Update, "Event").len(), 0, "nobody counts the others");
     for node in &nodes {
-        node.note(conflict("shop/web", Witness::Node));
+        node.note(Note { reason: "FailedToStartServiceHealthcheck", ..conflict("shop/web", Witness::Node) });
     }
     api_until(&api, "each its own", |api| api.count("Event") == 21).await;
 }
