@@ -35,7 +35,14 @@ impl Announcer {
     /// The agent begins its work.
     pub(crate) fn started(&self) {
         let message = format!("sheave {} starts to serve Services on this node", env!("CARGO_PKG_VERSION"));
-        self.note(ObjectRef::new("Node", &self.node), "Starting", "StartSheave", Severity::Normal, message, Witness::Node);
+        self.note(
+            ObjectRef::new("Node", &self.node),
+            "Starting",
+            "StartSheave",
+            Severity::Normal,
+            message,
+            Witness::Node,
+        );
     }
 
     /// The servers of healthCheckNodePorts that cannot listen.

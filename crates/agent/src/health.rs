@@ -70,7 +70,7 @@ impl Health {
     pub fn queued(&self) {
         self.0.send_modify(|state| {
             let now = Instant::now();
-            state.families.iter_mut().for_each(|family| drop(family.pending.get_or_insert(now)));
+            state.families.iter_mut().for_each(|family| family.pending = family.pending.or(Some(now)));
         });
     }
 
@@ -80,7 +80,7 @@ impl Health {
             let (now, time) = (Instant::now(), Timestamp::now());
             for (family, progress) in Family::ALL.into_iter().zip(&mut state.families) {
                 match failed(family) {
-                    true => drop(progress.pending.get_or_insert(now)),
+                    true => progress.pending = progress.pending.or(Some(now)),
                     false => *progress = Progress { updated: Some(time), pending: None },
                 }
             }

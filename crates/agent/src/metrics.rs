@@ -17,9 +17,8 @@ use kube_proxy::KubeProxyMetrics;
 use own::OwnMetrics;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
-use sheave_bpf::usage::Usage;
 use sheave_core::{Diagnostic, Family, Kind, NoLocalEndpoints};
-use sheave_dataplane::Writes;
+use sheave_dataplane::{Room, Writes};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -97,8 +96,8 @@ impl Metrics {
     }
 
     /// How full the maps are.
-    pub fn used(&self, maps: &[Usage]) {
-        self.own.used(maps);
+    pub fn rooms(&self, rooms: impl IntoIterator<Item = Room>) {
+        self.own.rooms(rooms);
     }
 
     /// Servers of healthCheckNodePorts, and how many of them do not listen everywhere.

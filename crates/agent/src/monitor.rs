@@ -8,10 +8,9 @@ use crate::http::{self, Connections, Handler};
 use crate::metrics::{self, Metrics, ReadCounters, SyncReport};
 use crate::sync::{Synced, Syncer};
 use crate::{arrivals::Changes, configz};
-use sheave_bpf::usage::Usage;
 use sheave_core::health_check::listen_addresses;
 use sheave_core::{Diagnostic, Family, NodePortAddresses};
-use sheave_dataplane::{ApplyError, Dataplane, Subject};
+use sheave_dataplane::{ApplyError, Dataplane, Room, Subject};
 use sheave_kube_source::events::Recorder;
 use std::collections::BTreeSet;
 use std::io;
@@ -137,8 +136,8 @@ impl Monitor {
     }
 
     /// How full the maps are.
-    pub fn used(&self, maps: &[Usage]) {
-        self.metrics.used(maps);
+    pub fn rooms(&self, rooms: impl IntoIterator<Item = Room>) {
+        self.metrics.rooms(rooms);
     }
 
     /// Flows to backends that serve no longer were looked for; how many were ended, IPv4 and IPv6.

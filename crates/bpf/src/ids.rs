@@ -35,7 +35,7 @@ impl IdPool {
 
     /// How many ids are in use.
     pub(crate) fn used(&self) -> u32 {
-        let resting = u32::try_from(self.resting.len()).expect("invariant: ids are 32 bits wide");
+        let resting = u32::try_from(self.resting.len()).expect("invariant: no more rest than there are");
         self.fresh - 1 - resting
     }
 
@@ -86,8 +86,8 @@ mod tests {
         let mut pool = IdPool::default();
         pool.take(3);
         assert_eq!(pool.peek(3, 4), Some(vec![4, 1, 2]));
-        assert_eq!(pool.peek(1, 2), Some(vec![1]));
         assert_eq!(pool.used(), 1);
+        assert_eq!(pool.peek(1, 2), Some(vec![1]));
         pool.release(3);
         assert_eq!(pool.used(), 0);
         assert_eq!(pool.peek(3, 2), None, "an id above a lowered limit is never handed out again");

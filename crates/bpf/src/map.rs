@@ -41,8 +41,9 @@ pub struct Map<K, V> {
 pub struct Cursor(Option<[u64; TOKEN_LEN / 8]>);
 
 impl Cursor {
-    /// Whether the walk has not begun, or has come to its end.
-    pub(crate) fn is_at_beginning(&self) -> bool {
+    /// Whether the next step begins at the beginning.
+    #[must_use]
+    pub fn is_start(&self) -> bool {
         self.0.is_none()
     }
 }

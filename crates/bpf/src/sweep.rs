@@ -3,6 +3,7 @@
 use crate::map::{Cursor, Map};
 use crate::pins::Pins;
 use sheave_abi::{FLOW_EGRESS, FLOW_INGRESS, FlowKeyV4, FlowKeyV6, FlowValue};
+use sheave_dataplane::Room;
 use std::io;
 use std::path::Path;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -29,10 +30,10 @@ struct Walk<K> {
     /// The LRU table: where a flow's other entry is while the pair moves.
     half: Map<K, FlowValue>,
     cursor: Cursor,
-    /// Entries that stayed, since the walk began at the table's beginning.
-    stayed: usize,
-    /// Entries that stayed on the last whole walk.
-    entries: usize,
+    /// Entries that stay, of those looked at since the walk began at the start of the table.
+    counted: u64,
+    /// Those of the last walk that came to the end.
+    held: Option<u64>,
 }
 
 /// A key from which its partner's can be made.
@@ -65,17 +66,18 @@ impl Sweeper {
         Ok(Swept { looked: v4.looked + v6.looked, removed: v4.removed + v6.removed })
     }
 
-    /// How many entries each table of established flows had when it was last walked through: `flows_v4`, then `flows_v6`.
-    /// Counting them is a by-product; the kernel keeps no count.
+    /// How full the tables of established flows were when the last walk over each came to its end; a table of which none has
+    /// is left out. A flow takes two entries.
     #[must_use]
-    pub fn entries(&self) -> [usize; 2] {
-        [self.v4.entries, self.v6.entries]
+    pub fn rooms(&self, flows_max: u32) -> Vec<Room> {
+        let room = |map, held: Option<u64>| held.map(|used| Room { map, used, max: flows_max.into() });
+        [room("flows_v4", self.v4.held), room("flows_v6", self.v6.held)].into_iter().flatten().collect()
     }
 }
 
 impl<K: FlowKey> Walk<K> {
     fn open(table: &Path, half: &Path) -> io::Result<Self> {
-        Ok(Self { table: Map::open(table)?, half: Map::open(half)?, cursor: Cursor::default(), stayed: 0, entries: 0 })
+        Ok(Self { table: Map::open(table)?, half: Map::open(half)?, cursor: Cursor::default(), counted: 0, held: None })
     }
 
     fn step(&mut self, entries: usize, now_ns: u64) -> io::Result<Swept> {
@@ -91,9 +93,9 @@ impl<K: FlowKey> Walk<K> {
                 swept.removed += usize::from(self.table.delete(&key).is_ok());
             }
         }
-        self.stayed += swept.looked - swept.removed;
-        if self.cursor.is_at_beginning() {
-            self.entries = std::mem::take(&mut self.stayed);
+        self.counted += (swept.looked - swept.removed) as u64;
+        if self.cursor.is_start() {
+            self.held = Some(std::mem::take(&mut self.counted));
         }
         Ok(swept)
     }

@@ -177,7 +177,10 @@ fn handler(name: ServiceName, local_endpoints: Arc<AtomicUsize>, view: HealthVie
     Arc::new(move |_| {
         let (local, healthy) = (local_endpoints.load(Ordering::Relaxed), view.report().healthy);
         let code = if local > 0 && healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        Reply { headers: vec![(WEIGHT, HeaderValue::from(local))], ..Reply::new(code, JSON, body(&name, local, healthy)) }
+        Reply {
+            headers: vec![(WEIGHT, HeaderValue::from(local))],
+            ..Reply::new(code, JSON, body(&name, local, healthy))
+        }
     })
 }
 

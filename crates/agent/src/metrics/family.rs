@@ -74,7 +74,12 @@ impl<T> PerFamily<T> {
     }
 }
 
-pub(super) fn histogram_per_family(registry: &Registry, name: &str, help: &str, buckets: Vec<f64>) -> PerFamily<Histogram> {
+pub(super) fn histogram_per_family(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: Vec<f64>,
+) -> PerFamily<Histogram> {
     let opts = HistogramOpts::new(name, help).buckets(buckets);
     let metric = made!(registry, HistogramVec::new(opts, &[IP_FAMILY]));
     PerFamily::made(|family| metric.with_label_values(&[family]))

@@ -168,5 +168,8 @@ fn sync_buckets() -> Vec<f64> {
 /// 0.25 s, 0.5 s; each second to 59 s; each 5 s to 115 s; each 30 s to 5 min.
 fn programming_buckets() -> Vec<f64> {
     let parts = [(0.25, 0.25, 2), (1.0, 1.0, 59), (60.0, 5.0, 12), (120.0, 30.0, 7)];
-    parts.into_iter().flat_map(|(start, width, count)| linear_buckets(start, width, count).expect("invariant: these grow")).collect()
+    parts
+        .into_iter()
+        .flat_map(|(start, width, count)| linear_buckets(start, width, count).expect("invariant: these grow"))
+        .collect()
 }

@@ -1,10 +1,10 @@
 //! Metrics that kube-proxy does not have.
 use super::SyncReport;
-use super::family::{as_gauge, counter, counter_per_family, counters, gauge, gauges};
 use super::family::PerFamily;
+use super::family::{as_gauge, counter, counter_per_family, counters, gauge, gauges};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
-use sheave_bpf::usage::{MAPS, Usage};
 use sheave_core::{Diagnostic, Family, Kind, Problem};
+use sheave_dataplane::Room;
 use std::collections::BTreeSet;
 
 pub(super) struct OwnMetrics {
@@ -19,6 +19,22 @@ pub(super) struct OwnMetrics {
     checks_failing: IntGauge,
     events: IntCounterVec,
 }
+
+/// The maps of which it is told how full they are.
+const MAPS: [&str; 12] = [
+    "frontends_v4",
+    "frontends_v6",
+    "services",
+    "slots",
+    "backends_v4",
+    "backends_v6",
+    "ranges_v4",
+    "ranges_v6",
+    "node_addrs_v4",
+    "node_addrs_v6",
+    "flows_v4",
+    "flows_v6",
+];
 
 const WRITTEN: &str = "written";
 const DROPPED: &str = "dropped";
@@ -87,10 +103,11 @@ impl OwnMetrics {
         }
     }
 
-    pub(super) fn used(&self, maps: &[Usage]) {
-        for Usage { map, used, max } in maps {
-            self.map_entries.with_label_values(&[map]).set(as_gauge(*used));
-            self.map_entries_max.with_label_values(&[map]).set(as_gauge(*max));
+    pub(super) fn rooms(&self, rooms: impl IntoIterator<Item = Room>) {
+        let as_gauge = |entries: u64| i64::try_from(entries).unwrap_or(i64::MAX);
+        for Room { map, used, max } in rooms {
+            self.map_entries.with_label_values(&[map]).set(as_gauge(used));
+            self.map_entries_max.with_label_values(&[map]).set(as_gauge(max));
         }
     }
 

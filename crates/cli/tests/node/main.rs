@@ -4,6 +4,7 @@
 mod lab;
 mod logs;
 mod preflight;
+mod status;
 
 use lab::{Lab, eventually, targets};
 use serde_json::Value;

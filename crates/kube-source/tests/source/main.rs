@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod connection;
+mod events;
 mod files;
 mod follower;
 mod hostile;
