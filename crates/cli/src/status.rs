@@ -62,7 +62,8 @@ impl FromStr for Service {
     fn from_str(text: &str) -> Result<Self, String> {
         let kinds = ["svc/", "service/", "services/"];
         let name = kinds.iter().find_map(|kind| text.strip_prefix(kind)).unwrap_or(text);
-        let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+        let word =
+            |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
         match name.split_once('/') {
             Some((namespace, service)) if word(namespace) && word(service) => Ok(Self(name.to_owned())),
             _ => Err("write svc/NAMESPACE/NAME".to_owned()),
@@ -80,7 +81,9 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_s));
     let seconds = seconds.filter(|seconds| *seconds <= WAIT_MAX_S);
-    seconds.map(Duration::from_secs).ok_or_else(|| format!("write a time up to {} h, as 30s, 5m or 1h", WAIT_MAX_S / 3600))
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("write a time up to {} h, as 30s, 5m or 1h", WAIT_MAX_S / 3600))
 }
 
 /// The agent lets nobody wait longer.
@@ -114,7 +117,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// The socket of the agent of this node.
 pub(crate) fn socket(socket: Option<&PathBuf>, config: Option<&std::path::Path>) -> anyhow::Result<PathBuf> {
-    let configured = || Ok::<_, anyhow::Error>(config.map_or_else(|| Ok(Config::default()), Config::read)?.admin_socket);
+    let configured =
+        || Ok::<_, anyhow::Error>(config.map_or_else(|| Ok(Config::default()), Config::read)?.admin_socket);
     socket.cloned().map_or_else(configured, Ok)
 }
 

@@ -1,6 +1,8 @@
 //! What the agent tells, for a reader.
 use comfy_table::{CellAlignment, Table, presets};
-use sheave_agent::status::{AgentStatus, DiagnosticStatus, MapStatus, PortStatus, ServiceStatus, State, VersionsStatus};
+use sheave_agent::status::{
+    AgentStatus, DiagnosticStatus, MapStatus, PortStatus, ServiceStatus, State, VersionsStatus,
+};
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
@@ -97,7 +99,7 @@ pub(crate) fn maps(maps: &[MapStatus]) -> String {
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>, numbers: usize) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header);
-    rows.into_iter().for_each(|row| drop(table.add_row(row)));
+    table.add_rows(rows);
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
         if at >= N - numbers {
@@ -133,10 +135,13 @@ fn versions(observed: &VersionsStatus, programmed: Option<&VersionsStatus>) -> V
     const NONE: &str = "-";
     let shown = |version: Option<&String>| version.map_or_else(|| NONE.to_owned(), Clone::clone);
     let slices = |of: &VersionsStatus| of.slices.keys().cloned().collect::<BTreeSet<_>>();
-    let names: BTreeSet<String> = slices(observed).union(&programmed.map(slices).unwrap_or_default()).cloned().collect();
+    let names: BTreeSet<String> =
+        slices(observed).union(&programmed.map(slices).unwrap_or_default()).cloned().collect();
     let at = |of: Option<&VersionsStatus>, name: &String| shown(of.and_then(|of| of.slices.get(name)?.as_ref()));
-    let service = ["Service".to_owned(), shown(observed.service.as_ref()), shown(programmed.and_then(|of| of.service.as_ref()))];
-    let rows = names.iter().map(|name| [format!("EndpointSlice {name}"), at(Some(observed), name), at(programmed, name)]);
+    let service =
+        ["Service".to_owned(), shown(observed.service.as_ref()), shown(programmed.and_then(|of| of.service.as_ref()))];
+    let rows =
+        names.iter().map(|name| [format!("EndpointSlice {name}"), at(Some(observed), name), at(programmed, name)]);
     let rows: Vec<_> = std::iter::once(service).chain(rows).collect();
     // Manifests have no versions.
     if rows.iter().all(|[_, observed, programmed]| observed == NONE && programmed == NONE) { Vec::new() } else { rows }

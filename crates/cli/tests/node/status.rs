@@ -144,7 +144,11 @@ fn status_tells_what_the_agent_holds_and_what_the_kernel_counted() {
         assert!(text.contains(word), "{word}: {text}");
     }
     let dump = read(&lab.sheave(&["dump", "-o", "json"])).0;
-    assert_eq!((used(&dump, "services"), count(&dump)), (Some(json!(2)), count(&told) + 1), "no agent needs to run for that");
+    assert_eq!(
+        (used(&dump, "services"), count(&dump)),
+        (Some(json!(2)), count(&told) + 1),
+        "no agent needs to run for that"
+    );
 }
 
 #[test]
@@ -163,6 +167,8 @@ fn explain_asked_of_the_agent_is_explain_asked_of_its_manifests() {
             let (live, read) = (lab.sheave(&question), lab.sheave(&[&question, &manifests[..]].concat()));
             assert_eq!((live.status.code(), read.status.code()), (Some(0), Some(0)), "{to}: {live:?} {read:?}");
             assert_eq!(live.stdout, read.stdout, "{to}");
+            let kernel = lab.sheave(&[&question[..], &["--engine", "kernel"]].concat());
+            assert_eq!((&kernel.stdout, kernel.status.code()), (&live.stdout, Some(0)), "{to}: {kernel:?}");
             let told = String::from_utf8(live.stdout).unwrap().to_lowercase();
             assert!(told.contains(verdict), "{to}: {told}");
         }
