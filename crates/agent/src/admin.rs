@@ -9,7 +9,7 @@ mod serve;
 mod socket;
 
 pub use client::{ClientError, explain, service, status};
-pub use request::{BadExplain, ExplainReply, ExplainRequest, Request};
+pub use request::{BadExplain, Evidence, ExplainReply, ExplainRequest, PacketQuestion, Request};
 pub use socket::SocketError;
 
 use sheave_bpf::counters::Counters;

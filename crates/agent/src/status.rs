@@ -1,6 +1,7 @@
 //! What the agent tells of itself, as the documents that the admin socket answers with (version 1).
 //!
 //! Fields are added within a version, and none changes its meaning. Versions of objects are texts, as in Kubernetes.
+mod evidence;
 mod explained;
 mod reporter;
 mod waiters;

@@ -214,19 +214,26 @@ async fn the_agent_tells_what_it_holds_what_is_wrong_and_how_full_the_maps_are()
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_answers_from_the_objects_of_the_loop_as_it_does_from_manifests() {
     let agent = Loop::start(memory(10));
-    agent.observe([nothing(), at("web", 1, 7)].concat());
+    let objects = || [nothing(), at("web", 1, 7), at("api", 2, 8)].concat();
+    agent.observe(objects());
     let mut index = Index::new("node-a");
-    [nothing(), at("web", 1, 7)].concat().into_iter().for_each(|event| index.apply(event));
+    objects().into_iter().for_each(|event| index.apply(event));
     let (config, absent) = (ProxyConfig::default(), BTreeMap::new());
     for (from, to) in [("10.244.0.9", "shop/web"), ("10.244.0.9", "10.96.0.1:81"), ("10.244.0.9", "shop/none")] {
-        let request = ExplainRequest { from: from.to_owned(), to: to.to_owned(), in_interface: None };
+        let request = ExplainRequest { from: from.to_owned(), to: to.to_owned(), in_interface: None, objects: true };
         let live = admin::explain(&agent.socket, &request).await.unwrap();
         let question = Question::parse(from, to, None).unwrap();
         let direct = explain(Observed { index: &index, config: &config, absent: &absent }, &question).unwrap();
         assert_eq!((live.answer, live.text), (direct.answer(), direct.text()), "{to}");
         assert_eq!(live.notes.len(), usize::from(to == "shop/none"), "{:?}", live.notes);
+        let kinds = live.evidence.map(|evidence| evidence.objects.iter().map(|o| o["kind"].clone()).collect());
+        assert_eq!(
+            kinds,
+            (to != "shop/none").then(|| vec![serde_json::json!("Service")]),
+            "api is not concerned: {to}"
+        );
     }
-    let bad = ExplainRequest { from: "x".to_owned(), to: "shop/web".to_owned(), in_interface: None };
+    let bad = ExplainRequest { from: "x".to_owned(), to: "shop/web".to_owned(), in_interface: None, objects: false };
     let error = admin::explain(&agent.socket, &bad).await.unwrap_err().to_string();
     assert!(error.contains("\"x\" is not an IP address"), "{error}");
 }

@@ -56,8 +56,11 @@ fn syncer(failing: &[u64]) -> Syncer<Fake> {
     syncer
 }
 
-/// Programmed and observed versions of the Service and of its slice, and how many parts are pending.
-fn told(standing: &Standing) -> (Option<[Option<u64>; 2]>, [Option<u64>; 2], usize) {
+/// Versions of the Service and of its slice.
+type Pair = [Option<u64>; 2];
+
+/// What is programmed and what was observed, and how many parts are pending.
+fn told(standing: &Standing) -> (Option<Pair>, Pair, usize) {
     let of = |versions: &sheave_core::index::Versions| [versions.service, versions.slices.get(&slice_name()).copied()];
     (standing.programmed.as_ref().map(of), of(&standing.observed), standing.pending.len())
 }

@@ -111,10 +111,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         print(&answer(&explanation, arguments.output)?)?;
         return Ok(ExitCode::SUCCESS);
     };
+    differing(&explanation, &real, &difference, arguments.output)
+}
+
+/// Says what the kernel programs do instead.
+fn differing(
+    explanation: &Explanation<'_>,
+    real: &Answer,
+    difference: &str,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
     note(&format!("sheave: the kernel programs do not do what the rules say: {difference}; please report it"));
-    print(&match arguments.output {
+    print(&match output {
         Output::Text => explanation.text(),
-        Output::Json => as_json(&real)?,
+        Output::Json => as_json(real)?,
     })?;
     Ok(DIFFERENT.into())
 }

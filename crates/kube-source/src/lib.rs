@@ -13,6 +13,7 @@ mod manifest;
 pub mod manifests;
 pub mod parse;
 mod raw;
+pub mod render;
 mod said;
 mod shape;
 mod watch;

@@ -10,8 +10,9 @@ mod service;
 mod slice;
 
 pub use absent::Absent;
+pub(crate) use node::{SCALED_DOWN, ZONE};
 pub(crate) use service::SERVICE_PROXY_NAME;
-pub(crate) use slice::HEADLESS;
+pub(crate) use slice::{HEADLESS, SERVICE_NAME};
 
 use crate::field::{Field, Findings, Shown};
 use crate::raw::Raw;
@@ -124,7 +125,7 @@ const METADATA: Shape<'static> = Shape::Map(&[
     field(6, "resourceVersion", Shape::Text),
     field(8, "creationTimestamp", Shape::Time),
     field(9, "deletionTimestamp", Shape::Time),
-    field(11, "labels", Shape::Keys(&[SERVICE_PROXY_NAME, slice::SERVICE_NAME, HEADLESS, node::ZONE])),
+    field(11, "labels", Shape::Keys(&[SERVICE_PROXY_NAME, SERVICE_NAME, HEADLESS, ZONE])),
     field(12, "annotations", Shape::Keys(&[INITIAL_EVENTS_END, TRIGGERED])),
 ]);
 

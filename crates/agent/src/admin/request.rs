@@ -2,6 +2,7 @@
 use crate::explain::{Answer, BadQuestion, Question};
 use crate::status::{AgentStatus, DiagnosticStatus, ServiceQuestion, ServiceStatus};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use tokio::sync::oneshot;
 
 /// One request, and where its answer goes. Who asked may be gone when the answer is there.
@@ -12,7 +13,7 @@ pub enum Request {
     /// One Service, now or when it is programmed.
     Service(ServiceQuestion, oneshot::Sender<ServiceStatus>),
     /// What happens to a packet.
-    Explain(Question, oneshot::Sender<Result<ExplainReply, BadQuestion>>),
+    Explain(PacketQuestion, oneshot::Sender<Result<ExplainReply, BadQuestion>>),
 }
 
 /// `POST /v1/explain`: a packet, in the words of `sheave explain`.
@@ -26,6 +27,18 @@ pub struct ExplainRequest {
     /// `--in-interface`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_interface: Option<String>,
+    /// Whether to send the objects on which the answer rests as well.
+    #[serde(default)]
+    pub objects: bool,
+}
+
+/// What the loop is asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PacketQuestion {
+    /// The packet.
+    pub question: Question,
+    /// Whether the objects are wanted.
+    pub objects: bool,
 }
 
 /// What happens to the packet, as the agent sees it.
@@ -40,6 +53,22 @@ pub struct ExplainReply {
     pub diagnostics: Vec<DiagnosticStatus>,
     /// What else the reader has to know.
     pub notes: Vec<String>,
+    /// What the answer rests on, if it was asked for.
+    pub evidence: Option<Evidence>,
+}
+
+/// All that decides a packet: whoever reads these documents comes to the same answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// The node that sees the packet.
+    pub node: String,
+    /// Its addresses, those of its Node object among them.
+    pub addresses: Vec<IpAddr>,
+    /// The settings, as documents of the configuration.
+    pub config: Vec<serde_json::Value>,
+    /// The Node, the ServiceCIDRs, and each Service that the packet's destination could be of, with its slices.
+    pub objects: Vec<serde_json::Value>,
 }
 
 /// An explain request that cannot be read.
@@ -58,8 +87,8 @@ impl ExplainRequest {
     ///
     /// # Errors
     /// [`BadExplain`] names what cannot be read.
-    pub fn question(body: &[u8]) -> Result<Question, BadExplain> {
-        let Self { from, to, in_interface } = serde_json::from_slice(body)?;
-        Ok(Question::parse(&from, &to, in_interface.as_deref())?)
+    pub fn question(body: &[u8]) -> Result<PacketQuestion, BadExplain> {
+        let Self { from, to, in_interface, objects } = serde_json::from_slice(body)?;
+        Ok(PacketQuestion { question: Question::parse(&from, &to, in_interface.as_deref())?, objects })
     }
 }

@@ -1,7 +1,8 @@
 //! `sheave explain`, asked of the objects the loop holds.
 use super::DiagnosticStatus;
-use crate::admin::ExplainReply;
-use crate::explain::{BadQuestion, Observed, Question, Target, explain as ask};
+use super::evidence::evidence;
+use crate::admin::{ExplainReply, PacketQuestion};
+use crate::explain::{BadQuestion, Observed, Target, explain as ask};
 use crate::sync::Syncer;
 use sheave_dataplane::Dataplane;
 use std::collections::BTreeMap;
@@ -10,7 +11,8 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// [`BadQuestion`] when no packet follows from the question.
-pub fn explain<D: Dataplane>(syncer: &Syncer<D>, question: &Question) -> Result<ExplainReply, BadQuestion> {
+pub fn explain<D: Dataplane>(syncer: &Syncer<D>, asked: &PacketQuestion) -> Result<ExplainReply, BadQuestion> {
+    let PacketQuestion { question, objects } = asked;
     let (index, config) = (syncer.index(), syncer.desired().config());
     let absent = BTreeMap::new();
     let explanation = ask(Observed { index, config, absent: &absent }, question)?;
@@ -36,5 +38,6 @@ pub fn explain<D: Dataplane>(syncer: &Syncer<D>, question: &Question) -> Result<
         text: explanation.text(),
         diagnostics: diagnostics.iter().map(DiagnosticStatus::from).collect(),
         notes,
+        evidence: explanation.packet().filter(|_| *objects).map(|packet| evidence(index, config, packet)),
     })
 }

@@ -99,7 +99,7 @@ pub(crate) fn maps(maps: &[MapStatus]) -> String {
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>, numbers: usize) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header);
-    rows.into_iter().for_each(|row| drop(table.add_row(row)));
+    table.add_rows(rows);
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
         if at >= N - numbers {

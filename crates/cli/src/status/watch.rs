@@ -26,9 +26,9 @@ pub(super) async fn agent(socket: &Path, output: Output) -> anyhow::Result<ExitC
             Output::Json => print(&serde_json::to_string(&status)?)?,
             Output::Text if live => print(&format!("{CLEAR}{}", table(&status, &rates)))?,
             Output::Text => {
-                let (line, before) = (line(&status), last.as_ref().map(|(_, before)| self::line(before)));
-                if before.as_ref() != Some(&line) || rates.iter().any(|rate| is_trouble(&rate.name)) {
-                    print(&format!("{line}{}", troubles(&rates)))?;
+                let (now, before) = (line(&status), last.as_ref().map(|(_, before)| line(before)));
+                if before.as_ref() != Some(&now) || rates.iter().any(|rate| is_trouble(&rate.name)) {
+                    print(&format!("{now}{}", troubles(&rates)))?;
                 }
             }
         }

@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The zone a node is in; the only label that means something here. Node hints name nodes by their name.
-pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
+pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 /// What the cluster autoscaler taints a node with before it takes it away, whatever the effect (kubernetes
 /// pkg/proxy/healthcheck/proxy_health.go, `ToBeDeletedTaint`).
-const SCALED_DOWN: &str = "ToBeDeletedByClusterAutoscaler";
+pub(crate) const SCALED_DOWN: &str = "ToBeDeletedByClusterAutoscaler";
 
 /// Numbers: api, core/v1/generated.proto, `Node`, `NodeSpec`, `NodeStatus`.
 pub(super) const FIELDS: &[shape::Field<'static>] =

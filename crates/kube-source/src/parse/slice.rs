@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Slices with this label belong to a headless Service (W2).
 pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Names the Service a slice belongs to (W5).
-pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Numbers: api, discovery/v1/generated.proto.
 pub(super) const FIELDS: &[shape::Field<'static>] = &[

@@ -1,0 +1,86 @@
+//! What decides a packet, as documents: for whoever wants to put it to other programs than this agent's rules.
+use crate::admin::Evidence;
+use serde_json::{Value, json};
+use sheave_core::decide::Transport;
+use sheave_core::{DetectLocal, Index, NodePortAddresses, Object, Packet, ProxyConfig, Service};
+use sheave_kube_source::render::render;
+
+/// Everything `decide` may look at for this packet. Cost: a look at every Service.
+pub(super) fn evidence(index: &Index, config: &ProxyConfig, packet: &Packet) -> Evidence {
+    let node = index.node().cloned().map(Object::Node);
+    let cidrs = index.service_cidrs().cloned().map(Object::ServiceCidr);
+    let names = index.names();
+    let services = names.iter().filter_map(|name| index.service(name)).filter(|service| concerns(service, packet));
+    let services = services.flat_map(|service| {
+        let slices = index.slices(&service.name).cloned().map(Object::EndpointSlice);
+        std::iter::once(Object::Service(service.clone())).chain(slices)
+    });
+    Evidence {
+        node: index.node_name().to_owned(),
+        addresses: index.own_addresses().collect(),
+        config: settings(config),
+        objects: node.into_iter().chain(cidrs).chain(services).map(|object| render(&object)).collect(),
+    }
+}
+
+/// Whether a frontend of the Service can be what the packet dials, or an address of it.
+fn concerns(service: &Service, packet: &Packet) -> bool {
+    let node_port = |number| service.ports.iter().any(|port| port.node_port.is_some_and(|port| port.get() == number));
+    let at_node = matches!(packet.transport, Transport::Port(_, number) if node_port(number));
+    at_node || service.addresses().any(|addr| addr == packet.destination)
+}
+
+/// The settings as [`crate::config::Config::parse`] reads them.
+fn settings(config: &ProxyConfig) -> Vec<Value> {
+    let ProxyConfig { masquerade_all, detect_local, node_port_addresses, external_ips } = config;
+    let texts = |cidrs: &[ipnet::IpNet]| cidrs.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (mode, cidr, local) = match detect_local {
+        DetectLocal::ClusterCidr(cidrs) => ("ClusterCIDR", texts(cidrs).join(","), json!({})),
+        DetectLocal::NodeCidr => ("NodeCIDR", String::new(), json!({})),
+        DetectLocal::BridgeInterface(name) => ("BridgeInterface", String::new(), json!({ "bridgeInterface": &**name })),
+        DetectLocal::InterfaceNamePrefix(prefix) => {
+            ("InterfaceNamePrefix", String::new(), json!({ "interfaceNamePrefix": &**prefix }))
+        }
+    };
+    let node_ports = match node_port_addresses {
+        NodePortAddresses::Primary => vec!["primary".to_owned()],
+        NodePortAddresses::Cidrs(cidrs) => texts(cidrs),
+    };
+    vec![
+        json!({ "apiVersion": "sheave.dev/v1alpha1", "kind": "SheaveConfiguration", "externalIPs": external_ips }),
+        json!({
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
+            "detectLocalMode": mode, "clusterCIDR": cidr, "detectLocal": local,
+            "nodePortAddresses": node_ports, "iptables": { "masqueradeAll": masquerade_all },
+        }),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::path::Path;
+
+    #[test]
+    fn the_settings_mean_the_same_when_they_are_read_again() {
+        let cidrs = |cidrs: &[&str]| cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect::<Vec<_>>();
+        let default = ProxyConfig::default;
+        for config in [
+            default(),
+            ProxyConfig { masquerade_all: true, external_ips: false, ..default() },
+            ProxyConfig { detect_local: DetectLocal::ClusterCidr(cidrs(&["10.244.0.0/16", "fd00::/48"])), ..default() },
+            ProxyConfig { detect_local: DetectLocal::NodeCidr, ..default() },
+            ProxyConfig { detect_local: DetectLocal::BridgeInterface("cni0".into()), ..default() },
+            ProxyConfig { detect_local: DetectLocal::InterfaceNamePrefix("veth".into()), ..default() },
+            ProxyConfig {
+                node_port_addresses: NodePortAddresses::Cidrs(cidrs(&["192.0.2.0/24", "::/0"])),
+                ..default()
+            },
+        ] {
+            let documents: Vec<_> = settings(&config).iter().map(ToString::to_string).collect();
+            let read = Config::parse(&documents.join("\n---\n"), Path::new("evidence")).unwrap().proxy();
+            assert_eq!(read, config);
+        }
+    }
+}
