@@ -37,7 +37,7 @@ fn access(request: &Request) -> Option<Access> {
         _ => return None,
     };
     let resource = match rest[..] {
-        ["namespaces", _namespace, resource, ..] | [resource, ..] => resource.to_owned(),
+        ["namespaces", _, resource, ..] | [resource, ..] => resource.to_owned(),
         [] => return None,
     };
     let verb = match request.verb {

@@ -1,4 +1,6 @@
 //! A node with pods, and `sheave agent` as a process of its own on it.
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sheave_bpf::image::Image;
 use sheave_bpf::read_back::read_back_live;
 use sheave_lab::probe::{Client, Server, Target};
@@ -74,9 +76,19 @@ impl Lab {
 
     /// Starts the agent and waits until it has nothing left to do.
     pub(crate) fn start_agent(&mut self) {
+        self.start_agent_by(Command::new(SHEAVE));
+    }
+
+    /// The same, by a command that becomes the binary.
+    pub(crate) fn start_agent_by(&mut self, mut command: Command) {
+        command.arg("agent");
+        self.start_agent_with(command);
+    }
+
+    /// The same, by a command that becomes the agent and takes more of its options.
+    pub(crate) fn start_agent_with(&mut self, mut command: Command) {
         self.starts += 1;
-        let mut command = Command::new(SHEAVE);
-        command.args(["agent", "--until-stdin-closes", "--node", NODE, "--source"]).arg(self.manifests());
+        command.args(["--until-stdin-closes", "--node", NODE, "--source"]).arg(self.manifests());
         command.arg("--cgroup").arg(self.node().cgroup().unwrap().path());
         command.env("RUST_LOG", "info").stdin(Stdio::piped()).stdout(Stdio::null());
         command.stderr(std::fs::File::create(self.log_path()).unwrap());
@@ -91,10 +103,17 @@ impl Lab {
         agent.wait().unwrap();
     }
 
-    /// Ends the agent as a DaemonSet does, and waits for it.
+    /// Ends the agent as a parent does that has gone, and waits for it.
     pub(crate) fn stop_agent(&mut self) {
         let mut agent = self.agent.take().expect("the agent runs");
         drop(agent.stdin.take());
+        assert!(agent.wait().unwrap().success(), "{}", self.log());
+    }
+
+    /// Ends the agent as the kubelet does, and waits for it.
+    pub(crate) fn terminate_agent(&mut self) {
+        let mut agent = self.agent.take().expect("the agent runs");
+        kill(Pid::from_raw(agent.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
         assert!(agent.wait().unwrap().success(), "{}", self.log());
     }
 
@@ -110,7 +129,13 @@ impl Lab {
     /// Runs another command of the binary on the node.
     pub(crate) fn sheave(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(SHEAVE);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments);
+        self.output(command)
+    }
+
+    /// Runs a command on the node, with nothing to read.
+    pub(crate) fn output(&self, mut command: Command) -> Output {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.node().spawn(command).unwrap().unwrap().wait_with_output().unwrap()
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod lab;
+mod pod;
 
 use lab::{Lab, eventually, targets};
 use serde_json::Value;
