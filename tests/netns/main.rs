@@ -9,6 +9,7 @@ mod changes;
 mod clsact;
 mod devices;
 mod dns;
+mod health;
 mod manifests;
 mod outside;
 mod paths;

@@ -73,6 +73,11 @@ impl Devices {
         Ok(())
     }
 
+    /// How many devices are served.
+    pub(crate) fn served(&self) -> usize {
+        self.served.len()
+    }
+
     /// Whether [`Devices::follow`] has been called with success.
     pub(crate) fn followed(&self) -> bool {
         !matches!(self.watch, Watch::Off)

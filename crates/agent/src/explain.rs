@@ -74,7 +74,9 @@ pub struct Explanation<'a> {
     observed: Observed<'a>,
     asked: Asked,
     decision: Decision,
-    /// Worked out when it is first needed: the contract needs none of it.
+    /// What the loop has worked out already, where it is the one that is asked.
+    held: Option<&'a Desired>,
+    /// Else worked out when it is first needed: the contract needs none of it.
     desired: OnceCell<Desired>,
 }
 
@@ -88,7 +90,7 @@ pub fn explain<'a>(observed: Observed<'a>, question: &Question) -> Result<Explan
         Asked::Packet { packet, .. } => decide(packet, observed.index, observed.config),
         Asked::Undialled { service, .. } => undialled(observed.absent(service)),
     };
-    Ok(Explanation { observed, asked, decision, desired: OnceCell::new() })
+    Ok(Explanation { observed, asked, decision, held: None, desired: OnceCell::new() })
 }
 
 /// A Service that nothing can be sent to.
@@ -96,6 +98,14 @@ fn undialled(absent: Option<&Absent>) -> Decision {
     let is = |rule: &Rule| absent.is_some_and(|absent| absent.rule() == rule.to_string());
     let rule = [Rule::W1, Rule::W2, Rule::W3].into_iter().find(is).unwrap_or(Rule::A15);
     Decision { rule, ..Decision::pass() }
+}
+
+impl<'a> Explanation<'a> {
+    /// Saves working out what is wanted: `desired` is what [`Desired::rebuild`] would make of what was observed.
+    #[must_use]
+    pub fn with_desired(self, desired: &'a Desired) -> Self {
+        Self { held: Some(desired), ..self }
+    }
 }
 
 impl Explanation<'_> {
@@ -141,6 +151,9 @@ impl Explanation<'_> {
     }
 
     fn desired(&self) -> &Desired {
+        if let Some(held) = self.held {
+            return held;
+        }
         self.desired.get_or_init(|| Desired::rebuild(self.observed.config.clone(), self.observed.index))
     }
 

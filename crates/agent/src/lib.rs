@@ -1,16 +1,26 @@
 //! The daemon: configuration, sync loop, source and dataplane brought together.
 
 mod addresses;
+pub mod admin;
+mod announce;
+pub mod arrivals;
 pub mod check;
 pub mod config;
+mod configz;
 mod device_facts;
 mod devices;
 pub mod explain;
+pub mod health;
+mod http;
+pub mod metrics;
+pub mod monitor;
 pub mod mounts;
 mod retry;
 mod run;
 mod said;
 mod sockets;
+mod standing;
+pub mod status;
 pub mod sync;
 
 pub use run::{RunError, run};

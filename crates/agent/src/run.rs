@@ -1,25 +1,33 @@
 //! The daemon itself: load, read back, attach, watch, sync, until told to stop. Programs and maps stay when it ends.
 use crate::addresses::Addresses;
+use crate::admin::{self, Admin};
 use crate::config::{Config, SocketLb};
 use crate::device_facts::DeviceFacts;
 use crate::devices::Devices;
+use crate::metrics::ReadCounters;
+use crate::monitor::Monitor;
 use crate::retry::Retry;
 use crate::said::Said;
 use crate::sockets::StaleSockets;
+use crate::status::{self, Entrances, Identity, Reporter};
 use crate::sync::Syncer;
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::attach::{AttachError, attach_sockets, detach_sockets};
+use sheave_bpf::counters::Counters;
 use sheave_bpf::device_table::DeviceTable;
 use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
 use sheave_core::{Event, Index, NodeRules, Realized as _};
+use sheave_dataplane::Dataplane as _;
+use sheave_kube_source::events::{EventPace, Recorder, recorder};
 use sheave_kube_source::{KubeConfig, Pace, Source, SourceError};
 use sheave_node::NodeAddresses;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -55,6 +63,9 @@ pub enum RunError {
     /// The source ended, which it never should.
     #[error("the source of Services ended; this is a bug, please report it with the log")]
     SourceEnded,
+    /// An address of the health or metrics server.
+    #[error(transparent)]
+    Bind(#[from] crate::monitor::BindError),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(std::io::Error),
@@ -66,9 +77,15 @@ pub enum RunError {
 /// Only while starting: afterwards whatever fails is logged and tried again.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
     config.kube_proxy.notes.iter().for_each(|note| warn!(note, "configuration"));
-    let mut agent = Agent::start(&config)?;
+    let (recorder, writer) = recorder(&config.node_name, EventPace::default());
+    let mut agent = Agent::start(&config, recorder)?;
     let (sender, mut events) = mpsc::channel(BACKLOG);
-    let source = sheave_kube_source::spawn(source(&config).await?, &config.node_name, sender);
+    let source = source(&config).await?;
+    if let Source::Kube(client, _) = &source {
+        // It ends with the agent, which holds the recorder.
+        tokio::spawn(writer.run(client.clone()));
+    }
+    let source = sheave_kube_source::spawn(source, &config.node_name, sender);
     info!(node = config.node_name, source = config.source, "watching");
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
@@ -82,9 +99,9 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
             _ = interrupt.recv() => break,
             batch = events.recv() => {
                 let Some(batch) = batch else { return Err(RunError::SourceEnded) };
-                agent.syncer.observe(batch);
+                agent.observe(batch);
                 while let Ok(more) = events.try_recv() {
-                    agent.syncer.observe(more);
+                    agent.observe(more);
                 }
                 agent.sync();
             }
@@ -92,11 +109,12 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
             event = agent.devices.next() => agent.devices.handle(&mut agent.programs, event),
             _ = sweep.tick() => {
                 agent.sweep();
-                if agent.syncer.complete() {
-                    tokio::task::block_in_place(|| agent.sockets.look());
-                }
+                agent.look_at_sockets();
+                agent.monitor.turned();
             }
             () = agent.retry.wait() => agent.sync(),
+            () = agent.monitor.checks_due() => agent.monitor.try_checks_again(),
+            request = agent.admin.next() => agent.answer(request),
         }
     }
     source.abort();
@@ -117,6 +135,20 @@ async fn source(config: &Config) -> Result<Source, SourceError> {
     Ok(Source::Kube(kube.connect().await?, Pace::default()))
 }
 
+fn identity(config: &Config) -> Identity {
+    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Identity { node: config.node_name.clone(), source: config.source.clone(), started_unix_s: started.as_secs() }
+}
+
+/// The admin socket. Services are served without it as well, so that it cannot be had is no reason not to start.
+fn admin(config: &Config) -> Admin {
+    let counters = Counters::open(&config.bpffs).inspect_err(|error| warn!(%error, "counters are not told"));
+    Admin::serve(&config.admin_socket, counters.ok()).unwrap_or_else(|error| {
+        error!(%error, "the admin socket is not served: `sheave status` will not work");
+        Admin::unserved()
+    })
+}
+
 /// Everything the loop owns.
 struct Agent {
     syncer: Syncer<BpfDataplane<KernelMaps>>,
@@ -129,13 +161,19 @@ struct Agent {
     /// Whether the maps held Services when this process began.
     resumed: bool,
     said: Said,
+    /// What is told at the admin socket,
+    status: Reporter,
+    /// and who asks there.
+    admin: Admin,
+    flows_max: u32,
     retry: Retry,
     sweeper: Sweeper,
     sockets: StaleSockets,
+    monitor: Monitor,
 }
 
 impl Agent {
-    fn start(config: &Config) -> Result<Self, RunError> {
+    fn start(config: &Config, recorder: Recorder) -> Result<Self, RunError> {
         let limits = config.limits();
         limits.check()?;
         let programs = Loader::new(&config.bpffs, limits, config.maps.flows_max, config.socket_lb.into()).load()?;
@@ -148,7 +186,7 @@ impl Agent {
         let rules = NodeRules::of(&config.proxy(), &Index::new(&config.node_name), &BTreeSet::new());
         let facts = DeviceFacts::new(DeviceTable::open(&config.bpffs)?, rules.local_pods);
         let mut agent = Self {
-            syncer: Syncer::new(&config.node_name, config.proxy(), dataplane),
+            syncer: Syncer::new(&config.node_name, config.proxy(), dataplane).since(unix_now_ns()),
             programs,
             devices: Devices::new(facts),
             addresses: Addresses::default(),
@@ -156,9 +194,17 @@ impl Agent {
             sockets_settled: false,
             resumed: held > 0,
             said: Said::default(),
+            status: Reporter::new(identity(config)),
+            admin: admin(config),
+            flows_max: config.maps.flows_max,
             retry: Retry::default(),
             sweeper: Sweeper::open(&config.bpffs).map_err(RunError::Flows)?,
             sockets: StaleSockets::open(&config.bpffs).map_err(RunError::Sockets)?,
+            monitor: Monitor::start(
+                config,
+                counters(&config.bpffs),
+                Some(recorder).filter(|_| config.source == "kube"),
+            )?,
         };
         // After a restart new pods must not wait for the API server; at the first start there is nothing to serve yet.
         if agent.resumed && !agent.attach() {
@@ -189,8 +235,14 @@ impl Agent {
         }
     }
 
+    fn observe(&mut self, events: Vec<Event>) {
+        let before = self.syncer.waiting();
+        self.syncer.observe(events);
+        self.monitor.queued(before, self.syncer.waiting());
+    }
+
     fn addresses_changed(&mut self, addresses: NodeAddresses) {
-        self.syncer.observe(vec![Event::LocalAddresses(addresses.own.clone())]);
+        self.observe(vec![Event::LocalAddresses(addresses.own.clone())]);
         self.devices.set_addresses(addresses);
         self.sync();
     }
@@ -199,7 +251,9 @@ impl Agent {
         if let Some(primary) = self.syncer.primary_addresses() {
             self.devices.set_primary(primary);
         }
-        let synced = tokio::task::block_in_place(|| self.syncer.sync());
+        let begun = Instant::now();
+        let mut synced = tokio::task::block_in_place(|| self.syncer.sync());
+        self.monitor.synced(&self.syncer, &mut synced, begun.elapsed());
         for failure in &synced.failed {
             error!(%failure, "a write failed");
         }
@@ -209,15 +263,46 @@ impl Agent {
         if synced.udp_retired {
             self.sockets.retired();
         }
-        if self.syncer.complete() {
-            tokio::task::block_in_place(|| self.sockets.look());
-        }
-        if let Some(diagnostics) = self.syncer.changed_diagnostics() {
-            self.said.update(diagnostics);
+        self.look_at_sockets();
+        if let Some(diagnostics) = self.syncer.changed_diagnostics().map(Arc::new) {
+            self.monitor.diagnosed(&diagnostics);
+            self.said.update(Arc::clone(&diagnostics));
+            self.status.diagnosed(diagnostics);
         }
         // Also when single Services failed: the others are served.
         let attached = !(self.resumed || self.syncer.complete()) || self.attach();
+        self.status.publish(&self.syncer, &synced, self.entrances());
         if attached && synced.failed.is_empty() { self.retry.succeeded() } else { self.retry.failed() }
+    }
+
+    fn look_at_sockets(&mut self) {
+        if !self.syncer.complete() {
+            return;
+        }
+        let begun = Instant::now();
+        if let Some(broken) = tokio::task::block_in_place(|| self.sockets.look()) {
+            self.monitor.reconciled(begun.elapsed(), broken);
+        }
+    }
+
+    fn entrances(&self) -> Entrances {
+        let sockets = self.cgroup.is_some().then_some(self.sockets_settled);
+        Entrances { sockets, devices: self.devices.followed().then(|| self.devices.served()) }
+    }
+
+    /// Answers who asks at the admin socket.
+    fn answer(&mut self, request: admin::Request) {
+        match request {
+            admin::Request::Status(reply) => {
+                let flows = self.sweeper.rooms(self.flows_max);
+                drop(reply.send(self.status.agent(&self.syncer, flows)));
+            }
+            admin::Request::Service(question, reply) => self.status.service(&self.syncer, question, reply),
+            admin::Request::Explain(question, reply) => {
+                // Looks at every Service: the one question whose cost grows with them.
+                drop(reply.send(tokio::task::block_in_place(|| status::explain(&self.syncer, &question))));
+            }
+        }
     }
 
     /// Makes room in the flow tables, a piece at a time, so that it never shows.
@@ -227,5 +312,18 @@ impl Agent {
             Ok(_) => {}
             Err(error) => warn!(%error, "flows are not swept"),
         }
+        let flows = self.sweeper.rooms(self.flows_max);
+        self.monitor.rooms(self.syncer.dataplane().rooms().into_iter().chain(flows));
     }
+}
+
+/// What the programs count, read anew each time; nothing while the map cannot be opened.
+fn counters(bpffs: &Path) -> ReadCounters {
+    let counters = Counters::open(bpffs).inspect_err(|error| warn!(%error, "packets are not counted")).ok();
+    Box::new(move || counters.as_ref().and_then(|counters| counters.read().ok()).unwrap_or_default())
+}
+
+/// Nanoseconds since 1970.
+fn unix_now_ns() -> i64 {
+    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
 }

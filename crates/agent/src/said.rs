@@ -1,15 +1,16 @@
 //! Diagnostics in the log: each once when it appears and once when it is gone, never again in between.
 use sheave_core::Diagnostic;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tracing::{info, warn};
 
 /// What has been said so far.
 #[derive(Default)]
-pub(crate) struct Said(BTreeSet<Diagnostic>);
+pub(crate) struct Said(Arc<BTreeSet<Diagnostic>>);
 
 impl Said {
     /// Logs the difference to last time.
-    pub(crate) fn update(&mut self, now: BTreeSet<Diagnostic>) {
+    pub(crate) fn update(&mut self, now: Arc<BTreeSet<Diagnostic>>) {
         for new in now.difference(&self.0) {
             warn!(
                 object = %new.object,

@@ -36,26 +36,31 @@ impl StaleSockets {
     }
 
     /// Looks for such sockets if that is due, and breaks them. To be called after each sync, and about once in a second.
-    pub(crate) fn look(&mut self) {
+    /// Returns how many it broke, IPv4 and IPv6, if it looked.
+    pub(crate) fn look(&mut self) -> Option<[u64; 2]> {
         if self.looks == 0 {
-            return;
+            return None;
         }
         self.looks -= 1;
         match self.destroy() {
-            Ok(0) => {}
-            Ok(sockets) => info!(sockets, "broke connected UDP sockets whose backend serves no longer"),
+            Ok([0, 0]) => return Some([0, 0]),
+            Ok(broken) => {
+                info!(sockets = broken[0] + broken[1], "broke connected UDP sockets whose backend serves no longer");
+                return Some(broken);
+            }
             Err(error) => warn!(
                 %error,
                 "connected UDP sockets of the node may stay on backends that serve no longer; the kernel needs \
                  CONFIG_INET_UDP_DIAG and CONFIG_INET_DIAG_DESTROY for it"
             ),
         }
+        None
     }
 
-    fn destroy(&mut self) -> io::Result<usize> {
-        let mut destroyed = 0;
+    fn destroy(&mut self) -> io::Result<[u64; 2]> {
+        let mut destroyed = [0, 0];
         for socket in self.stale()? {
-            destroyed += usize::from(self.diag.destroy(&socket)?);
+            destroyed[usize::from(socket.peer().is_ipv6())] += u64::from(self.diag.destroy(&socket)?);
         }
         Ok(destroyed)
     }

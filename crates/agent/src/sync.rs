@@ -2,11 +2,18 @@
 //!
 //! Retry is not a code path: what failed stays in `pending`, and the next [`Syncer::sync`] plans it anew from what the
 //! kernel really holds (I3).
+use crate::arrivals::{Arrivals, Changes};
+use crate::standing::Behind;
 use sheave_core::plan::{plan, plan_all};
-use sheave_core::{Change, Desired, Diagnostic, Event, Family, Index, Protocol, ProxyConfig, ServiceName, Touched};
+use sheave_core::{
+    Change, Desired, Diagnostic, Event, Family, HealthCheck, HealthChecks, Index, NoLocalEndpoints, NodeRules,
+    Protocol, ProxyConfig, ServiceName, Touched,
+};
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Writes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+
+pub use crate::standing::Standing;
 
 /// What one sync did.
 #[derive(Debug, Default)]
@@ -17,6 +24,10 @@ pub struct Synced {
     pub failed: Vec<ApplyError>,
     /// Whether UDP backends were to be retired: sockets may be connected to them (L8).
     pub udp_retired: bool,
+    /// What came before it, if all of that is in the kernel now.
+    pub arrivals: Option<Arrivals>,
+    /// The healthCheckNodePorts that changed (H3).
+    pub health_checks: Vec<(ServiceName, Option<HealthCheck>)>,
 }
 
 /// Brings a dataplane to what the observed objects ask for.
@@ -28,6 +39,10 @@ pub struct Syncer<D> {
     /// False until a full comparison with what the dataplane holds has succeeded once.
     compared: bool,
     complaints: Complaints,
+    behind: Behind,
+    arrivals: Arrivals,
+    health_checks: HealthChecks,
+    no_local: NoLocalEndpoints,
 }
 
 /// What is wrong, apart from what the index says of objects and files.
@@ -51,13 +66,25 @@ impl<D: Dataplane> Syncer<D> {
             pending: Touched::default(),
             compared: false,
             complaints: Complaints::default(),
+            behind: Behind::default(),
+            arrivals: Arrivals::default(),
+            health_checks: HealthChecks::default(),
+            no_local: NoLocalEndpoints::default(),
         }
+    }
+
+    /// Changes that were triggered before this do not count as waited for (H6).
+    #[must_use]
+    pub fn since(self, unix_ns: i64) -> Self {
+        Self { arrivals: Arrivals::since(unix_ns), ..self }
     }
 
     /// Takes what a source reports. Writes nothing.
     pub fn observe(&mut self, events: Vec<Event>) {
         for event in events {
             self.complaints.changed |= matches!(event, Event::Diagnosed { .. });
+            self.behind.note(&event, &self.index);
+            self.arrivals.note(&event, &self.index);
             self.index.apply(event);
         }
     }
@@ -80,6 +107,8 @@ impl<D: Dataplane> Syncer<D> {
         }
         let touched = self.desired.update(&self.index, &changed);
         let conflicts = touched.conflicts.then(|| self.desired.diagnostics());
+        synced.health_checks = self.health_checks.update(&self.index, &changed);
+        self.no_local.update(&self.desired, &touched.keys);
         self.pending.merge(touched);
         let refused = loop {
             let (refused, wrote) = self.round(&mut synced);
@@ -89,6 +118,8 @@ impl<D: Dataplane> Syncer<D> {
             }
         };
         self.complaints.update(conflicts, refused);
+        self.behind.synced(&self.pending, &self.index);
+        synced.arrivals = synced.failed.is_empty().then(|| self.arrivals.take());
         synced
     }
 
@@ -123,6 +154,46 @@ impl<D: Dataplane> Syncer<D> {
         let Complaints { conflicts, refused, lacking, .. } = &self.complaints;
         let lacking = lacking.values().flatten();
         Some(self.index.diagnostics().chain(conflicts).chain(refused).chain(lacking).cloned().collect())
+    }
+
+    /// Where a Service stands: what was seen of it and what is programmed. Cost: that of its slices.
+    pub fn standing(&self, service: &ServiceName) -> Standing {
+        self.behind.standing(service, &self.index, &self.pending)
+    }
+
+    /// The Services that are not programmed as they were last seen, in order.
+    pub fn behind(&self) -> impl ExactSizeIterator<Item = &ServiceName> {
+        self.behind.names()
+    }
+
+    /// What the last sync left to be planned again.
+    pub fn pending(&self) -> &Touched {
+        &self.pending
+    }
+
+    /// What was observed.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// What is wanted.
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// How many changes came that are not in the kernel yet.
+    pub fn waiting(&self) -> Changes {
+        self.arrivals.changes
+    }
+
+    /// Services that nobody reaches through this node, though they have endpoints elsewhere.
+    pub fn no_local(&self) -> &NoLocalEndpoints {
+        &self.no_local
+    }
+
+    /// What holds for the node as a whole.
+    pub fn rules(&self) -> &NodeRules {
+        self.desired.rules()
     }
 
     /// The dataplane, to read what it holds.

@@ -1,4 +1,5 @@
 //! Carries plans out: lowers each step against the image, has it performed, commits what succeeded.
+use crate::headroom::rooms;
 use crate::image::Image;
 use crate::lacks::lacks;
 use crate::limits::Limits;
@@ -6,7 +7,7 @@ use crate::lower::{lower, lower_sources};
 use crate::maps::{MapError, Maps};
 use crate::ops::MapOp;
 use sheave_core::{Change, Diagnostic, Frontend, NodeRules, Plan, Realized, Service, ServiceKey, Serving};
-use sheave_dataplane::{Applied, ApplyError, Dataplane, Subject, Writes};
+use sheave_dataplane::{Applied, ApplyError, Dataplane, Room, Subject, Writes};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -95,6 +96,10 @@ impl<M: Maps> Dataplane for BpfDataplane<M> {
 
     fn lacks(&self, service: &Service) -> Vec<Diagnostic> {
         lacks(service)
+    }
+
+    fn rooms(&self) -> Vec<Room> {
+        rooms(&self.image, &self.limits)
     }
 }
 

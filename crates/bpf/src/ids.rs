@@ -33,6 +33,12 @@ impl IdPool {
         (ids.len() == count).then_some(ids)
     }
 
+    /// How many ids are in use.
+    pub(crate) fn used(&self) -> u32 {
+        let resting = u32::try_from(self.resting.len()).expect("invariant: no more rest than there are");
+        self.fresh - 1 - resting
+    }
+
     /// The id is in use from now on.
     pub(crate) fn take(&mut self, id: u32) {
         if id >= self.fresh {
@@ -80,8 +86,10 @@ mod tests {
         let mut pool = IdPool::default();
         pool.take(3);
         assert_eq!(pool.peek(3, 4), Some(vec![4, 1, 2]));
+        assert_eq!(pool.used(), 1);
         assert_eq!(pool.peek(1, 2), Some(vec![1]));
         pool.release(3);
+        assert_eq!(pool.used(), 0);
         assert_eq!(pool.peek(3, 2), None, "an id above a lowered limit is never handed out again");
     }
 }

@@ -154,6 +154,17 @@ impl Image {
         self.blocks.used()
     }
 
+    /// How many Service ids are in use, those without a name included.
+    pub(crate) fn services_used(&self) -> u32 {
+        self.service_ids.used()
+    }
+
+    /// Entries in use in a family's map of the node's addresses.
+    pub(crate) fn addr_entries(&self, family: Family) -> u32 {
+        let of_family = self.addrs.keys().filter(|addr| Family::of(**addr) == family).count();
+        u32::try_from(of_family).expect("invariant: no more than the map holds")
+    }
+
     /// Whether it is known what the entry of a backend holds.
     pub(crate) fn is_sure(&self, family: Family, id: BackendId) -> bool {
         !self.backends[at(family)].unsure.contains(&id)

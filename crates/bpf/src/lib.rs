@@ -11,6 +11,7 @@ pub mod counters;
 pub mod device_table;
 pub mod exec;
 mod file_system;
+pub mod headroom;
 mod ids;
 pub mod image;
 mod interfaces;

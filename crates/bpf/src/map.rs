@@ -40,6 +40,14 @@ pub struct Map<K, V> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor(Option<[u64; TOKEN_LEN / 8]>);
 
+impl Cursor {
+    /// Whether the next step begins at the beginning.
+    #[must_use]
+    pub fn is_start(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 /// Shape of a map, as the kernel reports it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {

@@ -3,6 +3,7 @@
 use crate::map::{Cursor, Map};
 use crate::pins::Pins;
 use sheave_abi::{FLOW_EGRESS, FLOW_INGRESS, FlowKeyV4, FlowKeyV6, FlowValue};
+use sheave_dataplane::Room;
 use std::io;
 use std::path::Path;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -29,6 +30,10 @@ struct Walk<K> {
     /// The LRU table: where a flow's other entry is while the pair moves.
     half: Map<K, FlowValue>,
     cursor: Cursor,
+    /// Entries that stay, of those looked at since the walk began at the start of the table.
+    counted: u64,
+    /// Those of the last walk that came to the end.
+    held: Option<u64>,
 }
 
 /// A key from which its partner's can be made.
@@ -60,11 +65,19 @@ impl Sweeper {
         let (v4, v6) = (self.v4.step(entries, now_ns)?, self.v6.step(entries, now_ns)?);
         Ok(Swept { looked: v4.looked + v6.looked, removed: v4.removed + v6.removed })
     }
+
+    /// How full the tables of established flows were when the last walk over each came to its end; a table of which none has
+    /// is left out. A flow takes two entries.
+    #[must_use]
+    pub fn rooms(&self, flows_max: u32) -> Vec<Room> {
+        let room = |map, held: Option<u64>| held.map(|used| Room { map, used, max: flows_max.into() });
+        [room("flows_v4", self.v4.held), room("flows_v6", self.v6.held)].into_iter().flatten().collect()
+    }
 }
 
 impl<K: FlowKey> Walk<K> {
     fn open(table: &Path, half: &Path) -> io::Result<Self> {
-        Ok(Self { table: Map::open(table)?, half: Map::open(half)?, cursor: Cursor::default() })
+        Ok(Self { table: Map::open(table)?, half: Map::open(half)?, cursor: Cursor::default(), counted: 0, held: None })
     }
 
     fn step(&mut self, entries: usize, now_ns: u64) -> io::Result<Swept> {
@@ -79,6 +92,10 @@ impl<K: FlowKey> Walk<K> {
                 // A program may have removed it meanwhile.
                 swept.removed += usize::from(self.table.delete(&key).is_ok());
             }
+        }
+        self.counted += (swept.looked - swept.removed) as u64;
+        if self.cursor.is_start() {
+            self.held = Some(std::mem::take(&mut self.counted));
         }
         Ok(swept)
     }

@@ -1,13 +1,20 @@
 //! `sheave dump`: what the kernel holds, read from the pinned maps; no agent needs to run.
-use crate::output::{Output, is_root, print, with_sudo};
+use crate::output::{Output, is_root, note, print, with_sudo};
 use crate::settings::Settings;
+use crate::status::{maps, table};
 use clap::Args;
 use serde_json::{Value, json};
+use sheave_agent::config::Config;
+use sheave_agent::status::MapStatus;
 use sheave_bpf::contents::Stray;
+use sheave_bpf::counters::Counters;
+use sheave_bpf::headroom::rooms;
+use sheave_bpf::image::Image;
 use sheave_bpf::read_back::read_back_live;
 use sheave_core::plan::Realized;
 use sheave_core::rules::LocalPods;
 use sheave_core::{NodeRules, ServiceKey, Serving, TrafficPolicy};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::iter;
 use std::process::ExitCode;
@@ -30,8 +37,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(is_root(), "reading the kernel's maps needs root; run: {}", with_sudo());
-    let bpffs = arguments.settings.load()?.bpffs;
-    let (image, strays) = read_back_live(&bpffs)?;
+    let config = arguments.settings.load()?;
+    let bpffs = &config.bpffs;
+    let (image, strays) = read_back_live(bpffs)?;
     let wanted = arguments.service.as_deref().unwrap_or("");
     let held: Vec<(ServiceKey, Serving)> = image
         .keys()
@@ -40,22 +48,47 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .filter_map(|key| image.serving(&key).map(|serving| (key, serving)))
         .collect();
     let rules = image.rules().unwrap_or_default();
+    let kernel = Kernel::read(&config, &image);
     match arguments.output {
-        Output::Json => print(&format!("{:#}", as_json(&held, &rules, &strays)))?,
+        Output::Json => print(&format!("{:#}", as_json(&held, &rules, &strays, &kernel)))?,
         Output::Text if held.is_empty() && strays.is_empty() => {
             let of_that_name = arguments.service.as_ref().map_or(String::new(), |text| format!(" of the name {text}"));
             print(&format!("no Service{of_that_name} is held in {}", bpffs.join("sheave").display()))?;
         }
-        Output::Text => print(&as_text(&held, &rules, &strays))?,
+        Output::Text => print(&[as_text(&held, &rules, &strays), kernel.text()].join("\n\n"))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How full the maps are, and what the programs counted.
+#[derive(Default)]
+struct Kernel {
+    maps: Vec<MapStatus>,
+    counters: BTreeMap<&'static str, u64>,
+}
+
+impl Kernel {
+    /// What cannot be read is said and left out.
+    fn read(config: &Config, image: &Image) -> Self {
+        let counters = Counters::open(&config.bpffs).and_then(|counters| counters.read());
+        let counters = counters.map_err(|error| note(&format!("sheave: {error}"))).unwrap_or_default();
+        let maps = rooms(image, &config.limits()).into_iter().map(Into::into).collect();
+        Self { maps, counters: counters.into_iter().collect() }
+    }
+
+    fn text(&self) -> String {
+        let counted = self.counters.iter().filter(|(_, value)| **value > 0);
+        let counted = counted.map(|(name, value)| [(*name).to_owned(), value.to_string()]);
+        let counters = table(["COUNTER", "SINCE THE MAPS WERE MADE"], counted.collect(), 1);
+        [maps(&self.maps), counters].join("\n\n")
+    }
 }
 
 fn texts<T: Display>(items: impl IntoIterator<Item = T>) -> Vec<String> {
     items.into_iter().map(|item| item.to_string()).collect()
 }
 
-fn as_json(held: &[(ServiceKey, Serving)], rules: &NodeRules, strays: &[Stray]) -> Value {
+fn as_json(held: &[(ServiceKey, Serving)], rules: &NodeRules, strays: &[Stray], kernel: &Kernel) -> Value {
     let service = |(key, serving): &(ServiceKey, Serving)| {
         let Serving { frontends, internal, external, cluster, local, keep, affinity, sources } = serving;
         let frontends =
@@ -85,6 +118,8 @@ fn as_json(held: &[(ServiceKey, Serving)], rules: &NodeRules, strays: &[Stray]) 
             "serviceCIDRs": texts(service_cidrs),
         },
         "strays": texts(strays),
+        "maps": kernel.maps,
+        "counters": kernel.counters,
     })
 }
 
@@ -208,7 +243,9 @@ mod tests {
 
     #[test]
     fn json_shows_the_same() {
-        let shown = as_json(&held(), &rules(), &[]);
+        let maps = vec![MapStatus { map: "slots".to_owned(), used: 8, max: 16 }];
+        let kernel = Kernel { maps, counters: [("flow_new", 3)].into() };
+        let shown = as_json(&held(), &rules(), &[], &kernel);
         let [web, empty] = [0, 1].map(|n| &shown["services"][n]);
         assert_eq!(web["frontends"][1], json!({ "frontend": "203.0.113.1:80/tcp", "kind": "LoadBalancer" }));
         assert_eq!(web["backends"], json!(["10.244.0.1:8080", "10.244.1.1:8080"]));
@@ -218,5 +255,7 @@ mod tests {
         assert_eq!((&empty["internalTrafficPolicy"], &empty["sourceRanges"]), (&json!("Local"), &Value::Null));
         assert_eq!(shown["node"]["addresses"], json!(["192.0.2.1"]));
         assert_eq!(shown["node"]["serviceCIDRs"], json!(["10.96.0.0/16"]));
+        assert_eq!(shown["maps"], json!([{ "map": "slots", "used": 8, "max": 16 }]));
+        assert_eq!(shown["counters"], json!({ "flow_new": 3 }));
     }
 }

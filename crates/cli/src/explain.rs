@@ -1,4 +1,6 @@
 //! `sheave explain`: what happens to a packet, and why.
+mod live;
+
 use crate::output::{Output, is_root, note, print, with_sudo};
 use anyhow::{Context as _, bail};
 use clap::builder::NonEmptyStringValueParser;
@@ -18,12 +20,12 @@ use std::sync::Arc;
 
 #[derive(Args)]
 #[command(
-    after_help = "The answer is that of the rules in docs/semantics.md. It needs neither root nor a cluster, only the \
-    objects.\nWith --engine kernel the eBPF programs are asked as well, with maps of their own that hold these objects: it needs \
+    after_help = "The answer is that of the rules in docs/semantics.md. With --manifests it needs neither root nor a cluster, \
+    only the objects.\nWith --engine kernel the eBPF programs are asked as well, with maps of their own that hold these objects: it needs \
     root and touches nothing that is in use.\n\nExit status: 0 for any answer, 2 for a question or manifests that cannot be used, \
     3 when the programs do something else than the rules say.\n\nExamples:\n  \
     sheave explain --manifests ./examples --node node-a --from 10.244.1.10 --to shop/web\n  \
-    sheave explain -o json --manifests ./examples --node node-a --from 192.0.2.1 --to 10.96.0.20:80\n\n  \
+    sudo sheave explain --from 10.244.1.10 --to shop/web     # asks the running agent\n  sheave explain -o json --manifests ./examples --node node-a --from 192.0.2.1 --to 10.96.0.20:80\n\n  \
     kubectl get svc,endpointslices,nodes,servicecidrs -A -o yaml > cluster.yaml\n  \
     sheave explain --manifests cluster.yaml --node worker-1 --from 203.0.113.9 --to 192.0.2.10:30080\n\n  \
     kubectl -n kube-system get configmap kube-proxy -o jsonpath='{.data.config\\.conf}' > proxy.yaml\n  \
@@ -31,12 +33,16 @@ use std::sync::Arc;
     --from 10.244.1.10 --to kube-system/kube-dns:dns"
 )]
 pub(crate) struct Arguments {
-    /// Services, EndpointSlices, Nodes and ServiceCIDRs: a file or directory of YAML or JSON, or - for standard input
+    /// Services, EndpointSlices, Nodes and ServiceCIDRs: a file or directory of YAML or JSON, or - for standard input;
+    /// without it the running agent of this node is asked, and answers from what it holds
     #[arg(long, value_name = "PATH|-")]
     manifests: Option<PathBuf>,
     /// The node that sees the packet [default: that of the configuration, or the only Node of the manifests]
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), requires = "manifests")]
     node: Option<String>,
+    /// The agent's admin socket, where that is asked [default: adminSocket of the configuration, /run/sheave/admin.sock]
+    #[arg(long, value_name = "PATH", conflicts_with = "manifests")]
+    socket: Option<PathBuf>,
     /// Configuration file: KubeProxyConfiguration, SheaveConfiguration, or both
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -50,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     in_interface: Option<String>,
     /// An address of the node beside those of its Node object; may be given several times
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", requires = "manifests")]
     node_address: Vec<IpAddr>,
     /// Who answers
     #[arg(long, value_enum, default_value_t)]
@@ -76,11 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.engine == Engine::Kernel && !is_root() {
         bail!("loading kernel programs needs root; run: {}", with_sudo());
     }
-    let Some(path) = &arguments.manifests else {
-        bail!(
-            "asking the running agent is not there yet; name manifests with --manifests PATH, or - for standard input"
-        );
-    };
+    let Some(path) = &arguments.manifests else { return live::run(arguments) };
     let question = Question::parse(&arguments.from, &arguments.to, arguments.in_interface.as_deref())?;
     let config = arguments.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
     let (manifests, unread) = read(path)?;
@@ -137,9 +139,9 @@ fn by_kernel(explanation: &Explanation<'_>, world: World<'_>) -> anyhow::Result<
         return Ok(None);
     };
     let real = Answer {
-        verdict: outcome.verdict.as_str(),
+        verdict: outcome.verdict.as_str().into(),
         endpoints: outcome.endpoints.iter().map(ToString::to_string).collect(),
-        masquerade: outcome.masquerade.as_str(),
+        masquerade: outcome.masquerade.as_str().into(),
         affinity: outcome.affinity.map(|affinity| Affinity { timeout_s: affinity.timeout_s }),
         ..explanation.answer()
     };

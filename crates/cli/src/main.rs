@@ -10,6 +10,7 @@ mod output;
 mod report;
 mod selftest;
 mod settings;
+mod status;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
@@ -37,6 +38,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Say what happens to a packet, and why: answers "why does my Service not work?" from manifests
     Explain(explain::Arguments),
+    /// Ask the running agent: what is programmed, what is wrong, how full the maps are; wait for a Service
+    Status(status::Arguments),
     /// Print what the kernel holds now, as Services
     Dump(dump::Arguments),
     /// Look for what this node lacks; each finding names its remedy
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Agent(arguments) => agent::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
         Command::Dump(arguments) => dump::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Selftest(arguments) => selftest::run(&arguments),

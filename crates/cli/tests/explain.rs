@@ -206,7 +206,11 @@ fn a_question_that_cannot_be_answered_ends_with_2_and_one_line_that_says_what_to
     let cluster = cluster.to_str().unwrap();
     let asked = |from, to| vec!["--manifests", cluster, "--node", "node-a", "--from", from, "--to", to];
     for (arguments, want) in [
-        (vec!["--from", POD, "--to", "shop/web"], "name manifests with --manifests PATH, or - for standard input"),
+        (
+            vec!["--from", POD, "--to", "shop/web", "--socket", "/nowhere/admin.sock"],
+            "no agent answers at /nowhere/admin.sock",
+        ),
+        (vec!["--from", POD, "--to", "shop/web", "--node", "node-a"], "--manifests"),
         ([asked(POD, "shop/web"), vec!["--engine", "crystal-ball"]].concat(), "crystal-ball"),
         ([asked(POD, "shop/web"), vec!["--config", config]].concat(), "externalIPs"),
         ([asked(POD, "shop/web"), vec!["--config", "/nowhere.yaml"]].concat(), "/nowhere.yaml"),

@@ -136,6 +136,12 @@ impl Desired {
         desired
     }
 
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &ProxyConfig {
+        &self.config
+    }
+
     /// What holds for the node as a whole.
     #[must_use]
     pub fn rules(&self) -> &Arc<NodeRules> {

@@ -41,6 +41,9 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Unreadable, Self::Invalid, Self::Conflict, Self::Capacity, Self::Unsupported];
+
     /// Lower-case name, as in logs, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -125,6 +125,23 @@ impl Index {
         self.groups.get(name).into_iter().flat_map(Group::slices)
     }
 
+    /// Whether the object is held just as it is: applying it would be no change (W13).
+    #[must_use]
+    pub fn holds(&self, object: &Object) -> bool {
+        match object {
+            Object::Service(service) => self.service(&service.name) == Some(service),
+            Object::EndpointSlice(slice) => self.slice(&slice.name) == Some(slice),
+            Object::Node(node) => self.node.as_ref() == Some(node),
+            Object::ServiceCidr(cidr) => self.cidrs.get(&cidr.name) == Some(cidr),
+        }
+    }
+
+    /// The Service under which a slice is held.
+    #[must_use]
+    pub fn owner(&self, slice: &SliceName) -> Option<&ServiceName> {
+        self.owners.get(slice)
+    }
+
     /// The versions of this Service and of its slices, as last seen.
     #[must_use]
     pub fn versions(&self, name: &ServiceName) -> Versions {
@@ -159,6 +176,11 @@ impl Index {
     pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
         let reported = self.node.iter().flat_map(|node| &node.addresses);
         reported.chain(self.local_addresses.iter().flatten()).copied()
+    }
+
+    /// The addresses on the node's devices; none before they were told.
+    pub fn device_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.local_addresses.iter().flatten().copied()
     }
 
     /// The node's primary address of a family, as the Node object reports it (A5).
@@ -218,6 +240,10 @@ impl Index {
         }
     }
 
+    fn slice(&self, name: &SliceName) -> Option<&EndpointSlice> {
+        self.groups.get(self.owners.get(name)?)?.slice(name)
+    }
+
     /// The name in the memory of the group that has it: a Service and its slices hold its text once.
     fn one_name(&self, name: ServiceName) -> ServiceName {
         self.groups.key(&name).cloned().unwrap_or(name)
@@ -226,7 +252,7 @@ impl Index {
     fn put_slice(&mut self, slice: EndpointSlice) {
         match self.owners.get(&slice.name) {
             Some(owner) if *owner != slice.service => self.remove_slice(&slice.name),
-            Some(owner) if self.groups.get(owner).and_then(|group| group.slice(&slice.name)) == Some(&slice) => return,
+            Some(_) if self.slice(&slice.name) == Some(&slice) => return,
             _ => {}
         }
         let slice = EndpointSlice { service: self.one_name(slice.service), ..slice };

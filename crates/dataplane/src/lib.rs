@@ -27,6 +27,22 @@ pub trait Dataplane: Realized {
         let _ = service;
         Vec::new()
     }
+
+    /// How full what it holds is, map by map, in an order that stays. Costs the same however much is held.
+    fn rooms(&self) -> Vec<Room> {
+        Vec::new()
+    }
+}
+
+/// How full a map is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// The map.
+    pub map: &'static str,
+    /// Entries in use.
+    pub used: u64,
+    /// Entries it may hold.
+    pub max: u64,
 }
 
 /// What became of a [`Plan`].

@@ -6,6 +6,7 @@
 pub mod address;
 mod client;
 mod config;
+pub mod events;
 mod field;
 mod files;
 mod manifest;

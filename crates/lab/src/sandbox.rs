@@ -59,7 +59,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Isolation {
     /// Joined by the resident thread, and so by all that it starts.
     pub(crate) cgroup: Option<Arc<ThreadCgroup>>,
-    /// Own mount namespace with a fresh bpffs at `/sys/fs/bpf`.
+    /// Own mount namespace with a fresh bpffs at `/sys/fs/bpf` and an empty `/run`.
     pub(crate) mounts: bool,
 }
 
@@ -90,7 +90,7 @@ impl Sandbox {
         Self::isolated(name, Isolation::default())
     }
 
-    /// A sandbox with a mount namespace of its own as well, and a fresh bpffs at `/sys/fs/bpf` in it.
+    /// A sandbox with a mount namespace of its own as well, a fresh bpffs at `/sys/fs/bpf` and an empty `/run` in it.
     ///
     /// # Errors
     /// The process may not create namespaces or mount.
@@ -247,5 +247,7 @@ fn private_mounts(sandbox: &str) -> Result<(), SandboxError> {
     };
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(failed("/ (as private)"))?;
-    mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), none).map_err(failed(BPFFS))
+    mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), none).map_err(failed(BPFFS))?;
+    // Sockets and locks of what runs here stand there: two nodes of a lab are not to meet.
+    mount(Some("run"), "/run", Some("tmpfs"), MsFlags::empty(), none).map_err(failed("/run"))
 }

@@ -76,19 +76,19 @@ impl Lab {
 
     /// Starts the agent and waits until it has nothing left to do.
     pub(crate) fn start_agent(&mut self) {
-        self.start_agent_by(Command::new(SHEAVE));
+        let manifests = self.manifests();
+        self.start_agent_with(&["--source", manifests.to_str().unwrap()]);
+    }
+
+    /// The same, with options that say where Services come from.
+    pub(crate) fn start_agent_with(&mut self, source: &[&str]) {
+        self.start_agent_by(Command::new(SHEAVE), source);
     }
 
     /// The same, by a command that becomes the binary.
-    pub(crate) fn start_agent_by(&mut self, mut command: Command) {
-        command.arg("agent");
-        self.start_agent_with(command);
-    }
-
-    /// The same, by a command that becomes the agent and takes more of its options.
-    pub(crate) fn start_agent_with(&mut self, mut command: Command) {
+    pub(crate) fn start_agent_by(&mut self, mut command: Command, options: &[&str]) {
         self.starts += 1;
-        command.args(["--until-stdin-closes", "--node", NODE, "--source"]).arg(self.manifests());
+        command.args(["agent", "--until-stdin-closes", "--node", NODE]).args(options);
         command.arg("--cgroup").arg(self.node().cgroup().unwrap().path());
         command.env("RUST_LOG", "info").stdin(Stdio::piped()).stdout(Stdio::null());
         command.stderr(std::fs::File::create(self.log_path()).unwrap());

@@ -3,6 +3,7 @@
 
 mod lab;
 mod pod;
+mod status;
 
 use lab::{Lab, eventually, targets};
 use serde_json::Value;

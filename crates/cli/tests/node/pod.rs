@@ -30,11 +30,13 @@ fn the_pods_capabilities_are_enough_to_start_to_change_to_start_again_and_to_cle
         return;
     }
     let mut lab = Lab::new();
-    lab.start_agent_by(with(&named(), SHEAVE));
+    let manifests = lab.manifests();
+    let source = ["--source", manifests.to_str().unwrap()];
+    lab.start_agent_by(with(&named(), SHEAVE), &source);
     lab.terminate_agent();
     lab.write_manifests(&["10.244.1.12"]);
     // What was pinned by the first one is opened by the second, chunks of maps included.
-    lab.start_agent_by(with(&named(), SHEAVE));
+    lab.start_agent_by(with(&named(), SHEAVE), &source);
     for target in targets() {
         eventually("the change is served", || {
             (0..8).all(|_| lab.client("client").request(target).unwrap().is_ok_and(|answer| answer.pod == "web-2"))
@@ -85,10 +87,11 @@ fn no_request_fails_while_a_new_binary_takes_the_place_of_the_old_one() {
         std::fs::copy(SHEAVE, &path).unwrap();
         path
     });
+    let manifests = lab.manifests();
     let start = |lab: &mut Lab, version: usize| {
-        let mut command = with(&named(), binaries[version].to_str().unwrap());
-        command.args(["agent", "--config"]).arg(&settings[version]);
-        lab.start_agent_with(command);
+        let [config, source] = [&settings[version], &manifests].map(|path| path.to_str().unwrap());
+        let binary = with(&named(), binaries[version].to_str().unwrap());
+        lab.start_agent_by(binary, &["--config", config, "--source", source]);
     };
     start(&mut lab, 0);
     let callers = targets().into_iter().flat_map(|target| {

@@ -1,0 +1,183 @@
+//! HTTP/1.1 on the admin socket: bounded in connections, in the size of a request, and in how long a peer may take for it.
+use super::request::{ExplainRequest, Request};
+use super::route::{Route, route};
+use crate::status::{AgentStatus, ServiceQuestion, ServiceStatus, When};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use sheave_bpf::counters::Counters;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+/// Connections at a time; others wait in the kernel's queue until one ends.
+const CONNECTIONS_MAX: usize = 32;
+/// A request has to be here this soon.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a request's body: addresses and names.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a request's head; hyper asks for 8 KiB at least.
+const HEAD_BYTES_MAX: usize = 8192;
+/// The loop answers between two syncs; it is stuck when that takes this long.
+const LOOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// After a failed accept(): out of file descriptors, mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+type Reply = Response<Full<Bytes>>;
+
+/// What answers.
+#[derive(Clone)]
+pub(super) struct Handler {
+    requests: mpsc::Sender<Request>,
+    counters: Option<Arc<Counters>>,
+}
+
+/// Serves until it is dropped, which closes the listener and its connections.
+pub(super) async fn serve(listener: UnixListener, handler: Handler) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("invariant: the semaphore is never closed");
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let handler = handler.clone();
+                connections.spawn(async move {
+                    converse(stream, handler).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                debug!(%error, "a connection to the admin socket was not taken");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn converse(stream: UnixStream, handler: Handler) {
+    let service = service_fn(move |request| {
+        let handler = handler.clone();
+        async move { Ok::<_, Infallible>(handler.answer(request).await) }
+    });
+    let mut builder = http1::Builder::new();
+    // One request a connection: who keeps one open without asking holds no place.
+    builder.keep_alive(false).timer(TokioTimer::new());
+    builder.header_read_timeout(REQUEST_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        debug!(%error, "a connection to the admin socket ended early");
+    }
+}
+
+impl Handler {
+    pub(super) fn new(requests: mpsc::Sender<Request>, counters: Option<Counters>) -> Self {
+        Self { requests, counters: counters.map(Arc::new) }
+    }
+
+    async fn answer(&self, request: hyper::Request<Incoming>) -> Reply {
+        match route(request.method(), request.uri()) {
+            Err(bad) => refusal(bad.code(), &bad.to_string()),
+            Ok(Route::Status) => self.status().await,
+            Ok(Route::Service(question, wait)) => self.service(question, wait).await,
+            Ok(Route::Explain) => self.explain(request.into_body()).await,
+        }
+    }
+
+    async fn status(&self) -> Reply {
+        let status = match self.ask(Request::Status).await {
+            Ok(status) => status,
+            Err(busy) => return busy,
+        };
+        json(&AgentStatus { counters: self.counters(), ..status })
+    }
+
+    fn counters(&self) -> std::collections::BTreeMap<String, u64> {
+        let Some(counters) = &self.counters else { return Default::default() };
+        match counters.read() {
+            Ok(counters) => counters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            Err(error) => {
+                warn!(%error, "the admin socket tells no counters");
+                Default::default()
+            }
+        }
+    }
+
+    async fn service(&self, question: ServiceQuestion, wait: Duration) -> Reply {
+        if question.when == When::Programmed
+            && let Some(status) = self.programmed(&question, wait).await
+        {
+            return json(&status);
+        }
+        let now = ServiceQuestion { when: When::Now, ..question };
+        self.ask(|reply| Request::Service(now, reply)).await.map_or_else(|busy| busy, |status| json(&status))
+    }
+
+    /// `None` when it is not programmed in time.
+    async fn programmed(&self, question: &ServiceQuestion, wait: Duration) -> Option<ServiceStatus> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.requests.try_send(Request::Service(question.clone(), reply));
+        asked.ok()?;
+        timeout(wait, answer).await.ok()?.ok()
+    }
+
+    async fn explain(&self, body: Incoming) -> Reply {
+        let body = match timeout(REQUEST_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => {
+                return refusal(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body cannot be read: {error}"));
+            }
+            Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+        };
+        let question = match ExplainRequest::question(&body) {
+            Ok(question) => question,
+            Err(bad) => return refusal(StatusCode::BAD_REQUEST, &bad.to_string()),
+        };
+        match self.ask(|reply| Request::Explain(question, reply)).await {
+            Ok(Ok(explained)) => json(&explained),
+            Ok(Err(bad)) => refusal(StatusCode::BAD_REQUEST, &bad.to_string()),
+            Err(busy) => busy,
+        }
+    }
+
+    /// Asks the loop.
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Reply> {
+        let busy = |why| refusal(StatusCode::SERVICE_UNAVAILABLE, why);
+        let (reply, answer) = oneshot::channel();
+        let asked = self.requests.try_send(request(reply));
+        asked.map_err(|_| busy("too many requests wait for the agent; ask again"))?;
+        match timeout(LOOP_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(busy("the agent is about to end")),
+            Err(_) => Err(busy("the agent is busy writing to the kernel; ask again")),
+        }
+    }
+}
+
+fn json(document: &impl Serialize) -> Reply {
+    match serde_json::to_vec(document) {
+        Ok(body) => reply(StatusCode::OK, body),
+        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn refusal(code: StatusCode, error: &str) -> Reply {
+    reply(code, serde_json::json!({ "error": error }).to_string().into_bytes())
+}
+
+fn reply(code: StatusCode, body: Vec<u8>) -> Reply {
+    let mut reply = Reply::new(Full::new(body.into()));
+    *reply.status_mut() = code;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}
