@@ -150,7 +150,7 @@ impl Config {
         Self::of(Documents::of(text, path)?, &[])
     }
 
-    /// Reads a file, if there is one, and then kube-proxy's options.
+    /// Reads a file, if there is one, and then what the command line says.
     pub fn load(path: Option<&Path>, options: &[FlagValue]) -> Result<Self, ConfigError> {
         let documents = match path {
             Some(path) => {
@@ -171,6 +171,7 @@ impl Config {
         for FlagValue { flag, value } in options {
             match flag.precedence {
                 Precedence::File if beside_file => ignored.push(format!("--{}", flag.name)),
+                _ if own::FIELDS.contains(&flag.field) => ours.set(flag.field, flag.name, value.clone()),
                 _ => theirs.set(flag.field, flag.name, value.clone()),
             }
         }
@@ -369,11 +370,11 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_name_is_ours_then_kube_proxys_then_that_of_the_host() {
+    fn the_nodes_name_is_kube_proxys_then_that_of_the_host() {
         let theirs = format!("{KUBE_PROXY}hostnameOverride: ' Worker-1 '\n");
         for (text, want) in [
             (theirs.clone(), Some("worker-1")),
-            (format!("{theirs}---\n{HEAD}nodeName: worker-2\n"), Some("worker-2")),
+            (format!("{theirs}---\n{HEAD}"), Some("worker-1")),
             (format!("{KUBE_PROXY}hostnameOverride: ''\n"), None),
         ] {
             assert_eq!(parse(&text).unwrap().configured_node_name(), want, "{text}");

@@ -2,6 +2,7 @@
 use crate::addresses::Addresses;
 use crate::admin::{self, Admin};
 use crate::config::{Config, SocketLb};
+use crate::conntrack;
 use crate::device_facts::DeviceFacts;
 use crate::devices::Devices;
 use crate::metrics::ReadCounters;
@@ -79,6 +80,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
     config.kube_proxy.notes.iter().for_each(|note| warn!(note, "configuration"));
     let (recorder, writer) = recorder(&config.node_name, EventPace::default());
     let mut agent = Agent::start(&config, recorder)?;
+    tokio::spawn(conntrack::apply(config.kube_proxy.conntrack.clone()));
     let (sender, mut events) = mpsc::channel(BACKLOG);
     let source = source(&config).await?;
     if let Source::Kube(client, _) = &source {

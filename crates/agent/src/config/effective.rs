@@ -122,7 +122,7 @@ fn node_port_addresses(addresses: &NodePortAddresses) -> Value {
 
 /// As Go reads it again.
 fn time(time: Duration) -> Value {
-    let shown = SignedDuration::try_from(time).map(|time| format!("{time:#}"));
+    let shown = SignedDuration::try_from(time).map(|time| format!("{time:#}").replace(' ', ""));
     json!(shown.unwrap_or_else(|_| format!("{}s", time.as_secs())))
 }
 

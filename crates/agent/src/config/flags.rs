@@ -1,14 +1,15 @@
-//! The options of kube-proxy's command line (`cmd/kube-proxy/app/options.go`, 1.36) that sheave takes, and which of them win
-//! over the file.
+//! The options of the agent's command line that set a field: sheave's own, and those of kube-proxy
+//! (`cmd/kube-proxy/app/options.go`, 1.36).
 //!
-//! As kube-proxy does it, nearly all of them count only where no `KubeProxyConfiguration` is given.
+//! Sheave's own win over the file. As kube-proxy does it, nearly all of its options count only where no `KubeProxyConfiguration`
+//! is given.
 
 /// An option and the field that it sets.
 #[derive(Debug)]
 pub struct Flag {
     /// Its name, without dashes.
     pub name: &'static str,
-    /// The field of `KubeProxyConfiguration`.
+    /// The field, of `SheaveConfiguration` or of `KubeProxyConfiguration`.
     pub field: &'static str,
     /// What stands behind it.
     pub value: FlagKind,
@@ -45,8 +46,24 @@ pub struct FlagValue {
     pub value: String,
 }
 
-/// All of them.
-pub const FLAGS: &[Flag] = &[
+/// `--bpffs`, which other commands have as well.
+pub const BPFFS: Flag = wins("bpffs", "bpffs", "PATH", "Where a BPF file system is mounted [default: /sys/fs/bpf]");
+
+/// Sheave's own.
+pub const OWN: &[Flag] = &[
+    wins(
+        "source",
+        "source",
+        "kube|PATH",
+        "Where Services come from: `kube`, or a manifest file or directory [default: kube]",
+    ),
+    wins("dataplane", "dataplane", "ebpf", "Which dataplane serves [default: ebpf]"),
+    wins("server", "server", "URL", "Address of the API server, in place of the one that the kubeconfig names"),
+    wins("cgroup", "cgroup", "PATH", CGROUP),
+];
+
+/// Those of kube-proxy.
+pub const KUBE_PROXY: &[Flag] = &[
     wins("hostname-override", "hostnameOverride", "NAME", "Name of this node [default: the host name]"),
     wins("kubeconfig", "clientConnection.kubeconfig", "FILE", KUBECONFIG),
     wins("v", "logging.verbosity", "LEVEL", "How much is logged: 0 to 3 info, 4 debug, 5 trace; or warn, error"),
@@ -112,6 +129,7 @@ pub const REFUSED: [(&str, &str); 3] = [
     ("write-config-to", "`sheave agent --check-config` prints the effective values"),
 ];
 
+const CGROUP: &str = "The cgroup whose processes the socket entrance serves [default: the root of the cgroup2 mount]";
 const KUBECONFIG: &str = "kubeconfig file [default: $KUBECONFIG, ~/.kube/config, then the Pod's service account]";
 const SWITCH: FlagKind = FlagKind::Switch;
 const VALUE: FlagKind = FlagKind::Value("VALUE");
@@ -131,4 +149,96 @@ const fn sets(name: &'static str, field: &'static str, value: FlagKind, help: &'
 
 const fn idle(name: &'static str, field: &'static str, value: FlagKind) -> Flag {
     Flag { name, field, value, precedence: Precedence::File, help: "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, SocketLb, own};
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    fn given(options: &[(&str, &str)]) -> Vec<FlagValue> {
+        let flag = |name: &str| OWN.iter().chain(KUBE_PROXY).find(|flag| flag.name == name).unwrap();
+        options.iter().map(|(name, value)| FlagValue { flag: flag(name), value: (*value).to_owned() }).collect()
+    }
+
+    fn beside(file: Option<&str>, options: &[(&str, &str)]) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.conf");
+        if let Some(text) = file {
+            let head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+            std::fs::write(&path, format!("{head}{text}\n")).unwrap();
+        }
+        Config::load(file.map(|_| &*path), &given(options)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_option_sets_a_field_that_there_is_and_no_two_have_one_name() {
+        let names: BTreeSet<_> = OWN.iter().chain(KUBE_PROXY).map(|flag| flag.name).collect();
+        assert_eq!(names.len(), OWN.len() + KUBE_PROXY.len());
+        for flag in OWN.iter().chain([&BPFFS]) {
+            assert!(own::FIELDS.contains(&flag.field), "{}", flag.field);
+        }
+        // A period counts with its mode only.
+        for flag in KUBE_PROXY.iter().filter(|flag| flag.name != "ipvs-sync-period") {
+            let word = if flag.value == FlagKind::Switch { "true" } else { "1" };
+            let config = beside(None, &[(flag.name, word)]);
+            let notes = config.map(|config| config.kube_proxy.notes).unwrap_or_default();
+            let named = notes.iter().any(|note| note.contains(flag.field));
+            assert_eq!(named, flag.help.is_empty(), "{}: {notes:?}", flag.name);
+            assert!(!notes.iter().any(|note| note.contains("not known")), "{}: {notes:?}", flag.name);
+        }
+    }
+
+    /// H8: `Options.Complete` keeps of the command line the name and the logging, beside `--config`.
+    #[test]
+    fn beside_a_kube_proxy_configuration_most_options_of_kube_proxy_do_not_count_and_are_named() {
+        let options =
+            [("hostname-override", "Worker-2"), ("cluster-cidr", "10.1.0.0/16"), ("v", "4"), ("source", "/srv")];
+        let alone = beside(None, &options).unwrap();
+        let beside = beside(Some("hostnameOverride: worker-1\nclusterCIDR: 10.2.0.0/16"), &options).unwrap();
+        for config in [&alone, &beside] {
+            assert_eq!(config.configured_node_name(), Some("worker-2"));
+            assert_eq!(config.kube_proxy.logging.level, tracing::level_filters::LevelFilter::DEBUG);
+            assert_eq!(config.source, "/srv");
+        }
+        let cidr = |config: &Config| {
+            let setting = config.effective().into_iter().find(|setting| setting.field == "clusterCIDR").unwrap();
+            (setting.value.as_str().unwrap().to_owned(), setting.origin)
+        };
+        assert_eq!(cidr(&alone), ("10.1.0.0/16".to_owned(), "--cluster-cidr".to_owned()));
+        let (value, origin) = cidr(&beside);
+        assert_eq!(value, "10.2.0.0/16");
+        assert!(origin.ends_with("config.conf:4"), "{origin}");
+        let ignored = |config: &Config| config.kube_proxy.notes.iter().any(|note| note.ends_with(": --cluster-cidr"));
+        assert!(!ignored(&alone) && ignored(&beside), "{:?}", beside.kube_proxy.notes);
+    }
+
+    #[test]
+    fn an_option_is_read_as_kube_proxy_reads_it() {
+        let servers = [("healthz-bind-address", ""), ("metrics-bind-address", "0.0.0.0")];
+        let config = beside(None, &servers).unwrap().kube_proxy;
+        assert_eq!((config.healthz_bind, config.metrics_bind), (None, Some("0.0.0.0:10249".parse().unwrap())));
+        let config = beside(None, &[("nodeport-addresses", "10.0.0.0/8,::/0"), ("masquerade-all", "true")]).unwrap();
+        assert_eq!(
+            config.effective().iter().find(|s| s.field == "nodePortAddresses").unwrap().value.as_array().unwrap().len(),
+            2
+        );
+        assert!(config.kube_proxy.masquerade_all);
+        for (option, want) in [
+            (("conntrack-min", "many"), "configuration --conntrack-min: conntrack.min: \"many\" is not a whole number"),
+            (("oom-score-adj", "-1001"), "configuration --oom-score-adj: oomScoreAdj: \"-1001\" is not"),
+            (("proxy-mode", "magic"), "configuration --proxy-mode: mode: \"magic\" is not one of: iptables"),
+            (("dataplane", "auto"), "configuration --dataplane: dataplane: \"auto\" comes with the IPVS dataplane"),
+        ] {
+            let error = beside(None, &[option]).unwrap_err();
+            assert!(error.starts_with(want), "{error}");
+        }
+        let off = Config::parse(
+            "apiVersion: sheave.dev/v1alpha1\nkind: SheaveConfiguration\nsocketLb: off\n",
+            Path::new("c"),
+        );
+        assert_eq!(off.unwrap().socket_lb, SocketLb::Off);
+    }
 }

@@ -87,7 +87,7 @@ impl KubeProxy {
     /// Reads all of it, and leaves in `fields` only what it has not read.
     pub(super) fn read(fields: &mut Fields) -> Result<Self, BadValue> {
         let mut notes = Vec::new();
-        fields.read("apiVersion", |_| Ok(()))?;
+        let in_file = fields.read("apiVersion", |_| Ok(()))?.is_some();
         fields.read("kind", |_| Ok(()))?;
         let hostname =
             fields.read("hostnameOverride", |located| located.filled().map(|name| name.map(str::to_lowercase)))?;
@@ -113,6 +113,8 @@ impl KubeProxy {
             logging: Logging::read(fields)?,
             notes: known::notes(fields)?,
         };
+        // Who wrote no such document did not leave it out of one.
+        notes.retain(|note| in_file || note != UNSET_NODE_PORT_ADDRESSES);
         read.notes.append(&mut notes);
         Ok(read)
     }

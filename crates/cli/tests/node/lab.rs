@@ -86,14 +86,23 @@ impl Lab {
     }
 
     /// The same, by a command that becomes the binary.
-    pub(crate) fn start_agent_by(&mut self, mut command: Command, options: &[&str]) {
+    pub(crate) fn start_agent_by(&mut self, command: Command, options: &[&str]) {
         self.starts += 1;
+        let log = std::fs::File::create(self.log_path()).unwrap();
+        self.spawn_agent_by(command, options, log.into());
+        eventually("the agent serves the devices", || self.log().contains("device entrance attached"));
+    }
+
+    /// Starts the agent and waits for nothing.
+    pub(crate) fn spawn_agent(&mut self, source: &[&str], log: Stdio) {
+        self.spawn_agent_by(Command::new(SHEAVE), source, log);
+    }
+
+    fn spawn_agent_by(&mut self, mut command: Command, options: &[&str], log: Stdio) {
         command.args(["agent", "--until-stdin-closes", "--node", NODE]).args(options);
         command.arg("--cgroup").arg(self.node().cgroup().unwrap().path());
-        command.env("RUST_LOG", "info").stdin(Stdio::piped()).stdout(Stdio::null());
-        command.stderr(std::fs::File::create(self.log_path()).unwrap());
+        command.env("RUST_LOG", "info").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         self.agent = Some(self.node().spawn(command).unwrap().unwrap());
-        eventually("the agent serves the devices", || self.log().contains("device entrance attached"));
     }
 
     /// Ends the agent as the kernel's OOM killer does.

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod lab;
+mod logs;
 mod pod;
+mod preflight;
 mod status;
 
 use lab::{Lab, eventually, targets};
