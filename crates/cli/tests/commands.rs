@@ -65,7 +65,10 @@ fn what_cannot_be_used_is_one_line_that_names_it() {
         (vec!["check", "--config", config], "sokcetLb"),
         (vec!["agent", "--dataplane", "magic"], "magic"),
         (vec!["agent", "--check-config", "--dataplane", "auto"], "comes with the IPVS dataplane"),
-        (vec!["agent", "--check-config", "--config", config], "config.yaml:3: sokcetLb: no such field; did you mean socketLb?"),
+        (
+            vec!["agent", "--check-config", "--config", config],
+            "config.yaml:3: sokcetLb: no such field; did you mean socketLb?",
+        ),
         (vec!["agent", "--check-config", "--conntrack-min", "many"], "--conntrack-min: conntrack.min: \"many\" is not"),
         (vec!["agent", "--cleanup"], "sheave cleanup --kube-proxy"),
         (vec!["agent", "-o", "json"], "--check-config"),
@@ -106,7 +109,10 @@ fn the_configuration_that_counts_is_printed_with_where_each_value_comes_from() {
         assert_eq!(setting(field), (value.into(), origin.to_owned()), "{field}");
     }
     let notes = told["notes"].to_string();
-    assert!(notes.contains("do not count beside a KubeProxyConfiguration") && notes.contains("--cluster-cidr"), "{notes}");
+    assert!(
+        notes.contains("do not count beside a KubeProxyConfiguration") && notes.contains("--cluster-cidr"),
+        "{notes}"
+    );
     assert!(!text(&output.stdout).contains("secret"));
     let table = sheave(&["agent", &config, "--check-config"]);
     assert!(text(&table.stdout).contains("clusterCIDR"), "{}", text(&table.stdout));

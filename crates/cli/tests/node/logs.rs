@@ -1,6 +1,6 @@
 //! What the agent says, and that nobody has to listen.
-use crate::lab::{Lab, eventually};
 use crate::NEEDS;
+use crate::lab::{Lab, eventually};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
 use sheave_apistub::{Api, Server};
