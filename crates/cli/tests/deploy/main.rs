@@ -4,6 +4,7 @@
 
 mod access;
 mod configuration;
+mod dashboards;
 mod kustomize;
 mod manifests;
 

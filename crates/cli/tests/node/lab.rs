@@ -1,4 +1,6 @@
 //! A node with pods, and `sheave agent` as a process of its own on it.
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sheave_bpf::image::Image;
 use sheave_bpf::read_back::read_back_live;
 use sheave_lab::probe::{Client, Server, Target};
@@ -78,18 +80,26 @@ impl Lab {
         self.start_agent_with(&["--source", manifests.to_str().unwrap()]);
     }
 
-    /// As [`Lab::start_agent`], with a source of its own.
+    /// The same, with options that say where Services come from.
     pub(crate) fn start_agent_with(&mut self, source: &[&str]) {
+        self.start_agent_by(Command::new(SHEAVE), source);
+    }
+
+    /// The same, by a command that becomes the binary.
+    pub(crate) fn start_agent_by(&mut self, command: Command, options: &[&str]) {
         self.starts += 1;
         let log = std::fs::File::create(self.log_path()).unwrap();
-        self.spawn_agent(source, log.into());
+        self.spawn_agent_by(command, options, log.into());
         eventually("the agent serves the devices", || self.log().contains("device entrance attached"));
     }
 
     /// Starts the agent and waits for nothing.
     pub(crate) fn spawn_agent(&mut self, source: &[&str], log: Stdio) {
-        let mut command = Command::new(SHEAVE);
-        command.args(["agent", "--until-stdin-closes", "--node", NODE]).args(source);
+        self.spawn_agent_by(Command::new(SHEAVE), source, log);
+    }
+
+    fn spawn_agent_by(&mut self, mut command: Command, options: &[&str], log: Stdio) {
+        command.args(["agent", "--until-stdin-closes", "--node", NODE]).args(options);
         command.arg("--cgroup").arg(self.node().cgroup().unwrap().path());
         command.env("RUST_LOG", "info").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         self.agent = Some(self.node().spawn(command).unwrap().unwrap());
@@ -102,10 +112,17 @@ impl Lab {
         agent.wait().unwrap();
     }
 
-    /// Ends the agent as a DaemonSet does, and waits for it.
+    /// Ends the agent as a parent does that has gone, and waits for it.
     pub(crate) fn stop_agent(&mut self) {
         let mut agent = self.agent.take().expect("the agent runs");
         drop(agent.stdin.take());
+        assert!(agent.wait().unwrap().success(), "{}", self.log());
+    }
+
+    /// Ends the agent as the kubelet does, and waits for it.
+    pub(crate) fn terminate_agent(&mut self) {
+        let mut agent = self.agent.take().expect("the agent runs");
+        kill(Pid::from_raw(agent.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
         assert!(agent.wait().unwrap().success(), "{}", self.log());
     }
 
@@ -121,7 +138,13 @@ impl Lab {
     /// Runs another command of the binary on the node.
     pub(crate) fn sheave(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(SHEAVE);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments);
+        self.output(command)
+    }
+
+    /// Runs a command on the node, with nothing to read.
+    pub(crate) fn output(&self, mut command: Command) -> Output {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.node().spawn(command).unwrap().unwrap().wait_with_output().unwrap()
     }
 

@@ -3,6 +3,7 @@
 
 mod lab;
 mod logs;
+mod pod;
 mod preflight;
 mod status;
 
