@@ -1,5 +1,6 @@
 //! Tasks of the workspace, as `cargo xtask TASK`.
 mod build_ebpf;
+mod debian;
 mod demo;
 mod ebpf_tools;
 mod preflight;
@@ -7,6 +8,7 @@ mod process;
 mod selftest;
 mod tally;
 mod test;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -20,21 +22,22 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run every check: preflight, format, lints, eBPF object, tests, benches, demo, selftest.
+    /// Run every check: preflight, format, lints, eBPF object, tests, benches, demo, selftest, virtual machines.
     Test(test::Args),
     /// Make the committed kernel object from `ebpf/`, or check it.
     BuildEbpf(build_ebpf::Args),
+    /// Run any command of this checkout under another kernel, in a virtual machine.
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().task {
-        Task::Test(args) => test::main(&args),
-        Task::BuildEbpf(args) => match build_ebpf::main(&args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            }
-        },
-    }
+    let done = match Cli::parse().task {
+        Task::Test(args) => return test::main(&args),
+        Task::BuildEbpf(args) => build_ebpf::main(&args).map(|()| ExitCode::SUCCESS),
+        Task::Vm(args) => vm::main(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::FAILURE
+    })
 }
