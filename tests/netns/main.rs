@@ -9,6 +9,7 @@ mod changes;
 mod clsact;
 mod devices;
 mod dns;
+mod links;
 mod manifests;
 mod outside;
 mod paths;

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 /// For requests that nobody answers.
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
-const DEADLINE: Duration = Duration::from_secs(20);
+/// In a guest without acceleration the kernel verifies the programs for half a minute.
+const DEADLINE: Duration = Duration::from_secs(180);
 
 pub(crate) const HTTP: PortSpec = PortSpec("http", "TCP", 80, 8080);
 pub(crate) const DNS: PortSpec = PortSpec("dns", "UDP", 53, 5353);
