@@ -1,7 +1,8 @@
 //! Two nodes, a client's pod and servers' pods, and the agent of the first node.
-use crate::agent::Agent;
+use crate::agent;
 use crate::manifests::{self, PortSpec, ServiceSpec};
 use sheave_agent::config::SocketLb;
+use sheave_conformance::agent::Agent;
 use sheave_lab::Cluster;
 use sheave_lab::probe::{Answer, Client, Outcome, Server, Target};
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,7 +93,7 @@ impl World {
 
     pub(crate) fn start_agent(&mut self) {
         let node = self.cluster.node("node-a").unwrap();
-        self.agent = Some(Agent::start(node, self.manifests.path(), self.socket_lb));
+        self.agent = Some(agent::start(node, self.manifests.path(), self.socket_lb));
     }
 
     /// Starts the agent with another setting than before.
@@ -102,7 +103,7 @@ impl World {
     }
 
     pub(crate) fn stop_agent(&mut self) {
-        self.agent.take().expect("the agent runs").stop();
+        self.agent.take().expect("the agent runs").stop().unwrap();
     }
 
     /// Starts the server of a pod, on the target ports of its addresses.
