@@ -10,6 +10,7 @@ mod clsact;
 mod devices;
 mod dns;
 mod health;
+mod links;
 mod manifests;
 mod outside;
 mod paths;

@@ -1,7 +1,8 @@
 //! Two nodes, a client's pod and servers' pods, and the agent of the first node.
-use crate::agent::Agent;
+use crate::agent;
 use crate::manifests::{self, PortSpec, ServiceSpec};
 use sheave_agent::config::SocketLb;
+use sheave_conformance::agent::Agent;
 use sheave_lab::Cluster;
 use sheave_lab::probe::{Answer, Client, Outcome, Server, Target};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,8 @@ use tempfile::TempDir;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 /// For requests that nobody answers.
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
-const DEADLINE: Duration = Duration::from_secs(20);
+/// In a guest without acceleration the kernel verifies the programs for half a minute.
+const DEADLINE: Duration = Duration::from_secs(180);
 
 pub(crate) const HTTP: PortSpec = PortSpec("http", "TCP", 80, 8080);
 pub(crate) const DNS: PortSpec = PortSpec("dns", "UDP", 53, 5353);
@@ -91,7 +93,7 @@ impl World {
 
     pub(crate) fn start_agent(&mut self) {
         let node = self.cluster.node("node-a").unwrap();
-        self.agent = Some(Agent::start(node, self.manifests.path(), self.socket_lb));
+        self.agent = Some(agent::start(node, self.manifests.path(), self.socket_lb));
     }
 
     /// Starts the agent with another setting than before.
@@ -101,7 +103,7 @@ impl World {
     }
 
     pub(crate) fn stop_agent(&mut self) {
-        self.agent.take().expect("the agent runs").stop();
+        self.agent.take().expect("the agent runs").stop().unwrap();
     }
 
     /// Starts the server of a pod, on the target ports of its addresses.

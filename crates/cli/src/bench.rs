@@ -1,6 +1,7 @@
 //! `sheave bench`: measures a scenario and reports it.
 mod live;
 
+use crate::interrupt;
 use crate::output::{Output, is_root, note, print, with_sudo};
 use crate::report::show;
 use anyhow::Context as _;
@@ -15,7 +16,7 @@ use std::io::{stdin, stdout};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 #[derive(Args)]
 #[command(
@@ -90,11 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             with_sudo()
         );
     }
-    let interrupted = Arc::new(AtomicBool::new(false));
-    ctrlc::set_handler({
-        let interrupted = Arc::clone(&interrupted);
-        move || interrupted.store(true, Ordering::Relaxed)
-    })?;
+    let interrupted = interrupt::flag()?;
     let worker = || {
         // This very program, also if its file is replaced while it runs.
         let mut command = Command::new("/proc/self/exe");

@@ -6,6 +6,7 @@ mod cleanup;
 mod demo;
 mod dump;
 mod explain;
+mod interrupt;
 mod output;
 mod report;
 mod selftest;

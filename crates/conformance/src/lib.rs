@@ -5,6 +5,7 @@
 //! with answers. [`run`] plays them against an [`Engine`] and says of each question what became of it. Nothing outside the
 //! namespaces that an engine makes for itself is touched.
 
+pub mod agent;
 mod case;
 mod engine;
 mod expected;

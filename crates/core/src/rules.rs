@@ -72,8 +72,17 @@ impl LocalPods {
     pub fn matches(&self, source: IpAddr, interface: Option<&str>) -> bool {
         match self {
             Self::Cidr { v4, v6 } => [v4, v6].into_iter().flatten().any(|cidr| cidr.contains(&source)),
-            Self::Interface(name) => interface == Some(name),
-            Self::InterfacePrefix(prefix) => interface.is_some_and(|interface| interface.starts_with(&**prefix)),
+            Self::Interface(_) | Self::InterfacePrefix(_) => interface.is_some_and(|name| self.takes_device(name)),
+        }
+    }
+
+    /// Whether all that comes in by a device of this name is from pods of this node. A detector by address never says so.
+    #[must_use]
+    pub fn takes_device(&self, name: &str) -> bool {
+        match self {
+            Self::Cidr { .. } => false,
+            Self::Interface(interface) => **interface == *name,
+            Self::InterfacePrefix(prefix) => name.starts_with(&**prefix),
         }
     }
 }

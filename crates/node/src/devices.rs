@@ -100,12 +100,8 @@ impl<'a> Surroundings<'a> {
     /// Whether the detector, by name, takes what comes in here for a pod's. What it says of a bridge holds for the ports, where
     /// the packets are decided: netfilter, for which the detector is made, meets them at the bridge.
     fn leads_to_pods(self, link: &Link) -> bool {
-        let fits = |name: &str| match self.local_pods {
-            LocalPods::Cidr { .. } => false,
-            LocalPods::Interface(interface) => **interface == *name,
-            LocalPods::InterfacePrefix(prefix) => name.starts_with(&**prefix),
-        };
-        fits(&link.name) || self.bridge(link).is_some_and(|bridge| fits(&bridge.name))
+        let takes = |link: &Link| self.local_pods.takes_device(&link.name);
+        takes(link) || self.bridge(link).is_some_and(takes)
     }
 
     /// Whether a device leads out of the node by itself. A device with the node's primary address does, whatever it is. Else

@@ -1,5 +1,6 @@
 //! What building the kernel programs needs: the pinned compiler, its library's sources, bpf-linker. What is missing is
 //! brought into the target directory.
+use crate::debian;
 use crate::process::{run, succeeds, workspace_root};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -118,7 +119,7 @@ fn rust_source(sysroot: &Path, tools: &Path) -> Result<PathBuf> {
 fn debian_sources(tools: &Path) -> Result<()> {
     fs::create_dir_all(tools)?;
     let package = tools.join("rust-src.deb");
-    let address = format!("{}/{DEBIAN_SOURCES}", debian_mirror()?.trim_end_matches('/'));
+    let address = format!("{}/{DEBIAN_SOURCES}", debian::mirror());
     let mut download = Command::new("/usr/lib/apt/apt-helper");
     download.args(["download-file", &address]).arg(&package).arg(format!("SHA256:{DEBIAN_SHA256}"));
     run(download)?;
@@ -126,40 +127,4 @@ fn debian_sources(tools: &Path) -> Result<()> {
     unpack.arg("-x").arg(&package).arg(tools.join("rust-src"));
     run(unpack)?;
     fs::remove_file(package).context("cannot remove the package")
-}
-
-/// The mirror this machine takes its packages from.
-fn debian_mirror() -> Result<String> {
-    let directory = Path::new("/etc/apt/sources.list.d");
-    let mut files: Vec<PathBuf> = fs::read_dir(directory)?.flatten().map(|entry| entry.path()).collect();
-    files.sort();
-    files.push("/etc/apt/sources.list".into());
-    let texts = files.into_iter().filter_map(|file| fs::read_to_string(file).ok());
-    let mirror = texts.into_iter().find_map(|text| text.lines().find_map(mirror_in));
-    mirror.context("no mirror of Debian in /etc/apt")
-}
-
-/// The address in a line of either format, unless it is the one for security updates.
-fn mirror_in(line: &str) -> Option<String> {
-    let words = line.strip_prefix("URIs:").or_else(|| line.strip_prefix("deb "))?;
-    let address = words.split_whitespace().find(|word| word.contains("://"))?;
-    (!address.contains("security")).then(|| address.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mirror_is_read_from_both_formats_and_never_the_one_for_security() {
-        for (line, want) in [
-            ("URIs: http://mirror.example/debian", Some("http://mirror.example/debian")),
-            ("deb [arch=amd64] https://mirror.example/debian bookworm main", Some("https://mirror.example/debian")),
-            ("URIs: http://mirror.example/debian-security", None),
-            ("# URIs: http://mirror.example/debian", None),
-            ("Suites: bookworm", None),
-        ] {
-            assert_eq!(mirror_in(line).as_deref(), want, "line: {line}");
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Tasks of the workspace, as `cargo xtask TASK`.
 mod build_ebpf;
+mod debian;
 mod demo;
 mod dist;
 mod ebpf_tools;
@@ -9,6 +10,7 @@ mod process;
 mod selftest;
 mod tally;
 mod test;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -22,7 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run every check: preflight, format, lints, eBPF object, tests, benches, demo, selftest, image.
+    /// Run every check: preflight, format, lints, eBPF object, tests, benches, demo, selftest, image, virtual machines.
     Test(test::Args),
     /// Make the committed kernel object from `ebpf/`, or check it.
     BuildEbpf(build_ebpf::Args),
@@ -32,21 +34,21 @@ enum Task {
     Image(image::Args),
     #[command(hide = true)]
     TryImage(image::TrialArgs),
+    /// Run any command of this checkout under another kernel, in a virtual machine.
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Test(args) => return test::main(&args),
-        Task::BuildEbpf(args) => build_ebpf::main(&args),
-        Task::Dist(args) => dist::main(&args).map(drop),
-        Task::Image(args) => image::main(&args),
-        Task::TryImage(args) => image::resolve(&args),
+        Task::BuildEbpf(args) => build_ebpf::main(&args).map(|()| ExitCode::SUCCESS),
+        Task::Dist(args) => dist::main(&args).map(|_| ExitCode::SUCCESS),
+        Task::Image(args) => image::main(&args).map(|()| ExitCode::SUCCESS),
+        Task::TryImage(args) => image::resolve(&args).map(|()| ExitCode::SUCCESS),
+        Task::Vm(args) => vm::main(&args),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -4,6 +4,7 @@ use crate::tally::Tally;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,16 +14,43 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// Runs all cases. What it does not ask, and why, is printed.
 pub(crate) fn run(sheave: &Path) -> Result<Tally> {
     let (text, _) = run_captured(command(&sheave.to_string_lossy(), &["selftest", "-o", "json"]), LIMIT)?;
-    let (tally, unasked) = judge(&text)?;
-    for (why, cases) in unasked {
+    let verdict = judge(&text)?;
+    for (why, cases) in verdict.skipped {
         println!("{cases} not asked: {why}");
     }
-    Ok(tally)
+    Ok(verdict.tally)
 }
 
-/// How many cases passed and failed, and how many were not asked, by reason: those are no skipped tests, since nothing that this machine
-/// lacks would make them run.
-fn judge(text: &str) -> Result<(Tally, BTreeMap<String, usize>)> {
+/// What a selftest said.
+#[derive(Default)]
+pub(crate) struct Verdict {
+    /// How many cases passed and failed.
+    pub(crate) tally: Tally,
+    /// How many were not asked, by reason: those are no skipped tests, since nothing that the machine lacks would make them run.
+    pub(crate) skipped: BTreeMap<String, usize>,
+    /// The names of what failed, each with the reason.
+    pub(crate) failures: Vec<String>,
+}
+
+impl Verdict {
+    /// How many cases were not asked.
+    pub(crate) fn unasked(&self) -> usize {
+        self.skipped.values().sum()
+    }
+}
+
+impl AddAssign for Verdict {
+    fn add_assign(&mut self, other: Self) {
+        self.tally += other.tally;
+        self.failures.extend(other.failures);
+        for (why, cases) in other.skipped {
+            *self.skipped.entry(why).or_default() += cases;
+        }
+    }
+}
+
+/// Reads the object that a selftest prints.
+pub(crate) fn judge(text: &str) -> Result<Verdict> {
     let report: Value =
         serde_json::from_str(text).with_context(|| format!("the selftest printed no JSON object: {text:?}"))?;
     let number = |key: &str| report[key].as_u64().with_context(|| format!("no number {key:?} in {report}"));
@@ -33,7 +61,12 @@ fn judge(text: &str) -> Result<(Tally, BTreeMap<String, usize>)> {
     }
     let skipped: usize = unasked.values().sum();
     ensure!(passed > 0 && cases == passed + failed + skipped as u64, "the counts do not add up: {report}");
-    Ok((Tally { passed: usize::try_from(passed)?, failed: usize::try_from(failed)?, skipped: 0 }, unasked))
+    let failure = |failure: &Value| format!("{}: {}", failure["name"], failure["why"]);
+    Ok(Verdict {
+        tally: Tally { passed: usize::try_from(passed)?, failed: usize::try_from(failed)?, skipped: 0 },
+        skipped: unasked,
+        failures: report["failures"].as_array().into_iter().flatten().map(failure).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -50,7 +83,7 @@ mod tests {
             ("nothing was asked", r#"{"cases":0,"passed":0,"failed":0,"skipped":[]}"#.to_owned(), None),
             ("no object", "panicked".to_owned(), None),
         ] {
-            let got = judge(&text).ok().map(|(tally, _)| (tally.passed, tally.failed));
+            let got = judge(&text).ok().map(|verdict| (verdict.tally.passed, verdict.tally.failed));
             assert_eq!(got, want, "case: {name}");
         }
     }

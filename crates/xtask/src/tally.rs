@@ -41,20 +41,22 @@ impl fmt::Display for Tally {
 /// Reads the output of `cargo test` line by line.
 ///
 /// libtest has no way to skip a test at run time: a test that finds itself without root prints `SKIPPED name: reason` and
-/// returns, and libtest counts it as passed. Such tests are moved from one column to the other, each name once.
+/// returns, and libtest counts it as passed. Such tests are moved from one column to the other, each name once. One that prints `DEFERRED`
+/// is taken out of the count: another stage of the run has it.
 #[derive(Debug, Default)]
 pub(crate) struct LibtestReader {
     printed: Tally,
     skipped: BTreeSet<String>,
+    deferred: BTreeSet<String>,
 }
 
 impl LibtestReader {
     /// Takes one line of output.
     pub(crate) fn read(&mut self, line: &str) {
-        if let Some((_, said)) = line.split_once("SKIPPED ")
-            && let Some((name, _reason)) = said.split_once(": ")
-        {
-            self.skipped.insert(name.to_owned());
+        if let Some(name) = named(line, "SKIPPED ") {
+            self.skipped.insert(name);
+        } else if let Some(name) = named(line, "DEFERRED ") {
+            self.deferred.insert(name);
         } else if let Some((_, result)) = line.split_once("test result: ") {
             self.printed.passed += number_before(result, " passed");
             self.printed.failed += number_before(result, " failed");
@@ -66,8 +68,15 @@ impl LibtestReader {
     #[must_use]
     pub(crate) fn tally(&self) -> Tally {
         let moved = self.skipped.len().min(self.printed.passed);
-        Tally { passed: self.printed.passed - moved, skipped: self.printed.skipped + moved, ..self.printed }
+        let passed = (self.printed.passed - moved).saturating_sub(self.deferred.len());
+        Tally { passed, skipped: self.printed.skipped + moved, ..self.printed }
     }
+}
+
+/// The test that says this word of itself, with a reason.
+fn named(line: &str, word: &str) -> Option<String> {
+    let (name, _reason) = line.split_once(word)?.1.split_once(": ")?;
+    Some(name.to_owned())
 }
 
 fn number_before(text: &str, word: &str) -> usize {
@@ -98,6 +107,7 @@ mod tests {
             ("skips", &["SKIPPED a::b: needs root", "SKIPPED c: needs root", OK], "5 passed, 0 failed, 3 skipped"),
             ("said twice", &["SKIPPED a: needs root", "SKIPPED a: needs root", OK], "6 passed, 0 failed, 2 skipped"),
             ("in a line of libtest's", &["test a ... SKIPPED a: needs root", OK], "6 passed, 0 failed, 2 skipped"),
+            ("deferred", &["DEFERRED a: no bond", "SKIPPED b: needs root", OK], "5 passed, 0 failed, 2 skipped"),
             (
                 "in colour",
                 &["test result: \u{1b}[32mok\u{1b}[m. 4 passed; 0 failed; 0 ignored;"],

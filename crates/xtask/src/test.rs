@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything, stage by stage, and one plain line at the end.
 use crate::process::{cargo, command, run, run_seen};
 use crate::tally::{LibtestReader, Tally};
-use crate::{demo, image, preflight, selftest};
+use crate::{demo, image, preflight, selftest, vm};
 use anyhow::Result;
 use std::path::Path;
 use std::process::ExitCode;
@@ -51,6 +51,11 @@ const STAGES: &[Stage] = &[
         with_binary("selftest", selftest::run)
     }),
     stage("image", "the static binary, its image, and its work in an empty root directory", |_| one(image::stage())),
+    stage(
+        "vm",
+        "in virtual machines: parts of the selftest on two kernels, and devices that this kernel may not have",
+        |_| with_binary("vm", vm::stage),
+    ),
 ];
 
 /// What became of a stage.

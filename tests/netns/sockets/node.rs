@@ -1,10 +1,10 @@
 //! A node with a Service of every kind of frontend, and sockets that are used by hand.
-use crate::agent::Agent;
 use crate::world::{SHORT, TIMEOUT, eventually};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use sheave_agent::config::{Config, SocketLb};
 use sheave_bpf::counters::Counters;
+use sheave_conformance::agent::Agent;
 use sheave_core::NodePortAddresses;
 use sheave_lab::probe::{Client, Outcome, Server, Target};
 use sheave_lab::{Cluster, Sandbox};
@@ -142,11 +142,11 @@ impl Node {
     }
 
     pub(super) fn start_agent(&mut self) {
-        self.agent = Some(Agent::run(self.cluster.node(NODE).unwrap(), self.config.clone()));
+        self.agent = Some(Agent::start(self.cluster.node(NODE).unwrap(), self.config.clone()).unwrap());
     }
 
     pub(super) fn stop_agent(&mut self) {
-        self.agent.take().expect("the agent runs").stop();
+        self.agent.take().expect("the agent runs").stop().unwrap();
     }
 
     pub(super) fn sandbox(&self) -> &Sandbox {

@@ -13,11 +13,10 @@ mod script;
 mod traffic;
 mod world;
 
+use crate::interrupt;
 use crate::output::{Output, is_root, with_sudo};
 use clap::Args;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Args)]
 #[command(
@@ -45,11 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             with_sudo()
         );
     }
-    let interrupted = Arc::new(AtomicBool::new(false));
-    ctrlc::set_handler({
-        let interrupted = Arc::clone(&interrupted);
-        move || interrupted.store(true, Ordering::Relaxed)
-    })?;
+    let interrupted = interrupt::flag()?;
     let finished = script::play(arguments, &interrupted)?;
     Ok(if finished.failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

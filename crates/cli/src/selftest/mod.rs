@@ -5,6 +5,7 @@
 mod live;
 mod report;
 
+use crate::interrupt;
 use crate::output::{Output, is_root, print, with_sudo};
 use clap::{Args, ValueEnum};
 use live::Live;
@@ -12,7 +13,7 @@ use report::Tally;
 use sheave_conformance::{Engine, FakeEngine, KernelEngine, matrix};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// What the names of the conformance cases begin with.
 const DECISION: &str = "decision/";
@@ -60,11 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             with_sudo()
         );
     }
-    let interrupted = Arc::new(AtomicBool::new(false));
-    ctrlc::set_handler({
-        let interrupted = Arc::clone(&interrupted);
-        move || interrupted.store(true, Ordering::Relaxed)
-    })?;
+    let interrupted = interrupt::flag()?;
     let live = Live::new(Arc::clone(&interrupted));
     let mut tally = Tally::default();
     cases(arguments, &live, &mut tally)?;

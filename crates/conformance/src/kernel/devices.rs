@@ -3,7 +3,6 @@ use super::KernelError;
 use sheave_abi::{DEVICE_PODS, DEVICE_UPLINK, DeviceValue};
 use sheave_bpf::device_table::DeviceTable;
 use sheave_core::NodeRules;
-use sheave_core::rules::LocalPods;
 use sheave_lab::{Device, Stand};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -66,21 +65,11 @@ impl Devices {
 
     fn tell(&mut self) -> Result<(), KernelError> {
         let of = |device: Device, flags: u32| (device.index, value(device, flags));
-        let pods = |name: &str| leads_to_pods(&self.rules.local_pods, name);
-        let named = self.named.iter().map(|(name, device)| of(*device, if pods(name) { DEVICE_PODS } else { 0 }));
+        let pods = |name: &str| if self.rules.local_pods.takes_device(name) { DEVICE_PODS } else { 0 };
+        let named = self.named.iter().map(|(name, device)| of(*device, pods(name)));
         let wanted = named.chain([of(self.uplink, DEVICE_UPLINK), of(self.inner, 0)]).collect();
         self.table.update(&wanted)?;
         Ok(())
-    }
-}
-
-/// Whether the detector takes what comes in here for a pod's, by the name alone.
-fn leads_to_pods(detector: &LocalPods, name: &str) -> bool {
-    match detector {
-        LocalPods::Cidr { .. } => false,
-        LocalPods::Interface(_) | LocalPods::InterfacePrefix(_) => {
-            detector.matches(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Some(name))
-        }
     }
 }
 

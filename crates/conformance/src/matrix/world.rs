@@ -3,6 +3,7 @@ use super::cell::Cell;
 use super::expect::{Expected, expected};
 use super::services::{HOSTS, LED, NODE, NODES, OTHER_NODE, POD_CIDRS, PODS, SERVERS, SERVICES, ports, surroundings};
 use super::setting::{Filter, Setting};
+use crate::agent::Agent;
 use ipnet::IpNet;
 use serde_json::json;
 use sheave_agent::config::{Config, ConfigError};
@@ -14,13 +15,11 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 
-/// The agent has this long until the first answer.
-const START_DEADLINE: Duration = Duration::from_secs(30);
+/// The agent has this long until the first answer. In a guest without acceleration the kernel verifies its programs for half a minute.
+const START_DEADLINE: Duration = Duration::from_secs(180);
 /// And this long from there until each kind of client had one: after it, cells say what is missing.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -117,7 +116,7 @@ impl World {
 
     pub(super) fn start_agent(&mut self) -> Result<(), WorldError> {
         let node = self.cluster.node(NODE).expect("invariant: built with the world");
-        self.agent = Some(Agent::start(node.sandbox(), self.config.clone())?);
+        self.agent = Some(Agent::start(node, self.config.clone())?);
         Ok(())
     }
 
@@ -130,8 +129,8 @@ impl World {
         let first = self.target(Transport::Udp, true);
         let deadline = Instant::now() + START_DEADLINE;
         while self.client("client", PATIENCE).request(first)?.is_err() {
-            if let Some(why) = self.agent.as_mut().and_then(Agent::ended) {
-                return Err(WorldError::AgentEnded(why));
+            if let Some(agent) = self.agent.take_if(|agent| agent.ended()) {
+                return Err(WorldError::AgentEnded(agent.stop().err().unwrap_or_default()));
             }
             if Instant::now() > deadline {
                 return Err(WorldError::NotServed(first));
@@ -260,43 +259,4 @@ fn config(setting: Setting, cluster: &Cluster, manifests: &Path) -> Result<Confi
         cgroup,
         ..config
     })
-}
-
-/// The real agent, in this process; stopped when dropped. What it put into the kernel stays.
-struct Agent {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<(), String>>>,
-}
-
-impl Agent {
-    fn start(node: &sheave_lab::Sandbox, config: Config) -> Result<Self, SandboxError> {
-        let (stop, stopped) = oneshot::channel();
-        let run = move || {
-            // Its workers are started by this thread, so they are in the sandbox as well.
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            let runtime = runtime.map_err(|error| error.to_string())?;
-            // An error says that the sender is gone, which means the same.
-            let stopped = async { drop(stopped.await) };
-            runtime.block_on(sheave_agent::run(config, stopped)).map_err(|error| error.to_string())
-        };
-        let thread = node.start("agent", run)?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-
-    /// Why it has ended, if it has.
-    fn ended(&mut self) -> Option<String> {
-        let thread = self.thread.take_if(|thread| thread.is_finished())?;
-        Some(match thread.join() {
-            Ok(Ok(())) => "it was told to stop".to_owned(),
-            Ok(Err(error)) => error,
-            Err(_) => "it panicked".to_owned(),
-        })
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        let _unused = self.thread.take().map(JoinHandle::join);
-    }
 }
