@@ -52,9 +52,15 @@ pub trait Family: 'static {
     /// Protocol number of the family's ICMP, and its type and code of "port unreachable".
     const ICMP: u8;
     const PORT_UNREACHABLE: (u8, u8);
+    /// The same of "fragmentation needed", "packet too big".
+    const TOO_LONG: (u8, u8);
     type Header: IntoBytes + Immutable;
     /// `AF_INET`, `AF_INET6`.
     const AF: u8;
+    /// The family's EtherType.
+    const ETHER_TYPE: u16;
+    /// What a source may send when it is not known how much: what everybody takes in one piece (RFC 791 §3.1, RFC 8200 §5).
+    const MTU_MIN: u16;
     /// Bit of the rules' flags: sources inside a prefix are pods of this node.
     const PODS: u32;
     /// Bits of the rules' flags: pods of this node are told from others.
@@ -147,8 +153,11 @@ impl Family for V4 {
     const HEADER_CHECKSUM: Option<u32> = Some(10);
     const ICMP: u8 = 1;
     const PORT_UNREACHABLE: (u8, u8) = (3, 3);
+    const TOO_LONG: (u8, u8) = (3, 4);
     type Header = Ipv4Header;
     const AF: u8 = 2;
+    const ETHER_TYPE: u16 = ip::IPV4;
+    const MTU_MIN: u16 = 576;
     const PODS: u32 = RULES_PODS_V4;
     const DETECTS: u32 = RULES_PODS_V4 | DETECTS_BY_DEVICE;
 
@@ -273,8 +282,11 @@ impl Family for V6 {
     const HEADER_CHECKSUM: Option<u32> = None;
     const ICMP: u8 = 58;
     const PORT_UNREACHABLE: (u8, u8) = (1, 4);
+    const TOO_LONG: (u8, u8) = (2, 0);
     type Header = Ipv6Header;
     const AF: u8 = 10;
+    const ETHER_TYPE: u16 = ip::IPV6;
+    const MTU_MIN: u16 = 1280;
     const PODS: u32 = RULES_PODS_V6;
     const DETECTS: u32 = RULES_PODS_V6 | DETECTS_BY_DEVICE;
 

@@ -129,16 +129,31 @@ impl Found {
     }
 }
 
+/// Both entries of a pair, if they are one: found anew and held against each other, because the memory of an entry may have become
+/// another flow's since it was found.
+#[inline(always)]
+fn pair<F: Family>(key: &F::FlowKey, partner_key: &F::FlowKey) -> Option<(Found, Found)> {
+    let (found, partner) = (find::<F>(key)?, find::<F>(partner_key)?);
+    let is_pair =
+        partner.leads_to::<F>(&F::tuple(key).reversed()) && found.leads_to::<F>(&F::tuple(partner_key).reversed());
+    is_pair.then_some((found, partner))
+}
+
+/// Notes that the client's packets come by another device than those before: another uplink, after the first one failed.
+#[inline(never)]
+pub fn come_by<F: Family>(key: &F::FlowKey, partner_key: &F::FlowKey, ifindex: u32) {
+    if let Some((found, partner)) = pair::<F>(key, partner_key) {
+        found.entry.set_ifindex(ifindex);
+        partner.entry.set_ifindex(ifindex);
+    }
+}
+
 /// Both entries of a pair take a step, and move to the table of its new state: established ones both or neither, since an
 /// entry left behind alone could be evicted, and the other one would lead nowhere. False when the packet must not pass: the table
 /// of established flows has no room for a TCP flow, which stays what it was until there is some (I7).
 #[inline(never)]
 pub fn take<F: Family>(key: &F::FlowKey, partner_key: &F::FlowKey, step: Step) -> bool {
-    // Found anew and held against each other: the memory of an entry may have become another flow's meanwhile.
-    let (Some(found), Some(partner)) = (find::<F>(key), find::<F>(partner_key)) else { return true };
-    if !partner.leads_to::<F>(&F::tuple(key).reversed()) || !found.leads_to::<F>(&F::tuple(partner_key).reversed()) {
-        return true;
-    }
+    let Some((found, partner)) = pair::<F>(key, partner_key) else { return true };
     let before = found.standing();
     found.put(step);
     partner.put(step);

@@ -5,8 +5,9 @@ use crate::flow_state;
 use crate::outcome::Outcome;
 use crate::rewrite::translate;
 use crate::segment::{FIN, Kind, RST, SYN, Segment};
-use crate::sys::{Failed, Packet, maps};
-use crate::{divert, masquerade, select};
+use crate::sys::lookup::{Route, route_by};
+use crate::sys::{Packet, maps};
+use crate::{divert, masquerade, reject, select};
 use sheave_abi::{
     Counter, DEVICE_UPLINK, FLOW_CLIENT_SIDE, FLOW_CLOSING, FLOW_DIVERTED, FLOW_EGRESS, FLOW_ESTABLISHED,
     FLOW_HALF_OPEN, FLOW_INGRESS, FLOW_MASQUERADED, FLOW_RESET, FLOW_SYN_ACK,
@@ -50,19 +51,23 @@ pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
         }
         Advance::Full => return Outcome::drop(Counter::DropFlowTableFull),
     }
-    if is_client_side && role & FLOW_MASQUERADED != 0 {
+    if !is_client_side {
+        return send_back(packet, segment, role, device);
+    }
+    if device != packet.ifindex() && !masquerade::is_source_only(segment, role) {
+        segment.find_partner_key();
+        flow::come_by::<F>(&segment.key, &segment.partner_key, packet.ifindex());
+    }
+    if role & FLOW_DIVERTED != 0 {
+        return divert::forward(packet, segment);
+    }
+    if role & FLOW_MASQUERADED != 0 {
         masquerade::keep_pending(segment, found);
     }
-    if let Err(outcome) = translate(packet, segment) {
-        return outcome;
+    match translate(packet, segment) {
+        Ok(()) => Outcome::next(Counter::FlowForward),
+        Err(outcome) => outcome,
     }
-    if is_client_side {
-        return match role & FLOW_DIVERTED {
-            0 => Outcome::next(Counter::FlowForward),
-            _ => divert::send(packet, segment, Counter::FlowForward),
-        };
-    }
-    send_back(packet, segment.hook(), role, device)
 }
 
 /// Notes the packet and what it makes of its flow. Most packets of an established flow end this at the first question.
@@ -188,28 +193,27 @@ fn put_back<F: Family>(segment: &Segment<F>, found: Found) -> bool {
         || flow::find::<F>(&segment.partner_key).is_none_or(|other| other.leads_to::<F>(&segment.tuple().reversed()))
 }
 
-/// A reply leaves by the uplink that its flow came in by, and goes back to the device that decided it.
+/// Translates a reply. It leaves by the uplink that its flow came in by, if there is a way from there, and goes back to the device that
+/// decided it.
 #[inline(always)]
-fn send_back(packet: Packet, hook: u8, role: u8, device: u32) -> Outcome {
-    let here = packet.ifindex();
-    let on = Outcome::next(Counter::FlowReply);
-    if device == here {
-        return on;
+fn send_back<F: Family>(packet: Packet, segment: &Segment<F>, role: u8, device: u32) -> Outcome {
+    let (here, hook) = (packet.ifindex(), segment.hook());
+    if device != here && hook == FLOW_EGRESS && is_uplink(here) && is_uplink(device) {
+        match route_by(packet, segment, device) {
+            Route::By(_) => return divert::send_by(packet, segment, device, Counter::FlowReply),
+            Route::TooLong(mtu) => return reject::too_long(packet, segment, mtu),
+            // That uplink is down, or leads elsewhere: the client's packets take two ways, and the stack knows the one back.
+            Route::Nowhere => {}
+        }
     }
-    if hook == FLOW_EGRESS {
-        return match is_uplink(here) && is_uplink(device) {
-            true => Outcome::redirect(Counter::FlowReply, packet.send_to_neighbour(device)),
-            false => on,
-        };
-    }
-    if hook != FLOW_INGRESS || role & FLOW_DIVERTED == 0 {
-        return on;
+    if let Err(outcome) = translate(packet, segment) {
+        return outcome;
     }
     // Where it came in by, a reverse path filter would not expect the VIP.
-    match divert::give_to(packet, device) {
-        Ok(verdict) => Outcome::redirect(Counter::FlowReply, verdict),
-        Err(Failed) => on,
+    if device != here && hook == FLOW_INGRESS && role & FLOW_DIVERTED != 0 {
+        return divert::give_to::<F>(packet, device);
     }
+    Outcome::next(Counter::FlowReply)
 }
 
 #[inline(always)]

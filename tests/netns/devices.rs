@@ -14,12 +14,12 @@ use std::process::Command;
 
 const BPFFS: &str = "/sys/fs/bpf";
 
-fn node(world: &World) -> &Sandbox {
+pub(crate) fn node(world: &World) -> &Sandbox {
     world.cluster.node("node-a").unwrap().sandbox()
 }
 
 /// Runs `ip` on the node for each line.
-fn ip(node: &Sandbox, lines: &'static [&'static str]) {
+pub(crate) fn ip(node: &Sandbox, lines: &'static [&'static str]) {
     let run = move || {
         for line in lines {
             let output = Command::new("ip").args(line.split_whitespace()).output().unwrap();
@@ -47,7 +47,7 @@ fn sources(value: DeviceValue) -> Vec<IpAddr> {
 }
 
 /// Whether both programs are at a device.
-fn served(node: &Sandbox, name: &'static str) -> bool {
+pub(crate) fn served(node: &Sandbox, name: &'static str) -> bool {
     let Some(Link { index, .. }) = device(node, name) else { return false };
     let pins = move || ["ingress", "egress"].map(|way| format!("{BPFFS}/sheave/v2/links/device-{index}-{way}"));
     node.run(move || pins().iter().all(|pin| Path::new(pin).exists())).unwrap()

@@ -5,6 +5,7 @@
 mod addresses;
 mod agent;
 mod atomic;
+mod bare;
 mod changes;
 mod clsact;
 mod devices;

@@ -2,7 +2,7 @@
 use crate::frame::{ACK, Frame, RST, SYN, Unreachable};
 use crate::rig::{DROP, NETS, NEXT, Net, REDIRECT, Rig, with_rig, with_routes};
 use ipnet::IpNet;
-use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_UPLINK, DeviceValue};
+use sheave_abi::{DEVICE_BRIDGE_PORT, DeviceValue};
 use sheave_bpf::ops::MapOp;
 use sheave_bpf::test_run::Metadata;
 use sheave_core::Protocol;
@@ -90,28 +90,6 @@ fn a_packet_translated_to_a_backend_that_is_a_frontend_too_is_not_decided_again(
         let frame = Frame::udp(client, backend, b"!");
         let out = rig.egress(&frame, &["pass_no_frontend"]);
         assert_eq!((out.verdict, out.bytes), (NEXT, frame.bytes()));
-    });
-}
-
-#[test]
-fn a_reply_leaves_by_the_uplink_its_flow_came_in_by() {
-    let [net, _] = NETS;
-    with_routes("egress-uplinks", &[], move |rig| {
-        let (client, vip, backend) = (net.outside(1, 40000), net.vip(10, 80), net.backend(1, 8080));
-        rig.service(1, vip, Protocol::Tcp, &[backend]);
-        rig.ingress(&Frame::tcp(client, vip, SYN), &["flow_new"]);
-        rig.move_flows(5);
-        let uplink = DeviceValue { flags: DEVICE_UPLINK, ..DeviceValue::default() };
-        for (name, here, there, verdict) in [
-            ("neither is an uplink", DeviceValue::default(), DeviceValue::default(), NEXT),
-            ("it leaves to a pod", DeviceValue::default(), uplink, NEXT),
-            ("two uplinks", uplink, uplink, REDIRECT),
-        ] {
-            rig.device(1, here);
-            rig.device(5, there);
-            let out = rig.egress(&Frame::tcp(backend, client, SYN | ACK), &["flow_reply"]);
-            assert_eq!((out.verdict, out.seen().src, out.seen().dst), (verdict, vip, client), "{name}");
-        }
     });
 }
 

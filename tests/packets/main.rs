@@ -19,3 +19,4 @@ mod sweep;
 mod tables;
 mod tcp;
 mod udp;
+mod ways;

@@ -13,11 +13,12 @@ use sheave_bpf::pins::Pins;
 use sheave_bpf::test_run::{Metadata, Run, test_run, test_run_with};
 use sheave_core::rules::LocalPods;
 use sheave_core::{Backend, Family, Frontend, FrontendKind, Port, Protocol};
-use sheave_lab::Sandbox;
+use sheave_lab::{Device, Sandbox, Stand};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::process::Command;
 
 /// What programs return.
 pub(crate) const NEXT: i32 = -1;
@@ -140,6 +141,29 @@ pub(crate) fn with_routes(name: &str, networks: &[IpNet], test: impl FnOnce(&mut
     }
 }
 
+/// As [`with_rig`], on a node that forwards and has the devices `up0` and `up1`, with routes as these lines of `ip` make them.
+pub(crate) fn with_devices(name: &str, lines: &[&str], test: impl FnOnce(&mut Rig, [Device; 2]) + Send + 'static) {
+    if !sheave_tests::kernel_or_skip("loading kernel programs needs root") {
+        return;
+    }
+    let mut stand = Stand::new(name).unwrap();
+    let devices = ["up0", "up1"].map(|device| stand.add_device(device).unwrap());
+    let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+    let run = move || {
+        lines.iter().for_each(|line| ip(line));
+        test(&mut Rig::new(FLOWS_MAX), devices);
+    };
+    if let Err(panic) = stand.sandbox().start("rig", run).unwrap().join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Changes this thread's network namespace, by a line for `ip`.
+pub(crate) fn ip(line: &str) {
+    let output = Command::new("ip").args(line.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 impl Rig {
     fn new(flows_max: u32) -> Self {
         let bpffs = Path::new(BPFFS);
@@ -238,6 +262,13 @@ impl Rig {
     /// Says what holds for the node.
     pub(crate) fn rules(&mut self, masquerade_all: bool, local_pods: LocalPods) {
         self.exec(&MapOp::WriteRules { rules: RulesEntry { masquerade_all, local_pods } });
+    }
+
+    /// As [`Rig::ingress`] and [`Rig::egress`], of a frame at a device, addressed to it.
+    #[track_caller]
+    pub(crate) fn by(&mut self, program: &str, device: Device, frame: &Frame, counted: &str) -> Out {
+        let frame = Frame { mac: device.mac, ..frame.clone() };
+        self.at(program, Metadata { ifindex: device.index, ..Metadata::default() }, &frame.bytes(), &[counted])
     }
 
     /// Says what is known of a device.

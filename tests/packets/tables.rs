@@ -87,13 +87,6 @@ impl Rig {
         v6.entries().unwrap().into_iter().for_each(|(key, held)| v6.put(&key, &aged(held)).unwrap());
     }
 
-    /// Makes every flow look as if its first packet had been seen at another device.
-    pub(crate) fn move_flows(&self, ifindex: u32) {
-        let table = table::<FlowKeyV4>("flows_v4_half");
-        let moved = |flow: FlowValue| FlowValue { ifindex, ..flow };
-        table.entries().unwrap().into_iter().for_each(|(key, flow)| table.put(&key, &moved(flow)).unwrap());
-    }
-
     /// Makes the replies to a client look as if the last one had come just now.
     pub(crate) fn revive(&self, client: SocketAddr) {
         let seen_ns = monotonic_ns();

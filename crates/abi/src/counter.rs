@@ -77,6 +77,8 @@ counters! {
     DropRedirect = "drop_redirect",
     /// Besides the packet's own outcome: a source port was taken, and another one was tried.
     EventPortTaken = "event_port_taken",
+    /// Packet sent past the stack answered with ICMP "fragmentation needed" or ICMPv6 "packet too big": its way has a smaller MTU.
+    RejectTooLong = "reject_too_long",
 }
 
 /// Entries of the map `counters`: room for counters to come, so that a pinned map serves the next version too.

@@ -93,6 +93,12 @@ impl FlowEntry {
         unsafe { (&raw mut (*self.0).handshake_ack).write_volatile(ack) };
     }
 
+    #[inline(always)]
+    pub fn set_ifindex(self, ifindex: u32) {
+        // SAFETY: `new` takes only pointers of successful lookups.
+        unsafe { (&raw mut (*self.0).ifindex).write_volatile(ifindex) };
+    }
+
     /// True when no packet came by for as long as the state allows.
     #[inline(always)]
     pub fn is_idle(self, protocol: u8, now_ns: u64) -> bool {

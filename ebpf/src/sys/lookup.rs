@@ -3,7 +3,7 @@ use super::maps::scratch_fib;
 use super::packet::Packet;
 use crate::family::{Family, Tuple};
 use crate::segment::Segment;
-use aya_ebpf::bindings::{BPF_F_CURRENT_NETNS, bpf_fib_lookup, bpf_sock_tuple};
+use aya_ebpf::bindings::{BPF_F_CURRENT_NETNS, BPF_FIB_LOOKUP_OUTPUT, bpf_fib_lookup, bpf_sock_tuple};
 use aya_ebpf::helpers::{bpf_fib_lookup as ask_fib, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp};
 use core::num::NonZeroU32;
 use core::{mem, ptr};
@@ -13,7 +13,9 @@ use sheave_abi::{IPPROTO_TCP, NetPort};
 const ROUTED: i64 = 0;
 /// `BPF_FIB_LKUP_RET_NO_NEIGH`: whoever sends the packet asks for the neighbour.
 const NO_NEIGHBOUR: i64 = 7;
-/// `BPF_FIB_LKUP_RET_FRAG_NEEDED`: whoever sends the packet finds out.
+/// `BPF_FIB_LKUP_RET_FWD_DISABLED`: what comes in by the device is not forwarded; it says nothing about routes out.
+const NOT_FORWARDED: i64 = 5;
+/// `BPF_FIB_LKUP_RET_FRAG_NEEDED`.
 const TOO_LONG: i64 = 8;
 /// `TCP_LISTEN`.
 const LISTEN: u32 = 10;
@@ -27,12 +29,47 @@ struct Sockets<A> {
     dst_port: NetPort,
 }
 
-/// The device by which the rewritten packet, forwarded from where it is, reaches its destination. `None` when there is no route from
-/// there, or when it ends at this node.
+/// Where routes lead the packet that is to be rewritten.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// Out by this device.
+    By(NonZeroU32),
+    /// A way on which no IP packet is longer than so many bytes; this one, or what it will be cut into, is.
+    TooLong(u32),
+    /// Nowhere from here, or it ends at this node.
+    Nowhere,
+}
+
+/// The way to its destination of the packet that is to be rewritten, forwarded from where it is.
+#[inline(always)]
+pub fn route<F: Family>(packet: Packet, segment: &Segment<F>) -> Route {
+    read(ask::<F>(packet, segment, 0))
+}
+
+/// The same by a given device only: [`Route::By`] that device, or not at all.
+#[inline(always)]
+pub fn route_by<F: Family>(packet: Packet, segment: &Segment<F>, ifindex: u32) -> Route {
+    match read(ask::<F>(packet, segment, ifindex)) {
+        Route::By(device) if device.get() != ifindex => Route::Nowhere,
+        route => route,
+    }
+}
+
+#[inline(always)]
+fn read(answer: i64) -> Route {
+    match (answer, NonZeroU32::new(answer as u32)) {
+        (mtu, _) if mtu < 0 => Route::TooLong(mtu.unsigned_abs() as u32),
+        (_, Some(device)) => Route::By(device),
+        (_, None) => Route::Nowhere,
+    }
+}
+
+/// Asks for the way out by a device, or by any when that is 0: an ifindex, less than zero an MTU, zero for none. One word, because the
+/// verifier forbids to return by pointer.
 #[inline(never)]
-pub fn route<F: Family>(packet: Packet, segment: &Segment<F>) -> Option<NonZeroU32> {
+fn ask<F: Family>(packet: Packet, segment: &Segment<F>, out: u32) -> i64 {
     let to = &segment.to;
-    let fib = scratch_fib()?;
+    let Some(fib) = scratch_fib() else { return 0 };
     // SAFETY: a per-CPU value of this size; zeros are a valid question.
     unsafe { ptr::write_bytes(fib, 0, 1) };
     // SAFETY: as above, and nobody else has it while this program runs.
@@ -41,16 +78,37 @@ pub fn route<F: Family>(packet: Packet, segment: &Segment<F>) -> Option<NonZeroU
     asked.l4_protocol = to.protocol;
     asked.sport = to.src_port.to_wire();
     asked.dport = to.dst_port.to_wire();
-    asked.ifindex = packet.ifindex();
+    asked.ifindex = if out == 0 { packet.ifindex() } else { out };
+    let len = longest(packet, segment);
+    asked.__bindgen_anon_1.tot_len = len;
     asked.__bindgen_anon_3.ipv6_src = F::to_wide(to.src);
     asked.__bindgen_anon_4.ipv6_dst = F::to_wide(to.dst);
+    let flags = if out == 0 { 0 } else { BPF_FIB_LOOKUP_OUTPUT };
     // SAFETY: `fib` has the size that is said.
-    let ret = unsafe { ask_fib(packet.context().cast(), fib, mem::size_of::<bpf_fib_lookup>() as i32, 0) };
-    if !matches!(ret, ROUTED | NO_NEIGHBOUR | TOO_LONG) {
-        return None;
+    let ret = unsafe { ask_fib(packet.context().cast(), fib, mem::size_of::<bpf_fib_lookup>() as i32, flags) };
+    match ret {
+        // SAFETY: as above; written by the helper.
+        ROUTED | NO_NEIGHBOUR => i64::from(unsafe { (&raw const (*fib).ifindex).read_volatile() }),
+        NOT_FORWARDED if out != 0 => i64::from(out),
+        TOO_LONG => {
+            // SAFETY: as above.
+            let mtu = unsafe { (&raw const (*fib).__bindgen_anon_1.mtu_result).read_volatile() };
+            // The helper says what would fit since 5.12 (kernel commit e1850ea9bd9e); it is less than what does not.
+            -i64::from(if mtu < len { mtu } else { F::MTU_MIN })
+        }
+        _ => 0,
     }
-    // SAFETY: as above; written by the helper.
-    NonZeroU32::new(unsafe { (&raw const (*fib).ifindex).read_volatile() })
+}
+
+/// Bytes of the IP packet, or of the longest one that it is going to be cut into.
+#[inline(always)]
+fn longest<F: Family>(packet: Packet, segment: &Segment<F>) -> u16 {
+    let len = packet.len().wrapping_sub(packet.l3());
+    let longest = match packet.gso_size() {
+        0 => len,
+        size => len.wrapping_sub(segment.payload_len).wrapping_add(size),
+    };
+    longest.min(u32::from(u16::MAX)) as u16
 }
 
 /// True when a socket of this node would take the answer to the rewritten packet for its own. A listening one does not count: who

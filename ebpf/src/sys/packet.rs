@@ -5,7 +5,8 @@ use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
     bpf_csum_diff, bpf_get_socket_cookie, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh,
-    bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes,
+    bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes,
+    bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
 use core::hint::black_box;
@@ -68,11 +69,17 @@ impl Packet {
         unsafe { (&raw const (*self.0).len).read_volatile() }
     }
 
+    /// Bytes of data of each segment that the packet is cut into further down; 0 when it is not.
+    #[inline(always)]
+    pub fn gso_size(self) -> u32 {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw const (*self.0).gso_size).read_volatile() }
+    }
+
     /// True for a packet that is cut into segments further down.
     #[inline(always)]
     pub fn is_gso(self) -> bool {
-        // SAFETY: the context outlives the program.
-        unsafe { (&raw const (*self.0).gso_size).read_volatile() != 0 }
+        self.gso_size() != 0
     }
 
     /// EtherType in host order; the inner one when a VLAN tag stands in the metadata.
@@ -228,7 +235,16 @@ impl Packet {
         unsafe { bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32 }
     }
 
-    /// Sends the packet out by a device, to the neighbour that its routes name; returns the program's verdict.
+    /// Puts an empty Ethernet header before the IP header of a packet that has none, so that it can go on by a device where packets
+    /// have one. What this value says about the packet is wrong from then on.
+    #[inline(always)]
+    pub fn begin_with_ethernet(self) -> Result<(), Failed> {
+        // SAFETY: the helper checks the length.
+        done(unsafe { bpf_skb_change_head(self.0, ETHERNET_LEN, 0) })
+    }
+
+    /// Sends the packet out by a device, to the neighbour that its routes name; returns the program's verdict. It has to begin with an
+    /// Ethernet header, whatever the device: the kernel drops others (`__bpf_redirect_neigh_v4`).
     #[inline(always)]
     pub fn send_to_neighbour(self, ifindex: u32) -> i32 {
         // SAFETY: no parameters: the helper asks the routing table when the program has ended.
