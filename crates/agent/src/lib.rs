@@ -8,6 +8,7 @@ mod device_facts;
 mod devices;
 pub mod explain;
 pub mod log;
+mod login;
 pub mod mounts;
 pub mod oom;
 mod retry;

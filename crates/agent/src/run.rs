@@ -4,6 +4,7 @@ use crate::config::{Config, SocketLb};
 use crate::conntrack;
 use crate::device_facts::DeviceFacts;
 use crate::devices::Devices;
+use crate::login;
 use crate::retry::Retry;
 use crate::said::Said;
 use crate::sockets::StaleSockets;
@@ -16,7 +17,7 @@ use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
 use sheave_core::{Event, Index, NodeRules, Realized as _};
-use sheave_kube_source::{KubeConfig, Pace, Source, SourceError};
+use sheave_kube_source::{Pace, Source, SourceError};
 use sheave_node::NodeAddresses;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -110,13 +111,7 @@ async fn source(config: &Config) -> Result<Source, SourceError> {
     if config.source != "kube" {
         return Ok(Source::Files(PathBuf::from(&config.source)));
     }
-    let kube = match (&config.kubeconfig, &config.server) {
-        (Some(path), Some(server)) => KubeConfig::file(path).server(server),
-        (Some(path), None) => KubeConfig::file(path),
-        (None, Some(server)) => KubeConfig::url(server),
-        (None, None) => KubeConfig::infer(),
-    };
-    Ok(Source::Kube(kube.connect().await?, Pace::default()))
+    Ok(Source::Kube(login::of(config).connect().await?, Pace::default()))
 }
 
 /// Everything the loop owns.
