@@ -9,13 +9,13 @@ const FAMILIES: [(&str, &str, &str); 2] = [
 
 /// What of it concerns a proxy.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Legacy {
+pub(super) struct Legacy {
     /// Chains that drop what is forwarded and no rule accepts.
-    pub forward_drops: Vec<String>,
+    pub(super) forward_drops: Vec<String>,
     /// Tables with kube-proxy's chain.
-    pub kube_proxy: Vec<String>,
+    pub(super) kube_proxy: Vec<String>,
     /// Tools that are missing, or fail, although there are tables.
-    pub unread: Vec<&'static str>,
+    pub(super) unread: Vec<&'static str>,
 }
 
 impl Legacy {
@@ -41,7 +41,7 @@ impl Legacy {
             let mut words = line.split_whitespace();
             match (words.next(), words.next()) {
                 (Some(":FORWARD"), Some("DROP")) => {
-                    self.forward_drops.push(format!("{family} {table} FORWARD (legacy)"))
+                    self.forward_drops.push(format!("{family} {table} FORWARD (legacy)"));
                 }
                 (Some(":KUBE-SERVICES"), _) => self.kube_proxy.push(format!("{family} {table}")),
                 (Some(word), _) => table = word.strip_prefix('*').unwrap_or(table),
