@@ -195,13 +195,13 @@ impl Server {
         match http::listen(address) {
             Ok(listener) => {
                 info!(%address, what, "listening");
-                servers.spawn(http::serve(listener, connections, handler));
+                servers.spawn(http::serve(Arc::new(listener), connections, handler));
             }
             Err(source) if hard_fail => return Err(BindError { address, what, field, source }),
             Err(error) => {
                 warn!(%error, %address, what, "cannot listen; it is tried again");
                 servers.spawn(async move {
-                    http::serve(listen_at_last(address, what).await, connections, handler).await;
+                    http::serve(Arc::new(listen_at_last(address, what).await), connections, handler).await;
                 });
             }
         }
