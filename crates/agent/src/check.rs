@@ -1,9 +1,16 @@
 //! Preflight of this node: what the kernel and its mounts lack, each finding with its remedy. Changes nothing.
+mod api_server;
+mod cgroup;
+mod conntrack;
+mod legacy;
 mod network;
 
+pub use api_server::ApiServer;
+pub use cgroup::Cgroup;
+pub use conntrack::Tracking;
 pub use network::Network;
 
-use crate::config::Config;
+use crate::config::{Config, SocketLb};
 use crate::mounts::{self, Mount};
 use network::sysctl;
 use serde::Serialize;
@@ -57,6 +64,12 @@ pub struct Host {
     pub bpffs: PathBuf,
     /// The configured cgroup, if one is, without symbolic links.
     pub cgroup: Option<PathBuf>,
+    /// What stands at that cgroup, or else at the one that would be taken; `None` if nothing is to be attached.
+    pub attachment: Option<Cgroup>,
+    /// The API server, if there is one to ask.
+    pub api_server: Option<ApiServer>,
+    /// The kernel's connection tracking, if it tracks any.
+    pub tracking: Option<Tracking>,
     /// Whether the kernel describes its types.
     pub btf: bool,
     /// `net.core.bpf_jit_enable`, if it can be read.
@@ -73,12 +86,17 @@ impl Host {
     pub fn read(config: &Config) -> Self {
         // What does not exist, or is not ours to look at, is judged by its name.
         let real = |path: &PathBuf| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or(path.clone());
+        let cgroup = config.cgroup.as_ref().map(real);
+        let taken = cgroup.clone().or_else(mounts::cgroup2_root).filter(|_| config.socket_lb != SocketLb::Off);
         Self {
             release: sysctl("kernel/osrelease").unwrap_or_default(),
             capabilities: effective_capabilities().unwrap_or(0),
             mounts: mounts::mounts(),
             bpffs: real(&config.bpffs),
-            cgroup: config.cgroup.as_ref().map(real),
+            attachment: taken.map(|path| Cgroup::read(&path)),
+            api_server: ApiServer::read(config),
+            tracking: Tracking::read(),
+            cgroup,
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             jit: sysctl("net/core/bpf_jit_enable"),
             forwarding: [sysctl("net/ipv4/ip_forward"), sysctl("net/ipv6/conf/all/forwarding")],
@@ -107,19 +125,33 @@ fn effective_capabilities() -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-/// Looks at everything. `load` tries to load the kernel programs and says why that failed; it is not called without the
-/// privileges for it.
+/// What is tried rather than looked at. None of it is called without the privileges for it.
+pub struct Trials<Load, Reach> {
+    /// Loads the kernel programs, or says why that fails.
+    pub load: Load,
+    /// Whether a program at a cgroup sees a connect() of this process, or why that cannot be told.
+    pub reach: Reach,
+}
+
+/// Looks at everything.
 #[must_use]
-pub fn check(host: &Host, load: impl FnOnce() -> Result<(), String>) -> Vec<Finding> {
+pub fn check<Load, Reach>(host: &Host, trials: Trials<Load, Reach>) -> Vec<Finding>
+where
+    Load: FnOnce() -> Result<(), String>,
+    Reach: FnOnce(&Path) -> Result<bool, String>,
+{
     let mut findings = vec![privileges(host)];
     findings.extend(kernel(host));
     findings.push(btf(host));
     findings.push(jit(host));
     findings.push(bpffs(host));
     findings.push(cgroup2(host));
+    findings.extend(host.attachment.as_ref().map(|cgroup| cgroup.finding(host.privileged(), trials.reach)));
     findings.extend(forwarding(host));
     findings.extend(network::findings(&host.network));
-    findings.push(programs(host, load));
+    findings.extend(host.api_server.as_ref().map(ApiServer::finding));
+    findings.extend(host.tracking.map(Tracking::finding));
+    findings.push(programs(host, trials.load));
     findings
 }
 
@@ -266,6 +298,9 @@ mod tests {
             mounts: vec![mount("/sys/fs/bpf", "bpf"), mount("/sys/fs/cgroup", "cgroup2")],
             bpffs: "/sys/fs/bpf".into(),
             cgroup: None,
+            attachment: Some(Cgroup { path: "/sys/fs/cgroup".into(), id: Some(1), pods: false }),
+            api_server: Some(ApiServer { host: "192.0.2.1".into(), cluster_ips: vec!["10.96.0.1".parse().unwrap()] }),
+            tracking: Some(Tracking { count: 10, max: 262_144, early_drops: 0 }),
             btf: true,
             jit: Some("1".into()),
             forwarding: [Some("1".into()), Some("1".into())],
@@ -273,10 +308,20 @@ mod tests {
         }
     }
 
+    /// A kernel that takes the programs, and this process in a cgroup of `/sys/fs/cgroup`.
+    fn tried(host: &Host) -> Vec<Finding> {
+        let reach = |cgroup: &Path| match cgroup.to_str() {
+            Some("/sys/fs/cgroup") => Ok(true),
+            Some("/elsewhere") => Ok(false),
+            _ => Err("no such cgroup".to_owned()),
+        };
+        check(host, Trials { load: || Ok(()), reach })
+    }
+
     #[test]
     fn each_lack_is_found_under_its_name_with_a_remedy_and_nothing_else_changes() {
         use Level::{Failure, Warning};
-        let lacks: [Lack; 16] = [
+        let lacks: [Lack; 23] = [
             ("privileges", Warning, |h| h.capabilities = 0),
             ("kernel", Failure, |h| h.release = "5.4.0".into()),
             ("socket-refusal", Warning, |h| h.release = "5.10.0-1".into()),
@@ -295,14 +340,23 @@ mod tests {
             }),
             ("other-programs", Warning, |h| h.network.foreign = vec!["XDP program 7 at eth0".into()]),
             ("forward-policy", Warning, |h| h.network.forward_drops = Some(vec!["ip filter FORWARD".into()])),
+            ("cgroup-attachment", Warning, |h| h.attachment.as_mut().unwrap().id = Some(4711)),
+            ("cgroup-attachment", Warning, |h| h.attachment.as_mut().unwrap().path = "/elsewhere".into()),
+            ("cgroup-attachment", Warning, |h| h.attachment.as_mut().unwrap().path = "/unknown".into()),
+            ("connection-tracking", Warning, |h| h.tracking = Some(Tracking { count: 95, max: 100, early_drops: 0 })),
+            ("api-server", Warning, |h| h.api_server.as_mut().unwrap().host = "10.96.0.1".into()),
+            ("api-server", Warning, |h| {
+                h.api_server.as_mut().unwrap().host = "kubernetes.default.svc.cluster.local".into();
+            }),
+            ("forward-policy", Warning, |h| h.network.legacy_unread = vec!["iptables-legacy-save"]),
             ("other-proxies", Warning, |h| h.network.proxies = vec!["the device kube-ipvs0".into()]),
         ];
-        let findings = check(&good(), || Ok(()));
+        let findings = tried(&good());
         assert_eq!(worst(&findings), Level::Ok, "{findings:?}");
         for (name, level, lack) in lacks {
             let mut host = good();
             lack(&mut host);
-            let findings = check(&host, || Ok(()));
+            let findings = tried(&host);
             let finding = findings.iter().find(|f| f.name == name && f.level == level);
             assert!(finding.is_some_and(|f| f.remedy.is_some()), "{name}: {findings:?}");
         }
@@ -317,7 +371,7 @@ mod tests {
         ] {
             let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
             let network = Network { uplinks: named(uplinks), strict: named(strict), ..good().network };
-            let findings = check(&Host { network, ..good() }, || Ok(()));
+            let findings = tried(&Host { network, ..good() });
             let finding = findings.iter().find(|finding| finding.name == "reverse-path").unwrap();
             assert_eq!(finding.level, level, "case: {case}");
             if level == Level::Warning {
@@ -330,14 +384,15 @@ mod tests {
     fn a_place_below_the_right_file_system_will_do() {
         let host =
             Host { bpffs: "/sys/fs/bpf/tenant".into(), cgroup: Some("/sys/fs/cgroup/kubepods.slice".into()), ..good() };
-        assert_eq!(worst(&check(&host, || Ok(()))), Level::Ok);
+        assert_eq!(worst(&tried(&host)), Level::Ok);
     }
 
     #[test]
     fn a_load_that_fails_is_a_failure_and_is_not_tried_without_privileges() {
-        let findings = check(&good(), || Err("the verifier says no".into()));
-        assert_eq!(worst(&findings), Level::Failure);
-        let findings = check(&Host { capabilities: 0, ..good() }, || panic!("tried"));
+        let refused = Trials { load: || Err("the verifier says no".into()), reach: |_: &Path| Ok(true) };
+        assert_eq!(worst(&check(&good(), refused)), Level::Failure);
+        let never = Trials { load: || panic!("tried"), reach: |_: &Path| panic!("tried") };
+        let findings = check(&Host { capabilities: 0, ..good() }, never);
         assert_eq!(worst(&findings), Level::Warning);
     }
 }

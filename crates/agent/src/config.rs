@@ -5,16 +5,26 @@
 //! ConfigMap (H8).
 mod conntrack;
 mod document;
+mod effective;
+mod error;
 mod fields;
+pub mod flags;
+mod known;
 mod kube_proxy;
+mod logging;
+mod own;
+mod value;
 
 pub use conntrack::Conntrack;
+pub use effective::{Origins, Setting};
+pub use error::{ConfigError, Where};
 pub use kube_proxy::KubeProxy;
+pub use logging::{LogFormat, Logging};
 
 use crate::mounts;
 use document::{BadDocument, Document};
-use kube_proxy::{BadValue, Refused};
-use serde::Deserialize;
+use fields::Fields;
+use flags::{FlagValue, Precedence};
 use sheave_bpf::limits::Limits;
 use sheave_core::ProxyConfig;
 use std::fs::File;
@@ -22,8 +32,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Which connect() calls are translated at the socket; what is declined there is served at the device entrance.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SocketLb {
     /// Those of the node and of its pods.
     #[default]
@@ -45,8 +54,7 @@ impl From<SocketLb> for sheave_bpf::load::SocketLb {
 }
 
 /// Which dataplane serves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum DataplaneKind {
     /// eBPF programs.
     #[default]
@@ -54,22 +62,18 @@ pub enum DataplaneKind {
 }
 
 /// The document `kind: SheaveConfiguration`, and what a `KubeProxyConfiguration` beside it says.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Config {
-    /// Always `sheave.dev/v1alpha1`.
-    pub api_version: String,
-    /// Always `SheaveConfiguration`.
-    pub kind: String,
     /// Which dataplane serves.
     pub dataplane: DataplaneKind,
     /// `kube`, or the path of a manifest file or directory.
     pub source: String,
-    /// Name of this node; default: the host name, in lower case, as the kubelet does.
+    /// Name of this node; empty: kube-proxy's `hostnameOverride`, else the host name in lower case, as the kubelet does.
     pub node_name: String,
-    /// URL of the API server, without credentials; for tests and laboratories.
+    /// URL of the API server, in place of the one that the credentials name.
     pub server: Option<String>,
-    /// Path of a kubeconfig; default: `$KUBECONFIG`, `~/.kube/config`, then the Pod's service account.
+    /// Path of a kubeconfig; `None`: kube-proxy's `clientConnection.kubeconfig`, else `$KUBECONFIG`, `~/.kube/config`, then
+    /// the Pod's service account.
     pub kubeconfig: Option<PathBuf>,
     /// Where a BPF file system is mounted; maps and links are pinned there in `sheave/`.
     pub bpffs: PathBuf,
@@ -80,18 +84,17 @@ pub struct Config {
     /// Which connect() calls are translated at the socket.
     pub socket_lb: SocketLb,
     /// Whether external IPs of Services are served (A10).
-    #[serde(rename = "externalIPs")]
     pub external_ips: bool,
     /// How large the maps may grow (I7).
     pub maps: MapsConfig,
     /// The document `kind: KubeProxyConfiguration`.
-    #[serde(skip)]
     pub kube_proxy: KubeProxy,
+    /// Where the values come from.
+    pub origins: Origins,
 }
 
 /// The limits of the maps: what does not fit is refused by name, the rest is served.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct MapsConfig {
     /// Frontends and VIPs per family.
     pub frontends_max: u32,
@@ -108,15 +111,9 @@ pub struct MapsConfig {
 /// A longer file is none (I7): both documents with every field set are a few KiB.
 const BYTES_MAX: u64 = 1 << 20;
 
-const API_VERSION: &str = "sheave.dev/v1alpha1";
-const KIND: &str = "SheaveConfiguration";
-const DOCUMENT: &str = "sheave.dev/v1alpha1 SheaveConfiguration";
-
 impl Default for Config {
     fn default() -> Self {
         Self {
-            api_version: API_VERSION.to_owned(),
-            kind: KIND.to_owned(),
             dataplane: DataplaneKind::default(),
             source: "kube".to_owned(),
             node_name: String::new(),
@@ -129,6 +126,7 @@ impl Default for Config {
             external_ips: true,
             maps: MapsConfig::default(),
             kube_proxy: KubeProxy::default(),
+            origins: Origins::default(),
         }
     }
 }
@@ -140,93 +138,55 @@ impl Default for MapsConfig {
     }
 }
 
-/// The configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The text is no YAML, or has a field or value the configuration does not know.
-    #[error("configuration {path}: {reason}")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Line, field and what was expected.
-        reason: String,
-    },
-    /// A value that its field cannot have.
-    #[error("configuration {path}:{line}: {field}: {reason}")]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The line in it.
-        line: u64,
-        /// The field.
-        field: &'static str,
-        /// The value and what is allowed.
-        reason: String,
-    },
-    /// Another kind of document.
-    #[error("configuration {path}:{line}: found {found}, expected {DOCUMENT} or {}", kube_proxy::DOCUMENT)]
-    Document {
-        /// The file.
-        path: PathBuf,
-        /// The line the document begins at.
-        line: u64,
-        /// apiVersion and kind that stand there.
-        found: String,
-    },
-    /// The same kind of document again.
-    #[error("configuration {path}:{line}: a second {what}; leave one of them")]
-    Twice {
-        /// The file.
-        path: PathBuf,
-        /// The line the second one begins at.
-        line: u64,
-        /// apiVersion and kind.
-        what: String,
-    },
-    /// The node's name is neither configured nor to be had from the host.
-    #[error("this node has no host name; set `nodeName` in the configuration or pass --node")]
-    NodeName,
-    /// No cgroup2 file system.
-    #[error("no cgroup2 file system is mounted; mount one (mount -t cgroup2 none /sys/fs/cgroup) or set `cgroup`")]
-    Cgroup,
-}
-
 impl Config {
     /// Reads a configuration file. Missing fields have their defaults. Unknown fields of sheave's own document are refused;
     /// those of kube-proxy's are named in [`KubeProxy::notes`], as kube-proxy itself warns and goes on.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = text_of(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, path)
+        Self::load(Some(path), &[])
     }
 
     /// Reads the text of a configuration file; `path` is for what is said of it.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let bad = |BadDocument(reason)| ConfigError::Parse { path: path.to_owned(), reason };
-        let (mut ours, mut kube_proxy) = (None, None);
-        for document in Document::of(text) {
-            let document = document.map_err(bad)?;
-            let twice = match &*document.what {
-                DOCUMENT => ours.replace(document.read::<Self>().map_err(bad)?).is_some(),
-                kube_proxy::DOCUMENT => {
-                    let read = KubeProxy::read(&document).map_err(|refused| refusal(path, refused))?;
-                    kube_proxy.replace(read).is_some()
-                }
-                _ => return Err(unexpected(path, &document)),
-            };
-            if twice {
-                let (line, what) = (document.line, document.what);
-                return Err(ConfigError::Twice { path: path.to_owned(), line, what });
+        Self::of(Documents::of(text, path)?, &[])
+    }
+
+    /// Reads a file, if there is one, and then what the command line says.
+    pub fn load(path: Option<&Path>, options: &[FlagValue]) -> Result<Self, ConfigError> {
+        let documents = match path {
+            Some(path) => {
+                let text = text_of(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                Documents::of(&text, path)?
+            }
+            None => Documents::default(),
+        };
+        Self::of(documents, options)
+    }
+
+    fn of(documents: Documents<'_>, options: &[FlagValue]) -> Result<Self, ConfigError> {
+        let Documents { path, ours, theirs } = documents;
+        let refused = |bad| ConfigError::value(path, bad);
+        let (mut ours, beside_file) = (ours.unwrap_or_default(), theirs.is_some());
+        let mut theirs = theirs.unwrap_or_default();
+        let mut ignored = Vec::new();
+        for FlagValue { flag, value } in options {
+            match flag.precedence {
+                Precedence::File if beside_file => ignored.push(format!("--{}", flag.name)),
+                _ if own::FIELDS.contains(&flag.field) => ours.set(flag.field, flag.name, value.clone()),
+                _ => theirs.set(flag.field, flag.name, value.clone()),
             }
         }
-        Ok(Self { kube_proxy: kube_proxy.unwrap_or_default(), ..ours.unwrap_or_default() })
+        let mut config = own::read(&mut ours).map_err(refused)?;
+        if !theirs.is_empty() {
+            config.kube_proxy = KubeProxy::read(&mut theirs).map_err(refused)?;
+        }
+        if !ignored.is_empty() {
+            let ignored = fields::named(&ignored);
+            config.kube_proxy.notes.push(format!("{IGNORED_OPTIONS}: {ignored}"));
+        }
+        let origins = ours.origins().into_iter().chain(theirs.origins());
+        let origins = origins.map(|(field, place)| (effective::setting(field), Where::of(path, place)));
+        config.origins = Origins(origins.collect());
+        Ok(config)
     }
 
     /// What decides the meaning of a Service on this node.
@@ -249,6 +209,7 @@ impl Config {
             Some(name) => name.to_owned(),
             None => host_name().ok_or(ConfigError::NodeName)?,
         };
+        self.kubeconfig = self.kubeconfig.or_else(|| self.kube_proxy.client_kubeconfig.clone());
         if self.cgroup.is_none() && self.socket_lb != SocketLb::Off {
             self.cgroup = Some(mounts::cgroup2_root().ok_or(ConfigError::Cgroup)?);
         }
@@ -259,6 +220,41 @@ impl Config {
     pub fn limits(&self) -> Limits {
         let MapsConfig { frontends_max, services_max, slots_max, backends_max, .. } = self.maps;
         Limits { frontends_max, services_max, slots_max, backends_max }
+    }
+}
+
+const IGNORED_OPTIONS: &str = "these options do not count beside a KubeProxyConfiguration, as in kube-proxy";
+
+/// The documents of a file, taken apart.
+#[derive(Default)]
+struct Documents<'a> {
+    path: Option<&'a Path>,
+    ours: Option<Fields>,
+    theirs: Option<Fields>,
+}
+
+impl<'a> Documents<'a> {
+    fn of(text: &str, path: &'a Path) -> Result<Self, ConfigError> {
+        let bad = |BadDocument(reason)| ConfigError::Parse { path: path.to_owned(), reason };
+        let (mut ours, mut theirs) = (None, None);
+        for document in Document::of(text) {
+            let document = document.map_err(bad)?;
+            let twice = match &*document.what {
+                own::DOCUMENT => {
+                    let is_leaf = |field: &str| own::FIELDS.contains(&field);
+                    ours.replace(Fields::of(document.read().map_err(bad)?, is_leaf)).is_some()
+                }
+                kube_proxy::DOCUMENT => {
+                    theirs.replace(Fields::of(document.read().map_err(bad)?, known::is_field)).is_some()
+                }
+                _ => return Err(unexpected(path, &document)),
+            };
+            if twice {
+                let (line, what) = (document.line, document.what);
+                return Err(ConfigError::Twice { path: path.to_owned(), line, what });
+            }
+        }
+        Ok(Self { path: Some(path), ours, theirs })
     }
 }
 
@@ -275,14 +271,6 @@ fn text_of(path: &Path) -> io::Result<String> {
 fn host_name() -> Option<String> {
     let name = nix::unistd::gethostname().ok()?.into_string().ok()?.to_lowercase();
     (!name.is_empty()).then_some(name)
-}
-
-fn refusal(path: &Path, refused: Refused) -> ConfigError {
-    let path = path.to_owned();
-    match refused {
-        Refused::Document(BadDocument(reason)) => ConfigError::Parse { path, reason },
-        Refused::Value(BadValue { line, field, reason }) => ConfigError::Value { path, line, field, reason },
-    }
 }
 
 fn unexpected(path: &Path, document: &Document) -> ConfigError {
@@ -382,11 +370,11 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_name_is_ours_then_kube_proxys_then_that_of_the_host() {
+    fn the_nodes_name_is_kube_proxys_then_that_of_the_host() {
         let theirs = format!("{KUBE_PROXY}hostnameOverride: ' Worker-1 '\n");
         for (text, want) in [
             (theirs.clone(), Some("worker-1")),
-            (format!("{theirs}---\n{HEAD}nodeName: worker-2\n"), Some("worker-2")),
+            (format!("{theirs}---\n{HEAD}"), Some("worker-1")),
             (format!("{KUBE_PROXY}hostnameOverride: ''\n"), None),
         ] {
             assert_eq!(parse(&text).unwrap().configured_node_name(), want, "{text}");
@@ -404,12 +392,15 @@ mod tests {
             config.proxy(),
             ProxyConfig { detect_local: DetectLocal::ClusterCidr(vec![cidr]), ..ProxyConfig::default() }
         );
-        let [no_effect, node_ports] = &config.kube_proxy.notes[..] else { panic!("{:?}", config.kube_proxy.notes) };
         assert_eq!(
-            no_effect,
-            "these fields of KubeProxyConfiguration have no effect here: clientConnection.kubeconfig"
+            config.kube_proxy.client_kubeconfig.as_deref(),
+            Some(Path::new("/var/lib/kube-proxy/kubeconfig.conf"))
         );
+        let [node_ports] = &config.kube_proxy.notes[..] else { panic!("{:?}", config.kube_proxy.notes) };
         assert!(node_ports.starts_with("nodePortAddresses is not set"), "{node_ports}");
+        let defaults = KubeProxy { notes: Vec::new(), client_kubeconfig: None, ..config.kube_proxy };
+        let detect_local = DetectLocal::ClusterCidr(vec![cidr]);
+        assert_eq!(defaults, KubeProxy { detect_local, ..KubeProxy::default() });
     }
 
     proptest! {
@@ -421,24 +412,70 @@ mod tests {
             }
         }
 
+        /// Every field of both documents, each with what it may have and what it may not.
         #[test]
-        fn any_value_of_a_known_field_is_read_without_panic(
-            field in prop::sample::select(vec![
-                "clusterCIDR", "detectLocalMode", "detectLocal", "nodePortAddresses", "iptables", "nftables", "mode",
-                "hostnameOverride", "externalIPs", "maps", "conntrack", "{detectLocal: {bridgeInterface",
-            ]),
+        fn a_value_is_taken_or_refused_with_its_field_and_its_line(
+            field in prop::sample::select(own::FIELDS.into_iter().chain(known::fields()).collect::<Vec<_>>()),
             value in prop_oneof![
-                prop::sample::select(vec![
-                    "null", "''", "primary", "[primary]", "[10.0.0.0/8, ' ']", "{masqueradeAll: true}", "10.0.0.0/8,,",
-                    "{bridgeInterface: 7}", "BridgeInterface", "[[]]", "{}", "7", "*a", "&a [*a]", "!!binary x", "? x",
-                ]).prop_map(str::to_owned),
+                prop::sample::select(ODD.to_vec()).prop_map(str::to_owned),
                 "[0-9a-f:./, ]{0,30}",
+                "-?[0-9]{1,25}(\\.[0-9]{1,3})?[a-z]{0,2}",
                 ".{0,20}",
             ],
         ) {
-            for head in [HEAD, KUBE_PROXY] {
-                let _ = parse(&format!("{head}{field}: {value}\n"));
+            let ours = own::FIELDS.contains(&field);
+            let head = if ours { HEAD } else { KUBE_PROXY };
+            if !["apiVersion", "kind"].contains(&field) {
+                let (open, close) = (field.replace('.', ": {"), "}".repeat(field.matches('.').count()));
+                let line = |text: &str| text.lines().count();
+                let text = format!("{head}{open}: {value}{close}\n");
+                match Config::parse(&text, Path::new("c.yaml")) {
+                    Ok(_) => {}
+                    Err(ConfigError::Value { place, field: named, reason }) => {
+                        let Where::Line { line: at, .. } = place else { panic!("{place}") };
+                        prop_assert!((3..=line(&text) as u64).contains(&at), "{text}: {place}");
+                        let section = field.split('.').next().unwrap();
+                        // A value may itself bring more fields along.
+                        prop_assert!(named.starts_with(section) || value.contains([',', ':', '}', '\n']), "{text}: {named}: {reason}");
+                    }
+                    Err(ConfigError::Parse { reason, .. }) => prop_assert!(reason.contains("line"), "{text}: {reason}"),
+                    Err(ConfigError::Document { .. } | ConfigError::Twice { .. }) => {}
+                    Err(error) => panic!("{text}: {error}"),
+                }
             }
         }
     }
+
+    const ODD: [&str; 30] = [
+        "null",
+        "~",
+        "''",
+        "true",
+        "false",
+        "'true'",
+        "off",
+        "0",
+        "-1",
+        "7",
+        "1e400",
+        "0x7fffffff",
+        ".nan",
+        "[]",
+        "[[]]",
+        "{}",
+        "{a: b}",
+        "[primary]",
+        "[primary, 10.0.0.0/8]",
+        "10.0.0.0/8,,fd00::/8",
+        "[::1]:80",
+        "24h0m0s",
+        "-5s",
+        "*a",
+        "&a [*a]",
+        "!!binary x",
+        "? x",
+        "!!int '9'",
+        "\"\\u0000\\e[2J\"",
+        "99999999999999999999999999999999999999999",
+    ];
 }

@@ -28,6 +28,7 @@ mod object;
 pub mod ops;
 pub mod origins;
 pub mod pins;
+pub mod reach;
 pub mod read_back;
 pub mod refused;
 mod set;

@@ -1,65 +1,52 @@
 //! `sheave agent`: the daemon, in the foreground, as a DaemonSet runs it.
-use crate::output::{is_root, with_sudo};
+mod check_config;
+mod flags;
+mod logging;
+
+use crate::output::{Output, is_root, with_sudo};
 use crate::settings::Settings;
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
-use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use clap::Args;
+use flags::Flags;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use tracing::warn;
 
 #[derive(Args)]
 #[command(
     after_help = "The programs and maps stay when the agent ends: traffic goes on, and the next start writes only \
-    what differs.\nLogs: on a terminal as text, else one JSON object a line; RUST_LOG sets the level, as in RUST_LOG=warn.\n\nExamples:\n  \
-    sudo sheave agent --source ./manifests --node worker-1\n  sudo sheave agent --source kube --kubeconfig \
-    ~/.kube/config\n  sudo sheave agent --config /etc/sheave/config.yaml"
+    what differs.\nLogs: on a terminal as text, else one JSON object a line; RUST_LOG wins over --v, as in \
+    RUST_LOG=warn.\nOptions of kube-proxy that have no effect here are taken as well, and named in a warning.\n\n\
+    Examples:\n  sudo sheave agent --source ./manifests --hostname-override worker-1\n  sudo sheave agent --source kube \
+    --kubeconfig ~/.kube/config\n  sudo sheave agent --config=/var/lib/kube-proxy/config.conf \
+    --hostname-override=worker-1\n  sheave agent --check-config --config /etc/sheave/config.yaml"
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
     settings: Settings,
-    /// Where Services come from: `kube`, or the path of a manifest file or directory [default: kube]
-    #[arg(long, value_name = "kube|PATH")]
-    source: Option<String>,
-    /// Which dataplane serves
-    #[arg(long, value_enum)]
-    dataplane: Option<Dataplane>,
-    /// Name of this node [default: the host name]
-    #[arg(long, value_name = "NAME")]
-    node: Option<String>,
-    /// kubeconfig file [default: $KUBECONFIG, ~/.kube/config, then the Pod's service account]
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// URL of an API server that needs no credentials, for laboratories
-    #[arg(long, value_name = "URL")]
-    server: Option<String>,
-    /// The cgroup whose processes the socket entrance serves [default: the root of the cgroup2 mount]
-    #[arg(long, value_name = "PATH")]
-    cgroup: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+    /// Print every setting with its value and where that comes from, and end; needs no root
+    #[arg(long)]
+    check_config: bool,
+    /// How --check-config prints
+    #[arg(short, long, value_enum, default_value_t, requires = "check_config")]
+    output: Output,
     /// End when standard input ends: for a parent that must not leave an agent behind
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Dataplane {
-    /// eBPF programs
-    Ebpf,
-}
-
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(is_root(), "programming the kernel needs root; run: {}", with_sudo());
-    start_logging();
-    let mut config = arguments.settings.load()?;
-    config.source = arguments.source.unwrap_or(config.source);
-    config.node_name = arguments.node.unwrap_or(config.node_name);
-    config.kubeconfig = arguments.kubeconfig.or(config.kubeconfig);
-    config.server = arguments.server.or(config.server);
-    config.cgroup = arguments.cgroup.or(config.cgroup);
-    if let Some(Dataplane::Ebpf) = arguments.dataplane {
-        config.dataplane = sheave_agent::config::DataplaneKind::Ebpf;
+    let config = arguments.settings.load_with(arguments.flags.0)?;
+    if arguments.check_config {
+        return check_config::run(&config, arguments.output);
     }
+    anyhow::ensure!(is_root(), "programming the kernel needs root; run: {}", with_sudo());
+    let _flushed_at_the_end = logging::start(config.kube_proxy.logging);
     let config = config.resolve()?;
+    if let Err(error) = sheave_agent::oom::set_score_adj(config.kube_proxy.oom_score_adj) {
+        warn!(%error, "the kernel may end this process like any other");
+    }
     // Two workers: while one writes a large change to the kernel, the other goes on reading the watches.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("starting the runtime")?;
@@ -81,17 +68,4 @@ async fn until(stdin_closes: bool) {
         return std::future::pending().await;
     }
     let _unused = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
-}
-
-/// The API client's own lines say what the source says as well, with less.
-const FILTER: &str = "info,kube_client=off,tower_http=off";
-
-fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        builder.init();
-    } else {
-        builder.json().init();
-    }
 }

@@ -3,7 +3,9 @@ use crate::output::{Output, print};
 use crate::settings::Settings;
 use clap::Args;
 use serde_json::json;
-use sheave_agent::check::{Finding, Host, Level, check, worst};
+use sheave_agent::check::{Finding, Host, Level, Trials, check, worst};
+use sheave_bpf::reach::reaches_this_process;
+use std::path::Path;
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -21,7 +23,11 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.settings.load()?;
-    let findings = check(&Host::read(&config), || sheave_bpf::load::try_load().map_err(|e| format!("{e:#}")));
+    let trials = Trials {
+        load: || sheave_bpf::load::try_load().map_err(|error| format!("{error:#}")),
+        reach: |cgroup: &Path| reaches_this_process(cgroup).map_err(|error| error.to_string()),
+    };
+    let findings = check(&Host::read(&config), trials);
     match arguments.output {
         Output::Text => print(&as_text(&findings))?,
         Output::Json => print(&format!("{:#}", json!({ "level": worst(&findings), "findings": findings })))?,

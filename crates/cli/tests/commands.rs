@@ -64,10 +64,57 @@ fn what_cannot_be_used_is_one_line_that_names_it() {
         (vec!["check", "--config", "/nowhere/config.yaml"], "/nowhere/config.yaml"),
         (vec!["check", "--config", config], "sokcetLb"),
         (vec!["agent", "--dataplane", "magic"], "magic"),
+        (vec!["agent", "--check-config", "--dataplane", "auto"], "comes with the IPVS dataplane"),
+        (
+            vec!["agent", "--check-config", "--config", config],
+            "config.yaml:3: sokcetLb: no such field; did you mean socketLb?",
+        ),
+        (vec!["agent", "--check-config", "--conntrack-min", "many"], "--conntrack-min: conntrack.min: \"many\" is not"),
+        (vec!["agent", "--cleanup"], "sheave cleanup --kube-proxy"),
+        (vec!["agent", "-o", "json"], "--check-config"),
         (vec!["demo", "--services", "100001"], "100001"),
     ] {
         let output = sheave(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(text(&output.stderr).contains(names), "{arguments:?}: {}", text(&output.stderr));
     }
+}
+
+/// H8: the file and the options of a kube-proxy DaemonSet, unchanged.
+#[test]
+fn the_configuration_that_counts_is_printed_with_where_each_value_comes_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.conf");
+    std::fs::write(&file, include_str!("../../agent/src/config/kubeadm.yaml")).unwrap();
+    let config = format!("--config={}", file.display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sheave"));
+    command.args(["agent", &config, "--hostname-override=Worker-1", "-v=4", "--cluster-cidr=10.1.0.0/16"]);
+    command.args(["--server=https://me:secret@192.0.2.1:6443", "--check-config", "-o", "json"]);
+    let output = command.env_remove("RUST_LOG").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let setting = |field: &str| {
+        let settings = told["settings"].as_array().unwrap();
+        let setting = settings.iter().find(|setting| setting["field"] == field).unwrap();
+        (setting["value"].clone(), setting["origin"].as_str().unwrap().replace(file.to_str().unwrap(), "FILE"))
+    };
+    for (field, value, origin) in [
+        ("hostnameOverride", "worker-1", "--hostname-override"),
+        ("logging.verbosity", "debug", "--v"),
+        ("clusterCIDR", "10.244.0.0/16", "FILE:10"),
+        ("clientConnection.kubeconfig", "/var/lib/kube-proxy/kubeconfig.conf", "FILE:8"),
+        ("conntrack.tcpCloseWaitTimeout", "1h", "default"),
+        ("server", "https://(hidden)@192.0.2.1:6443", "--server"),
+    ] {
+        assert_eq!(setting(field), (value.into(), origin.to_owned()), "{field}");
+    }
+    let notes = told["notes"].to_string();
+    assert!(
+        notes.contains("do not count beside a KubeProxyConfiguration") && notes.contains("--cluster-cidr"),
+        "{notes}"
+    );
+    assert!(!text(&output.stdout).contains("secret"));
+    let table = sheave(&["agent", &config, "--check-config"]);
+    assert!(text(&table.stdout).contains("clusterCIDR"), "{}", text(&table.stdout));
+    assert!(text(&table.stderr).contains("nodePortAddresses is not set"), "{}", text(&table.stderr));
 }

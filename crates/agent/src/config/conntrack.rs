@@ -1,5 +1,10 @@
 //! `conntrack` of `KubeProxyConfiguration`: sizes and time-outs of the kernel's connection tracking.
+use super::fields::{BadValue, Fields};
+use super::value::Located;
 use std::time::Duration;
+
+/// Fields of Go's type int32, which kube-proxy wants to be 0 at least.
+const ENTRIES_MAX: u32 = i32::MAX as u32;
 
 /// What is asked of the kernel's connection tracking. Zero leaves a value of the kernel as it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,5 +37,25 @@ impl Default for Conntrack {
             udp: Duration::ZERO,
             udp_stream: Duration::ZERO,
         }
+    }
+}
+
+impl Conntrack {
+    pub(super) fn read(fields: &mut Fields) -> Result<Self, BadValue> {
+        let default = Self::default();
+        let entries = |located: &Located| located.integer(0..=ENTRIES_MAX);
+        Ok(Self {
+            max_per_core: fields.read("conntrack.maxPerCore", entries)?.unwrap_or(default.max_per_core),
+            min: fields.read("conntrack.min", entries)?.unwrap_or(default.min),
+            tcp_established: fields
+                .read("conntrack.tcpEstablishedTimeout", Located::duration)?
+                .unwrap_or(default.tcp_established),
+            tcp_close_wait: fields
+                .read("conntrack.tcpCloseWaitTimeout", Located::duration)?
+                .unwrap_or(default.tcp_close_wait),
+            tcp_be_liberal: fields.read("conntrack.tcpBeLiberal", Located::boolean)?.unwrap_or_default(),
+            udp: fields.read("conntrack.udpTimeout", Located::duration)?.unwrap_or_default(),
+            udp_stream: fields.read("conntrack.udpStreamTimeout", Located::duration)?.unwrap_or_default(),
+        })
     }
 }

@@ -1,135 +1,106 @@
-//! The fields of `KubeProxyConfiguration` v1alpha1 as kube-proxy 1.36 has them
-//! (`staging/src/k8s.io/kube-proxy/config/v1alpha1/types.go`), and which of them have an effect here.
-use serde_json::Value;
+//! The fields of a document by their path, such as `conntrack.min`: which are there, which were read, which are left over.
+use super::value::{Located, Place, Refusal, Value};
+use std::collections::BTreeMap;
 
-/// Those with an effect.
-const HEEDED: [&str; 11] = [
-    "apiVersion",
-    "kind",
-    "clusterCIDR",
-    "detectLocal.bridgeInterface",
-    "detectLocal.interfaceNamePrefix",
-    "detectLocalMode",
-    "hostnameOverride",
-    "iptables.masqueradeAll",
-    "ipvs.masqueradeAll", // Never in the type, but found in old files.
-    "nftables.masqueradeAll",
-    "nodePortAddresses",
-];
+/// More would hide the rest of a message.
+const NAMED_MAX: usize = 20;
 
-/// Those without; a name that ends in a dot stands for everything below it. `conntrack.max`, `resourceContainer` and
-/// `udpIdleTimeout` are gone from the type and still stand in old files.
-const KNOWN: [&str; 27] = [
-    "bindAddress",
-    "bindAddressHardFail",
-    "clientConnection.",
-    "configSyncPeriod",
-    "conntrack.",
-    "enableProfiling",
-    "featureGates.",
-    "healthzBindAddress",
-    "iptables.localhostNodePorts",
-    "iptables.masqueradeBit",
-    "iptables.minSyncPeriod",
-    "iptables.snatNodeInternalIP",
-    "iptables.syncPeriod",
-    "ipvs.",
-    "logging.",
-    "metricsBindAddress",
-    "mode",
-    "nftables.masqueradeBit",
-    "nftables.minSyncPeriod",
-    "nftables.syncPeriod",
-    "oomScoreAdj",
-    "portRange",
-    "resourceContainer",
-    "showHiddenMetricsForVersion",
-    "udpIdleTimeout",
-    "windowsRunAsService",
-    "winkernel.",
-];
-
-/// One sentence for the fields that are set to something and have no effect, one for those that kube-proxy does not know.
-pub(super) fn without_effect(document: &Value) -> Vec<String> {
-    let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    walk(document, "", &mut |path, value| {
-        let is = |name: &&str| path == *name || (name.ends_with('.') && path.starts_with(*name));
-        match (HEEDED.contains(&path), KNOWN.iter().any(is)) {
-            (true, _) => {}
-            (false, true) if is_unset(path, value) => {}
-            (false, true) => known.push(path.to_owned()),
-            (false, false) => unknown.push(path.to_owned()),
-        }
-    });
-    let told = |fields: Vec<String>, what: &str| (!fields.is_empty()).then(|| format!("{what}: {}", fields.join(", ")));
-    let notes = [
-        told(known, "these fields of KubeProxyConfiguration have no effect here"),
-        told(unknown, "these fields of KubeProxyConfiguration are not known and were ignored"),
-    ];
-    notes.into_iter().flatten().collect()
+/// A value cannot be used.
+#[derive(Debug)]
+pub(super) struct BadValue {
+    pub(super) place: Place,
+    pub(super) field: String,
+    /// The value and what is allowed.
+    pub(super) reason: String,
 }
 
-/// Every field that holds no fields, with its path.
-fn walk(value: &Value, path: &str, see: &mut impl FnMut(&str, &Value)) {
-    match value {
-        Value::Object(fields) if path.is_empty() || !fields.is_empty() => {
-            for (name, value) in fields {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                walk(value, &path, see);
+/// What a document says, field by field. Reading a field takes it out, so that what is left over is what nothing was done with.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    values: BTreeMap<String, Located>,
+    origins: BTreeMap<&'static str, Place>,
+}
+
+impl Fields {
+    /// Takes a document apart down to its `leaves`, which may be mappings themselves, and to what it does not know.
+    pub(super) fn of(document: Located, is_leaf: impl Fn(&str) -> bool) -> Self {
+        let mut fields = Self::default();
+        fields.take_apart(document, String::new(), &is_leaf);
+        fields
+    }
+
+    fn take_apart(&mut self, located: Located, path: String, is_leaf: &impl Fn(&str) -> bool) {
+        match located.value {
+            Value::Map(map) if !is_leaf(&path) => {
+                for (name, value) in map {
+                    self.take_apart(value, below(&path, &name), is_leaf);
+                }
             }
-        }
-        // An empty section, or a `null` in its place, says nothing.
-        Value::Object(_) => {}
-        Value::Null if is_section(path) => {}
-        value => see(path, value),
-    }
-}
-
-fn is_section(path: &str) -> bool {
-    HEEDED.iter().chain(&KNOWN).any(|name| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
-}
-
-/// The values `kubeadm` and kube-proxy's own defaults write for what nobody has set.
-fn is_unset(path: &str, value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Bool(true) => false,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) if path == "bindAddress" => matches!(&**text, "" | "0.0.0.0" | "::"),
-        Value::String(text) => matches!(&**text, "" | "0" | "0s"),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_field_is_named_when_it_is_set_to_something_and_has_no_effect() {
-        let no_effect = "these fields of KubeProxyConfiguration have no effect here: ";
-        let unknown = "these fields of KubeProxyConfiguration are not known and were ignored: ";
-        for (document, want) in [
-            (json!({}), vec![]),
-            (json!({"clusterCIDR": "10.0.0.0/8", "iptables": {"masqueradeAll": true}}), vec![]),
-            (json!({"mode": "", "iptables": {"syncPeriod": "0s", "masqueradeBit": null}, "ipvs": null}), vec![]),
-            (json!({"bindAddress": "0.0.0.0", "logging": {"options": {"json": {"infoBufferSize": "0"}}}}), vec![]),
-            (json!({"bindAddress": "192.0.2.1"}), vec![format!("{no_effect}bindAddress")]),
-            (
-                json!({"mode": "ipvs", "ipvs": {"strictARP": true, "scheduler": ""}, "featureGates": {"A": true}}),
-                vec![format!("{no_effect}featureGates.A, ipvs.strictARP, mode")],
-            ),
-            (json!({"conntrack": {"max": 7, "min": null}}), vec![format!("{no_effect}conntrack.max")]),
-            (json!({"clusterCidr": "10.0.0.0/8"}), vec![format!("{unknown}clusterCidr")]),
-            (json!({"iptables": {"a": {"b": false}}}), vec![format!("{unknown}iptables.a.b")]),
-            (
-                json!({"portRange": "1-2", "hello": null}),
-                vec![format!("{no_effect}portRange"), format!("{unknown}hello")],
-            ),
-        ] {
-            assert_eq!(without_effect(&document), want, "{document}");
+            value => drop(self.values.insert(path, Located { value, ..located })),
         }
     }
+
+    /// Puts a value of the command line in place of what the document says.
+    pub(super) fn set(&mut self, field: &str, flag: &'static str, word: String) {
+        let value = Located { place: Place::Flag(flag), value: Value::Word(word) };
+        self.values.insert(field.to_owned(), value);
+    }
+
+    /// Reads a field; `None` if it is absent or `null`, as in Go.
+    pub(super) fn read<T>(
+        &mut self,
+        field: &'static str,
+        read: impl FnOnce(&Located) -> Result<T, Refusal>,
+    ) -> Result<Option<T>, BadValue> {
+        let Some(located) = self.values.remove(field).filter(|located| located.value != Value::Null) else {
+            return Ok(None);
+        };
+        self.origins.insert(field, located.place);
+        let refused = |(place, reason)| BadValue { place, field: field.to_owned(), reason };
+        read(&located).map(Some).map_err(refused)
+    }
+
+    /// What was read of a field says no more than its default.
+    pub(super) fn disregard(&mut self, field: &'static str) {
+        self.origins.remove(field);
+    }
+
+    /// Looks at a field that stays left over.
+    pub(super) fn peek(&self, field: &str) -> Option<&Located> {
+        self.values.get(field).filter(|located| located.value != Value::Null)
+    }
+
+    /// Whether nothing was said at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// What has not been read.
+    pub(super) fn left_over(&self) -> impl Iterator<Item = (&str, &Located)> {
+        self.values.iter().map(|(path, located)| (path.as_str(), located))
+    }
+
+    /// Where each field stood that was read.
+    pub(super) fn origins(self) -> BTreeMap<&'static str, Place> {
+        self.origins
+    }
+}
+
+/// A name with a dot in it is no path.
+fn below(path: &str, name: &str) -> String {
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "-_/".contains(c));
+    let name = if plain { name.to_owned() } else { format!("{name:?}") };
+    if path.is_empty() { name } else { format!("{path}.{name}") }
+}
+
+/// Whether something of `known` lies below this path.
+pub(super) fn is_section<'a>(path: &str, mut known: impl Iterator<Item = &'a str>) -> bool {
+    known.any(|name| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// Names, not too many of them.
+pub(super) fn named(fields: &[String]) -> String {
+    let more = fields.len().saturating_sub(NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    fields.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ") + &more
 }

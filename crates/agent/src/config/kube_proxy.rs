@@ -3,15 +3,16 @@
 //! Fields, defaults and refusals are those of kube-proxy 1.36 (`pkg/proxy/apis/config/validation`). Two things differ, since
 //! sheave has none of kube-proxy's modes: `masqueradeAll` counts in whichever section it is set (kube-proxy reads that of the
 //! selected mode), and unset `nodePortAddresses` are `primary` whatever `mode` says (kube-proxy: in nftables mode only).
+//! `all` and `localhost` in `nodePortAddresses` are of the type's next version.
 use super::conntrack::Conntrack;
-use super::document::{BadDocument, Document};
-use super::fields;
+use super::fields::{BadValue, Fields};
+use super::known;
+use super::logging::Logging;
+use super::value::{Located, Place, Refusal, Value, cidr};
 use ipnet::IpNet;
-use serde::Deserialize;
-use serde_saphyr::Spanned;
 use sheave_core::{DetectLocal, Family, NodePortAddresses};
-use sheave_kube_source::address::parse_cidr;
-use std::net::{Ipv4Addr, SocketAddr};
+use sheave_kube_source::address::parse_ip;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,6 +43,10 @@ pub struct KubeProxy {
     pub client_kubeconfig: Option<PathBuf>,
     /// `mode` as it stands there; it selects nothing here.
     pub mode: String,
+    /// `oomScoreAdj` of the process, -1000 to 1000.
+    pub oom_score_adj: i16,
+    /// `logging`.
+    pub logging: Logging,
     /// What the administrator should know: fields that have no effect, and values that mean something else here.
     pub notes: Vec<String>,
 }
@@ -49,6 +54,12 @@ pub struct KubeProxy {
 /// The ports of kube-proxy's servers (`pkg/cluster/ports`).
 const HEALTHZ_PORT: u16 = 10256;
 const METRICS_PORT: u16 = 10249;
+/// `KubeProxyOOMScoreAdj` of `pkg/kubelet/qos`.
+const OOM_SCORE_ADJ: i16 = -999;
+const SYNC_PERIOD: Duration = Duration::from_secs(30);
+/// `--healthz-bind-address` and `--metrics-bind-address`: an empty one turns the server off, where an empty field asks for the
+/// default (`cmd/kube-proxy/app/options.go`, `addressFromDeprecatedFlags`; `v1alpha1/defaults.go`).
+type Server = Option<SocketAddr>;
 
 /// kube-proxy's defaults (`pkg/proxy/apis/config/v1alpha1/defaults.go`).
 impl Default for KubeProxy {
@@ -61,166 +72,212 @@ impl Default for KubeProxy {
             healthz_bind: Some((Ipv4Addr::UNSPECIFIED, HEALTHZ_PORT).into()),
             metrics_bind: Some((Ipv4Addr::LOCALHOST, METRICS_PORT).into()),
             bind_hard_fail: false,
-            sync_period: Duration::from_secs(30),
+            sync_period: SYNC_PERIOD,
             conntrack: Conntrack::default(),
             client_kubeconfig: None,
             mode: String::new(),
+            oom_score_adj: OOM_SCORE_ADJ,
+            logging: Logging::default(),
             notes: Vec::new(),
         }
     }
 }
 
-/// A value cannot be used.
-pub(super) struct BadValue {
-    pub(super) line: u64,
-    pub(super) field: &'static str,
-    /// The value and what is allowed.
-    pub(super) reason: String,
-}
-
-/// Why a document cannot be used.
-pub(super) enum Refused {
-    Document(BadDocument),
-    Value(BadValue),
-}
-
-impl From<BadDocument> for Refused {
-    fn from(bad: BadDocument) -> Self {
-        Self::Document(bad)
-    }
-}
-
-impl From<BadValue> for Refused {
-    fn from(bad: BadValue) -> Self {
-        Self::Value(bad)
-    }
-}
-
-/// Text with the line it stands at. `null` is unset, as in Go.
-type Text = Option<Spanned<String>>;
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Fields {
-    hostname_override: Text,
-    mode: Text,
-    #[serde(rename = "clusterCIDR")]
-    cluster_cidr: Text,
-    detect_local_mode: Text,
-    detect_local: Option<DetectLocalFields>,
-    node_port_addresses: Option<Vec<Spanned<String>>>,
-    iptables: Option<Section>,
-    nftables: Option<Section>,
-    ipvs: Option<Section>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct DetectLocalFields {
-    bridge_interface: Text,
-    interface_name_prefix: Text,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Section {
-    masquerade_all: Option<bool>,
-}
-
 impl KubeProxy {
-    pub(super) fn read(document: &Document) -> Result<Self, Refused> {
-        let fields: Fields = document.read()?;
-        let mut notes = fields::without_effect(&document.read()?);
-        let set = |section: &Option<Section>| section.as_ref().and_then(|section| section.masquerade_all) == Some(true);
-        let sections = [&fields.iptables, &fields.nftables, &fields.ipvs];
-        let read = Self {
-            hostname_override: value(&fields.hostname_override).map(str::to_lowercase),
-            masquerade_all: sections.into_iter().any(set),
-            detect_local: detect_local(&fields, &mut notes)?,
-            node_port_addresses: node_port_addresses(fields.node_port_addresses.as_deref().unwrap_or(&[]))?,
-            ..Self::default()
+    /// Reads all of it, and leaves in `fields` only what it has not read.
+    pub(super) fn read(fields: &mut Fields) -> Result<Self, BadValue> {
+        let mut notes = Vec::new();
+        let in_file = fields.read("apiVersion", |_| Ok(()))?.is_some();
+        fields.read("kind", |_| Ok(()))?;
+        let hostname =
+            fields.read("hostnameOverride", |located| located.filled().map(|name| name.map(str::to_lowercase)))?;
+        let ipv6 = fields.peek("bindAddress").is_some_and(is_ipv6);
+        let mode = mode(fields)?;
+        let kubeconfig =
+            fields.read("clientConnection.kubeconfig", |located| located.filled().map(|it| it.map(PathBuf::from)))?;
+        let mut read = Self {
+            hostname_override: hostname.flatten(),
+            masquerade_all: masquerade_all(fields)?,
+            detect_local: detect_local(fields, &mut notes)?,
+            node_port_addresses: node_port_addresses(fields, &mode, &mut notes)?,
+            healthz_bind: server(fields, "healthzBindAddress", healthz_default(ipv6))?,
+            metrics_bind: server(fields, "metricsBindAddress", metrics_default(ipv6))?,
+            bind_hard_fail: fields.read("bindAddressHardFail", Located::boolean)?.unwrap_or_default(),
+            sync_period: sync_period(fields, &mode)?,
+            conntrack: Conntrack::read(fields)?,
+            client_kubeconfig: kubeconfig.flatten(),
+            mode,
+            oom_score_adj: fields
+                .read("oomScoreAdj", |located| located.integer(-1000..=1000))?
+                .unwrap_or(OOM_SCORE_ADJ),
+            logging: Logging::read(fields)?,
+            notes: known::notes(fields)?,
         };
-        if read.node_port_addresses == NodePortAddresses::Primary
-            && fields.node_port_addresses.is_none_or(|list| list.is_empty())
-            && value(&fields.mode) != Some("nftables")
-        {
-            notes.push(UNSET_NODE_PORT_ADDRESSES.to_owned());
-        }
-        Ok(Self { notes, ..read })
+        // Who wrote no such document did not leave it out of one.
+        notes.retain(|note| in_file || note != UNSET_NODE_PORT_ADDRESSES);
+        read.notes.append(&mut notes);
+        Ok(read)
     }
+}
+
+fn is_ipv6(bind: &Located) -> bool {
+    bind.text().ok().and_then(|text| parse_ip(text).ok()).is_some_and(|addr| addr.is_ipv6())
+}
+
+fn healthz_default(ipv6: bool) -> SocketAddr {
+    let any: IpAddr = if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    (any, HEALTHZ_PORT).into()
+}
+
+fn metrics_default(ipv6: bool) -> SocketAddr {
+    let loopback: IpAddr = if ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+    (loopback, METRICS_PORT).into()
+}
+
+fn server(fields: &mut Fields, field: &'static str, default: SocketAddr) -> Result<Server, BadValue> {
+    let read = fields.read(field, |located| {
+        let off = matches!(located.value, Value::Word(_));
+        let socket = located.socket(default.port())?;
+        Ok(if off { socket } else { socket.or(Some(default)) })
+    })?;
+    Ok(read.unwrap_or(Some(default)))
+}
+
+/// Looked at only: it is named among the fields that have no effect, if it is set.
+fn mode(fields: &Fields) -> Result<String, BadValue> {
+    let Some(located) = fields.peek("mode") else { return Ok(String::new()) };
+    let modes = ["", "iptables", "ipvs", "nftables"].map(|mode| (mode, mode));
+    let read = located.choice(&modes).map(str::to_owned);
+    read.map_err(|(place, reason)| BadValue {
+        place,
+        field: "mode".to_owned(),
+        reason: format!("{reason} (it selects nothing here: `dataplane` of SheaveConfiguration does)"),
+    })
+}
+
+fn masquerade_all(fields: &mut Fields) -> Result<bool, BadValue> {
+    let mut any = false;
+    for field in ["iptables.masqueradeAll", "nftables.masqueradeAll", "ipvs.masqueradeAll"] {
+        match fields.read(field, Located::boolean)? {
+            Some(true) => any = true,
+            _ => fields.disregard(field),
+        }
+    }
+    Ok(any)
+}
+
+/// That of the mode's section, as kube-proxy takes it (`pkg/proxy/apis/config/v1alpha1/conversion.go`); 0 is unset.
+fn sync_period(fields: &mut Fields, mode: &str) -> Result<Duration, BadValue> {
+    let field = match mode {
+        "ipvs" => "ipvs.syncPeriod",
+        "nftables" => "nftables.syncPeriod",
+        _ => "iptables.syncPeriod",
+    };
+    let period = fields.read(field, Located::duration)?.filter(|period| !period.is_zero());
+    Ok(period.unwrap_or(SYNC_PERIOD))
 }
 
 const UNSET_NODE_PORT_ADDRESSES: &str = "nodePortAddresses is not set: NodePorts are accepted at the node's primary \
     addresses, as in kube-proxy's nftables mode; its other modes accept every address: set [0.0.0.0/0, \"::/0\"] for that";
 
-/// What is set to something, without the white space around it.
-fn value(text: &Text) -> Option<&str> {
-    text.as_ref().map(|text| text.value.trim()).filter(|text| !text.is_empty())
-}
-
-fn detect_local(fields: &Fields, notes: &mut Vec<String>) -> Result<DetectLocal, BadValue> {
-    let asked = fields.detect_local.as_ref();
-    let bridge = asked.and_then(|fields| value(&fields.bridge_interface));
-    let prefix = asked.and_then(|fields| value(&fields.interface_name_prefix));
-    let mode = fields.detect_local_mode.as_ref();
-    let line = mode.map_or(0, |mode| mode.referenced.line());
-    let needed = |field, of_mode: &str| BadValue {
-        line,
-        field,
-        reason: format!("empty, but detectLocalMode {of_mode} needs it"),
+fn detect_local(fields: &mut Fields, notes: &mut Vec<String>) -> Result<DetectLocal, BadValue> {
+    let name = |located: &Located| located.filled().map(|name| name.map(std::sync::Arc::from));
+    let bridge = fields.read("detectLocal.bridgeInterface", name)?.flatten();
+    let prefix = fields.read("detectLocal.interfaceNamePrefix", name)?.flatten();
+    let place = fields.peek("detectLocalMode").map(|located| located.place);
+    let cidrs = fields.read("clusterCIDR", cluster_cidr)?.unwrap_or_default();
+    let mode = fields.read("detectLocalMode", |located| located.choice(&DETECTORS))?.unwrap_or(Detector::ClusterCidr);
+    let needed = |field: &str, mode: &str| BadValue {
+        place: place.unwrap_or(Place::Line(0)),
+        field: field.to_owned(),
+        reason: format!("empty, but detectLocalMode {mode} needs it"),
     };
-    match value(&fields.detect_local_mode).unwrap_or("ClusterCIDR") {
-        "ClusterCIDR" => Ok(DetectLocal::ClusterCidr(cluster_cidr(&fields.cluster_cidr, notes)?)),
-        "NodeCIDR" => Ok(DetectLocal::NodeCidr),
-        mode @ "BridgeInterface" => bridge
-            .map(|name| DetectLocal::BridgeInterface(name.into()))
-            .ok_or_else(|| needed("detectLocal.bridgeInterface", mode)),
-        mode @ "InterfaceNamePrefix" => prefix
-            .map(|prefix| DetectLocal::InterfaceNamePrefix(prefix.into()))
-            .ok_or_else(|| needed("detectLocal.interfaceNamePrefix", mode)),
-        other => {
-            let reason =
-                format!("{other:?} is no mode; use ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix");
-            Err(BadValue { line, field: "detectLocalMode", reason })
+    match mode {
+        Detector::ClusterCidr => {
+            notes.extend(Family::ALL.into_iter().filter_map(|family| several(family, &cidrs)));
+            Ok(DetectLocal::ClusterCidr(cidrs))
         }
+        Detector::NodeCidr => Ok(DetectLocal::NodeCidr),
+        Detector::Bridge => bridge
+            .map(DetectLocal::BridgeInterface)
+            .ok_or_else(|| needed("detectLocal.bridgeInterface", "BridgeInterface")),
+        Detector::Prefix => prefix
+            .map(DetectLocal::InterfaceNamePrefix)
+            .ok_or_else(|| needed("detectLocal.interfaceNamePrefix", "InterfaceNamePrefix")),
     }
 }
 
-/// `10.244.0.0/16,fd00:244::/56`: the first of each family counts (R5).
-fn cluster_cidr(text: &Text, notes: &mut Vec<String>) -> Result<Vec<IpNet>, BadValue> {
-    let Some(text) = text else { return Ok(Vec::new()) };
-    let parts = text.value.split(',').map(str::trim).filter(|part| !part.is_empty());
-    let cidrs = parts.map(|part| cidr(part, text.referenced.line(), "clusterCIDR")).collect::<Result<Vec<_>, _>>()?;
-    for family in Family::ALL {
-        let of_family = || cidrs.iter().filter(|cidr| Family::of(cidr.addr()) == family);
-        if let Some(first) = of_family().next().filter(|_| of_family().count() > 1) {
-            notes.push(format!("clusterCIDR has several {family} CIDRs; only the first, {first}, counts"));
-        }
-    }
-    Ok(cidrs)
+/// How pods are to be told.
+#[derive(Clone, Copy)]
+enum Detector {
+    ClusterCidr,
+    NodeCidr,
+    Bridge,
+    Prefix,
 }
 
-fn node_port_addresses(list: &[Spanned<String>]) -> Result<NodePortAddresses, BadValue> {
-    const FIELD: &str = "nodePortAddresses";
+const DETECTORS: [(&str, Detector); 5] = [
+    ("ClusterCIDR", Detector::ClusterCidr),
+    ("NodeCIDR", Detector::NodeCidr),
+    ("BridgeInterface", Detector::Bridge),
+    ("InterfaceNamePrefix", Detector::Prefix),
+    ("", Detector::ClusterCidr),
+];
+
+/// `10.244.0.0/16,fd00:244::/56`.
+fn cluster_cidr(located: &Located) -> Result<Vec<IpNet>, Refusal> {
+    let parts = located.text()?.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| cidr(part, located.place)).collect()
+}
+
+/// The first of each family counts (R5).
+fn several(family: Family, cidrs: &[IpNet]) -> Option<String> {
+    let mut of_family = cidrs.iter().filter(|cidr| Family::of(cidr.addr()) == family);
+    let first = of_family.next()?;
+    of_family.next()?;
+    Some(format!("clusterCIDR has several {family} CIDRs; only the first, {first}, counts"))
+}
+
+fn node_port_addresses(
+    fields: &mut Fields,
+    mode: &str,
+    notes: &mut Vec<String>,
+) -> Result<NodePortAddresses, BadValue> {
+    let list = fields.read("nodePortAddresses", Located::list)?.unwrap_or_default();
     if list.is_empty() {
+        notes.extend((mode != "nftables").then(|| UNSET_NODE_PORT_ADDRESSES.to_owned()));
         return Ok(NodePortAddresses::Primary);
     }
-    if let Some(primary) = list.iter().find(|entry| entry.value == "primary") {
-        let reason = "\"primary\" stands alone; it cannot be mixed with CIDRs".to_owned();
-        let mixed = BadValue { line: primary.referenced.line(), field: FIELD, reason };
-        return if list.len() == 1 { Ok(NodePortAddresses::Primary) } else { Err(mixed) };
-    }
-    let cidrs = list.iter().map(|entry| cidr(&entry.value, entry.referenced.line(), FIELD));
-    Ok(NodePortAddresses::Cidrs(cidrs.collect::<Result<_, _>>()?))
+    let refused = |(place, reason)| BadValue { place, field: "nodePortAddresses".to_owned(), reason };
+    node_port_cidrs(&list).map_err(refused)
 }
 
-fn cidr(text: &str, line: u64, field: &'static str) -> Result<IpNet, BadValue> {
-    let refuse = |error: sheave_kube_source::address::BadAddress| {
-        let or_primary = if field == "nodePortAddresses" { ", or \"primary\" alone" } else { "" };
-        BadValue { line, field, reason: format!("{error}{or_primary}") }
-    };
-    parse_cidr(text).map_err(refuse)
+fn node_port_cidrs(list: &[Located]) -> Result<NodePortAddresses, Refusal> {
+    let mut cidrs = Vec::new();
+    for entry in list {
+        match entry.text()? {
+            "primary" if list.len() == 1 => return Ok(NodePortAddresses::Primary),
+            "primary" => {
+                let reason = "\"primary\" stands alone; it cannot be mixed with CIDRs".to_owned();
+                return Err((entry.place, reason));
+            }
+            "all" => cidrs.extend(EVERYWHERE),
+            "localhost" => cidrs.extend(LOOPBACK),
+            text => {
+                let named = |(place, reason)| (place, format!("{reason}, or \"primary\" alone"));
+                cidrs.push(cidr(text, entry.place).map_err(named)?);
+            }
+        }
+    }
+    Ok(NodePortAddresses::Cidrs(cidrs))
 }
+
+const EVERYWHERE: [IpNet; 2] =
+    [IpNet::new_assert(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), IpNet::new_assert(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0)];
+const LOOPBACK: [IpNet; 2] = [
+    IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    IpNet::new_assert(IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+];
 
 #[cfg(test)]
 mod tests {
@@ -269,6 +326,11 @@ mod tests {
             (
                 "nodePortAddresses: [192.0.002.0/024, '::/0']",
                 NodePortAddresses::Cidrs(cidrs(&["192.0.2.0/24", "::/0"])),
+            ),
+            ("nodePortAddresses: [all]", NodePortAddresses::Cidrs(cidrs(&["0.0.0.0/0", "::/0"]))),
+            (
+                "nodePortAddresses: [localhost, 10.0.0.0/8]",
+                NodePortAddresses::Cidrs(cidrs(&["127.0.0.0/8", "::1/128", "10.0.0.0/8"])),
             ),
         ] {
             assert_eq!(read(text).map(|read| read.node_port_addresses), Ok(want), "{text}");
@@ -320,7 +382,7 @@ mod tests {
             ),
             (
                 "detectLocalMode: Guess",
-                r#"configuration config.conf:3: detectLocalMode: "Guess" is no mode; use ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"#,
+                r#"configuration config.conf:3: detectLocalMode: "Guess" is not one of: ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix"#,
             ),
             (
                 "detectLocalMode: BridgeInterface",
@@ -333,9 +395,57 @@ mod tests {
         ] {
             assert_eq!(read(text), Err(want.to_owned()));
         }
-        let error = read("iptables:\n  masqueradeAll: maybe").unwrap_err();
-        for part in ["config.conf", "line 4", "masqueradeAll: maybe"] {
-            assert!(error.contains(part), "{error}");
+    }
+
+    /// H8: as kube-proxy refuses them (`pkg/proxy/apis/config/validation`).
+    #[test]
+    fn what_kube_proxy_refuses_is_refused_with_its_line() {
+        for (text, want) in [
+            (
+                "iptables:\n  masqueradeAll: maybe",
+                "config.conf:4: iptables.masqueradeAll: \"maybe\" is not true or false",
+            ),
+            ("mode: userspace", "config.conf:3: mode: \"userspace\" is not one of: iptables, ipvs, nftables"),
+            ("conntrack: {min: -1}", "conntrack.min: -1 is not a whole number from 0 to 2147483647"),
+            ("conntrack: {maxPerCore: 2147483648}", "conntrack.maxPerCore: 2147483648 is not a whole number"),
+            ("conntrack: {udpTimeout: -1s}", "conntrack.udpTimeout: \"-1s\" is not a time such as 30s"),
+            ("conntrack: {udpTimeout: 30}", "conntrack.udpTimeout: 30 is not a time such as 30s"),
+            ("conntrack: []", "config.conf:3: conntrack: a list is not a mapping"),
+            ("clusterCIDR: {a: b}", "config.conf:3: clusterCIDR: a mapping is not text"),
+            ("hostnameOverride: 7", "config.conf:3: hostnameOverride: 7 is not text; put it in quotes"),
+            ("oomScoreAdj: -1001", "oomScoreAdj: -1001 is not a whole number from -1000 to 1000"),
+            ("healthzBindAddress: 0.0.0.0:0", "healthzBindAddress: \"0.0.0.0:0\" is not ADDRESS:PORT"),
+            ("metricsBindAddress: ':10249'", "metricsBindAddress: \":10249\" is not ADDRESS:PORT"),
+            ("nodePortAddresses: 10.0.0.0/8", "nodePortAddresses: \"10.0.0.0/8\" is not a list"),
+            ("bindAddressHardFail: 'true'", "bindAddressHardFail: \"true\" is not true or false"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(want), "{error:?} should name {want:?}");
+        }
+    }
+
+    /// H8: `pkg/proxy/apis/config/v1alpha1/defaults.go`.
+    #[test]
+    fn the_servers_listen_where_they_are_told_to_and_else_by_the_family_of_the_bind_address() {
+        let at = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
+        for (text, healthz, metrics) in [
+            ("", at("0.0.0.0:10256"), at("127.0.0.1:10249")),
+            ("healthzBindAddress: ''\nmetricsBindAddress: null", at("0.0.0.0:10256"), at("127.0.0.1:10249")),
+            ("bindAddress: '::'", at("[::]:10256"), at("[::1]:10249")),
+            ("bindAddress: '::'\nmetricsBindAddress: 0.0.0.0", at("[::]:10256"), at("0.0.0.0:10249")),
+            ("healthzBindAddress: 127.0.0.1:7", at("127.0.0.1:7"), at("127.0.0.1:10249")),
+        ] {
+            let read = read(text).unwrap();
+            assert_eq!((read.healthz_bind, read.metrics_bind), (healthz, metrics), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_sync_period_is_that_of_the_modes_section() {
+        let periods = "iptables: {syncPeriod: 1s}\nnftables: {syncPeriod: 2s}\nipvs: {syncPeriod: 0s}\n";
+        for (mode, want) in [("''", 1), ("iptables", 1), ("nftables", 2), ("ipvs", 30)] {
+            let read = read(&format!("{periods}mode: {mode}")).unwrap();
+            assert_eq!(read.sync_period, Duration::from_secs(want), "{mode}");
         }
     }
 }

@@ -78,16 +78,21 @@ impl Lab {
         self.start_agent_with(&["--source", manifests.to_str().unwrap()]);
     }
 
-    /// The same, with options that say where Services come from.
+    /// As [`Lab::start_agent`], with a source of its own.
     pub(crate) fn start_agent_with(&mut self, source: &[&str]) {
         self.starts += 1;
+        let log = std::fs::File::create(self.log_path()).unwrap();
+        self.spawn_agent(source, log.into());
+        eventually("the agent serves the devices", || self.log().contains("device entrance attached"));
+    }
+
+    /// Starts the agent and waits for nothing.
+    pub(crate) fn spawn_agent(&mut self, source: &[&str], log: Stdio) {
         let mut command = Command::new(SHEAVE);
         command.args(["agent", "--until-stdin-closes", "--node", NODE]).args(source);
         command.arg("--cgroup").arg(self.node().cgroup().unwrap().path());
-        command.env("RUST_LOG", "info").stdin(Stdio::piped()).stdout(Stdio::null());
-        command.stderr(std::fs::File::create(self.log_path()).unwrap());
+        command.env("RUST_LOG", "info").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         self.agent = Some(self.node().spawn(command).unwrap().unwrap());
-        eventually("the agent serves the devices", || self.log().contains("device entrance attached"));
     }
 
     /// Ends the agent as the kernel's OOM killer does.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod lab;
+mod logs;
+mod preflight;
 mod status;
 
 use lab::{Lab, eventually, targets};
