@@ -103,7 +103,7 @@ impl Connections {
 }
 
 /// Serves until it is dropped, which closes the listener and its connections.
-pub(crate) async fn serve(listener: TcpListener, connections: Arc<Connections>, handler: Arc<Handler>) {
+pub(crate) async fn serve(listener: Arc<TcpListener>, connections: Arc<Connections>, handler: Arc<Handler>) {
     let mut tasks = JoinSet::new();
     loop {
         match listener.accept().await {

@@ -110,6 +110,11 @@ impl Metrics {
         self.own.events(written, dropped);
     }
 
+    /// Log lines that were dropped so far.
+    pub fn log_lines_dropped(&self, so_far: u64) {
+        self.own.log_lines_dropped(so_far);
+    }
+
     /// Flows to backends that serve no longer were looked for: how long that took, and how many were ended in each family.
     pub fn reconciled(&self, elapsed: Duration, ended: impl Fn(Family) -> u64) {
         self.kube_proxy.reconciled(elapsed, ended);

@@ -7,7 +7,7 @@ use crate::health::{self, Health};
 use crate::http::{self, Connections, Handler};
 use crate::metrics::{self, Metrics, ReadCounters, SyncReport};
 use crate::sync::{Synced, Syncer};
-use crate::{arrivals::Changes, configz};
+use crate::{arrivals::Changes, configz, log};
 use sheave_core::health_check::listen_addresses;
 use sheave_core::{Diagnostic, Family, NodePortAddresses};
 use sheave_dataplane::{ApplyError, Dataplane, Room, Subject};
@@ -150,6 +150,7 @@ impl Monitor {
         self.health.turned();
         let (written, dropped) = self.announcer.tally();
         self.metrics.events(written, dropped);
+        self.metrics.log_lines_dropped(log::lines_dropped());
     }
 
     /// Ready when health checks that could not listen are to be tried again. Dropped before, it loses nothing.
@@ -195,13 +196,13 @@ impl Server {
         match http::listen(address) {
             Ok(listener) => {
                 info!(%address, what, "listening");
-                servers.spawn(http::serve(listener, connections, handler));
+                servers.spawn(http::serve(Arc::new(listener), connections, handler));
             }
             Err(source) if hard_fail => return Err(BindError { address, what, field, source }),
             Err(error) => {
                 warn!(%error, %address, what, "cannot listen; it is tried again");
                 servers.spawn(async move {
-                    http::serve(listen_at_last(address, what).await, connections, handler).await;
+                    http::serve(Arc::new(listen_at_last(address, what).await), connections, handler).await;
                 });
             }
         }

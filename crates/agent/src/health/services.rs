@@ -6,14 +6,17 @@ use crate::http::{self, Connections, Handler, JSON, Reply};
 use crate::retry::Retry;
 use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
+use nix::sys::socket::{Shutdown, shutdown};
 use sheave_core::{HealthCheck, Port, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Connections of all servers together (I7).
 const CONNECTIONS_MAX: usize = 256;
@@ -37,12 +40,19 @@ struct Server {
     listeners: BTreeMap<IpAddr, Listener>,
 }
 
-/// A task that listens; dropping it closes the port.
-struct Listener(AbortHandle);
+/// A task that listens; dropping it ends it.
+struct Listener {
+    socket: Arc<TcpListener>,
+    task: AbortHandle,
+}
 
 impl Drop for Listener {
+    /// The task lets go of the socket when it is next run. Its port is free at once: another Service may have it now.
     fn drop(&mut self) {
-        self.0.abort();
+        if let Err(error) = shutdown(self.socket.as_raw_fd(), Shutdown::Both) {
+            debug!(%error, "health checks are not closed at once");
+        }
+        self.task.abort();
     }
 }
 
@@ -160,8 +170,9 @@ impl Server {
             match http::listen_in_family(address) {
                 Ok(listener) => {
                     let handler = handler(name.clone(), Arc::clone(&self.local_endpoints), view.clone());
-                    let task = tokio::spawn(http::serve(listener, Arc::clone(connections), handler));
-                    self.listeners.insert(addr, Listener(task.abort_handle()));
+                    let socket = Arc::new(listener);
+                    let task = tokio::spawn(http::serve(Arc::clone(&socket), Arc::clone(connections), handler));
+                    self.listeners.insert(addr, Listener { socket, task: task.abort_handle() });
                 }
                 Err(source) => {
                     failed.get_or_insert(ListenError { service: name.clone(), address, source });

@@ -44,12 +44,16 @@ pub(super) fn gauges(registry: &Registry, name: &str, help: &str, label: &str, v
     metric
 }
 
+/// A label and all the values it has.
+pub(super) type Label<'a> = (&'a str, &'a [&'a str]);
+
 /// A gauge with two labels, of which all pairs are there.
 pub(super) fn gauge_table(
     registry: &Registry,
     name: &str,
     help: &str,
-    (rows, columns): ((&str, &[&str]), (&str, &[&str])),
+    rows: Label<'_>,
+    columns: Label<'_>,
 ) -> IntGaugeVec {
     let metric = made!(registry, IntGaugeVec::new(Opts::new(name, help), &[rows.0, columns.0]));
     for row in rows.1 {

@@ -16,15 +16,29 @@ pub(super) struct KubeProxyMetrics {
     sync_duration: PerFamily<Histogram>,
     last_synced: PerFamily<Gauge>,
     last_queued: PerFamily<Gauge>,
-    services_pending: IntGauge,
-    services_total: IntCounter,
-    endpoints_pending: IntGauge,
-    endpoints_total: IntCounter,
+    services: ChangeMetrics,
+    endpoints: ChangeMetrics,
     programming: PerFamily<Histogram>,
     no_local: IntGaugeVec,
     reconciler_duration: PerFamily<Histogram>,
     reconciler_deleted: PerFamily<IntCounter>,
     probes: Probes,
+}
+
+/// Changes of one kind of object.
+struct ChangeMetrics {
+    pending: IntGauge,
+    total: IntCounter,
+}
+
+impl ChangeMetrics {
+    fn new(registry: &Registry, kind: &str, shown: &str) -> Self {
+        let name = |what: &str| format!("kubeproxy_sync_proxy_rules_{kind}_changes_{what}");
+        Self {
+            pending: gauge(registry, &name("pending"), &format!("Pending proxy rules {shown} changes")),
+            total: counter(registry, &name("total"), &format!("Cumulative proxy rules {shown} changes")),
+        }
+    }
 }
 
 /// Codes a probe can have.
@@ -35,7 +49,6 @@ impl KubeProxyMetrics {
         let r = registry;
         let policies = Direction::ALL.map(Direction::as_str);
         let families = Family::ALL.map(crate::health::family_name);
-        let labels = ((IP_FAMILY, &families[..]), ("traffic_policy", &policies[..]));
         Self {
             sync_duration: histogram_per_family(
                 r,
@@ -53,26 +66,8 @@ impl KubeProxyMetrics {
                 "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
                 "The last time a sync of proxy rules was queued",
             ),
-            services_pending: gauge(
-                r,
-                "kubeproxy_sync_proxy_rules_service_changes_pending",
-                "Pending proxy rules Service changes",
-            ),
-            services_total: counter(
-                r,
-                "kubeproxy_sync_proxy_rules_service_changes_total",
-                "Cumulative proxy rules Service changes",
-            ),
-            endpoints_pending: gauge(
-                r,
-                "kubeproxy_sync_proxy_rules_endpoint_changes_pending",
-                "Pending proxy rules Endpoint changes",
-            ),
-            endpoints_total: counter(
-                r,
-                "kubeproxy_sync_proxy_rules_endpoint_changes_total",
-                "Cumulative proxy rules Endpoint changes",
-            ),
+            services: ChangeMetrics::new(r, "service", "Service"),
+            endpoints: ChangeMetrics::new(r, "endpoint", "Endpoint"),
             programming: histogram_per_family(
                 r,
                 "kubeproxy_network_programming_duration_seconds",
@@ -83,7 +78,8 @@ impl KubeProxyMetrics {
                 r,
                 "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
                 "Number of services with a Local traffic policy and no endpoints",
-                labels,
+                (IP_FAMILY, &families),
+                ("traffic_policy", &policies),
             ),
             reconciler_duration: histogram_per_family(
                 r,
@@ -114,8 +110,8 @@ impl KubeProxyMetrics {
     }
 
     pub(super) fn queued(&self, before: Changes, pending: Changes) {
-        self.services_total.inc_by(pending.services.saturating_sub(before.services));
-        self.endpoints_total.inc_by(pending.slices.saturating_sub(before.slices));
+        self.services.total.inc_by(pending.services.saturating_sub(before.services));
+        self.endpoints.total.inc_by(pending.slices.saturating_sub(before.slices));
         self.pend(pending);
         let now = unix_seconds(Timestamp::now());
         Family::ALL.into_iter().for_each(|family| self.last_queued.of(family).set(now));
@@ -152,8 +148,8 @@ impl KubeProxyMetrics {
     }
 
     fn pend(&self, pending: Changes) {
-        self.services_pending.set(i64::try_from(pending.services).unwrap_or(i64::MAX));
-        self.endpoints_pending.set(i64::try_from(pending.slices).unwrap_or(i64::MAX));
+        self.services.pending.set(i64::try_from(pending.services).unwrap_or(i64::MAX));
+        self.endpoints.pending.set(i64::try_from(pending.slices).unwrap_or(i64::MAX));
     }
 }
 

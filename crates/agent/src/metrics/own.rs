@@ -18,6 +18,7 @@ pub(super) struct OwnMetrics {
     checks: IntGauge,
     checks_failing: IntGauge,
     events: IntCounterVec,
+    log_lines_dropped: IntCounter,
 }
 
 /// The maps of which it is told how full they are.
@@ -79,6 +80,11 @@ impl OwnMetrics {
                 "result",
                 &[WRITTEN, DROPPED],
             ),
+            log_lines_dropped: counter(
+                r,
+                "sheave_log_lines_dropped_total",
+                "Log lines that were dropped because nobody read those before",
+            ),
         }
     }
 
@@ -118,8 +124,16 @@ impl OwnMetrics {
 
     pub(super) fn events(&self, written: u64, dropped: u64) {
         for (result, now) in [(WRITTEN, written), (DROPPED, dropped)] {
-            let events = self.events.with_label_values(&[result]);
-            events.inc_by(now.saturating_sub(events.get()));
+            advance(&self.events.with_label_values(&[result]), now);
         }
     }
+
+    pub(super) fn log_lines_dropped(&self, so_far: u64) {
+        advance(&self.log_lines_dropped, so_far);
+    }
+}
+
+/// Brings a counter to what somebody else has counted; it never goes back.
+fn advance(counter: &IntCounter, so_far: u64) {
+    counter.inc_by(so_far.saturating_sub(counter.get()));
 }

@@ -29,7 +29,8 @@ async fn the_metrics_server_has_kube_proxys_paths() {
     assert_eq!(get(agent.metrics, "/debug/pprof").await.code, 404);
     let configz = get(agent.metrics, "/configz").await.json();
     assert_eq!(configz["kubeproxy.config.k8s.io"]["metricsBindAddress"], agent.metrics.to_string());
-    assert_eq!(configz["sheave.dev"]["nodeName"], "node-a");
+    assert_eq!(configz["kubeproxy.config.k8s.io"]["hostnameOverride"], "node-a");
+    assert_eq!(configz["sheave.dev"]["maps"]["flowsMax"], 1 << 20, "nested as in the document");
 }
 
 /// H7
