@@ -24,7 +24,7 @@ use std::process::ExitCode;
     after_help = "Examples:\n  sudo sheave demo                        a small cluster on this machine, real traffic, \
     a table\n  sheave check                            what this kernel lacks, with the remedy\n  sudo sheave agent \
     --source ./manifests  serve Services from files\n  sheave explain --manifests ./examples --node node-a --from \
-    10.244.1.10 --to shop/web\n                                          why a packet goes where it goes\n  sudo sheave dump                        what the kernel holds now"
+    10.244.1.10 --to shop/web\n                                          why a packet goes where it goes\n  sudo sheave status                      what the running agent has programmed\n  sudo sheave dump                        what the kernel holds now"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -37,7 +37,7 @@ enum Command {
     Agent(agent::Arguments),
     /// Show a small cluster on this machine: namespaces, real traffic, changes under load, a table
     Demo(demo::Arguments),
-    /// Say what happens to a packet, and why: answers "why does my Service not work?" from manifests
+    /// Say what happens to a packet, and why: answers "why does my Service not work?" from manifests, or by the running agent
     Explain(explain::Arguments),
     /// Ask the running agent: what is programmed, what is wrong, how full the maps are; wait for a Service
     Status(status::Arguments),

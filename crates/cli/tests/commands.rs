@@ -13,7 +13,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["agent", "demo", "explain", "dump", "check", "selftest", "cleanup"] {
+    for command in ["agent", "demo", "explain", "status", "dump", "check", "selftest", "cleanup"] {
         let help = sheave(&[command, "--help"]);
         assert!(help.status.success(), "{command}");
         assert!(text(&help.stdout).contains("Examples:"), "{command} --help has no examples");
@@ -72,6 +72,10 @@ fn what_cannot_be_used_is_one_line_that_names_it() {
         (vec!["agent", "--check-config", "--conntrack-min", "many"], "--conntrack-min: conntrack.min: \"many\" is not"),
         (vec!["agent", "--cleanup"], "sheave cleanup --kube-proxy"),
         (vec!["agent", "-o", "json"], "--check-config"),
+        (vec!["status", "web"], "write svc/NAMESPACE/NAME"),
+        (vec!["status", "--wait"], "SERVICE"),
+        (vec!["status", "shop/web", "--wait", "--timeout", "2h"], "write a time up to 1 h"),
+        (vec!["status", "--socket", "/nowhere/admin.sock"], "no agent answers at /nowhere/admin.sock"),
         (vec!["demo", "--services", "100001"], "100001"),
     ] {
         let output = sheave(&arguments);

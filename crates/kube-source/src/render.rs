@@ -172,15 +172,18 @@ mod tests {
             health_check_node_port in prop::option::of(number()),
         ) -> Service {
             let port = |(n, (protocol, port, node_port)): (usize, _)| ServicePort { name: format!("p{n}").into(), protocol, port, node_port };
-            let one = |wanted: bool, text: &str| if wanted { vec![text.parse().unwrap()] } else { Vec::new() };
+            let cluster_ips = [vec![v4], vec![v6], vec![v6, v4]][families].clone();
+            // Addresses of a family in which it has no ClusterIP are not served.
+            let net = if cluster_ips[0].is_ipv4() { "203.0.113." } else { "2001:db8:1::" };
+            let one = |wanted: bool, last: u8| if wanted { vec![format!("{net}{last}").parse().unwrap()] } else { Vec::new() };
             Service {
                 created_unix_s,
-                cluster_ips: [vec![v4], vec![v6], vec![v6, v4]][families].clone(),
+                cluster_ips,
                 // A Service without ports is served, with a diagnostic; here nothing is to be said.
                 ports: numbers.into_iter().enumerate().map(port).collect(),
-                external_ips: one(external, "203.0.113.1"),
-                load_balancer_ips: one(vip, "203.0.113.2"),
-                proxied_ips: one(proxied, "203.0.113.3"),
+                external_ips: one(external, 1),
+                load_balancer_ips: one(vip, 2),
+                proxied_ips: one(proxied, 3),
                 internal_policy,
                 external_policy,
                 affinity: timeout.map(|timeout_s| Affinity { timeout_s }),
