@@ -11,6 +11,7 @@ mod clsact;
 mod devices;
 mod dns;
 mod manifests;
+mod masquerade;
 mod outside;
 mod paths;
 mod refusals;
