@@ -45,6 +45,9 @@ fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
     if segment.kind == Kind::LaterFragment && !fragment::complete(segment) {
         return Outcome::next(Counter::PassFragment);
     }
+    if segment.is_first_fragment {
+        fragment::forget(segment);
+    }
     let now_ns = now_ns();
     match follow(packet, segment, now_ns) {
         Outcome::PENDING => return masquerade::choose(packet, segment, now_ns),
@@ -54,15 +57,15 @@ fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
     if segment.kind == Kind::LaterFragment {
         return Outcome::next(Counter::PassFragment);
     }
-    if hook == FLOW_EGRESS {
-        return match first::at_egress(packet, segment, now_ns) {
-            Outcome::TAKEN => masquerade::give_way(packet, segment, now_ns),
+    let outcome = match hook {
+        FLOW_EGRESS => first::at_egress(packet, segment, now_ns),
+        _ => match bridge::hand_up(packet, segment) {
+            Outcome::NONE => first::at_ingress(packet, segment, now_ns),
             outcome => outcome,
-        };
+        },
+    };
+    match outcome {
+        Outcome::TAKEN => masquerade::give_way(packet, segment, now_ns),
+        outcome => outcome,
     }
-    let outcome = bridge::hand_up(packet, segment);
-    if outcome != Outcome::NONE {
-        return outcome;
-    }
-    first::at_ingress(packet, segment, now_ns)
 }

@@ -84,6 +84,8 @@ pub trait Family: 'static {
     fn frontend_key(addr: Self::Addr, port: NetPort, protocol: u8) -> Self::FrontendKey;
     fn affinity_key(client: Self::Addr, service: u32) -> Self::AffinityKey;
     fn flow_key(tuple: &Tuple<Self::Addr>, hook: u8) -> Self::FlowKey;
+    /// The same with what makes it a key of `fragments`, where flows have zeros.
+    fn fragment_key(tuple: &Tuple<Self::Addr>, hook: u8, epoch: [u8; 2]) -> Self::FlowKey;
     fn tuple(key: &Self::FlowKey) -> Tuple<Self::Addr>;
     fn hook(key: &Self::FlowKey) -> u8;
     fn protocol(key: &Self::FlowKey) -> u8 {
@@ -234,6 +236,10 @@ impl Family for V4 {
         FlowKeyV4 { src: transmute!(src), dst: transmute!(dst), src_port, dst_port, protocol, hook, zero: [0; 2] }
     }
     #[inline(always)]
+    fn fragment_key(tuple: &Tuple<u32>, hook: u8, epoch: [u8; 2]) -> FlowKeyV4 {
+        FlowKeyV4 { zero: epoch, ..Self::flow_key(tuple, hook) }
+    }
+    #[inline(always)]
     fn tuple(key: &FlowKeyV4) -> Tuple<u32> {
         let FlowKeyV4 { src, dst, src_port, dst_port, protocol, .. } = *key;
         Tuple { src: transmute!(src), dst: transmute!(dst), src_port, dst_port, protocol }
@@ -363,6 +369,10 @@ impl Family for V6 {
     fn flow_key(tuple: &Tuple<[u32; 4]>, hook: u8) -> FlowKeyV6 {
         let Tuple { src, dst, src_port, dst_port, protocol } = *tuple;
         FlowKeyV6 { src: transmute!(src), dst: transmute!(dst), src_port, dst_port, protocol, hook, zero: [0; 2] }
+    }
+    #[inline(always)]
+    fn fragment_key(tuple: &Tuple<[u32; 4]>, hook: u8, epoch: [u8; 2]) -> FlowKeyV6 {
+        FlowKeyV6 { zero: epoch, ..Self::flow_key(tuple, hook) }
     }
     #[inline(always)]
     fn tuple(key: &FlowKeyV6) -> Tuple<[u32; 4]> {

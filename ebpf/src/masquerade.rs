@@ -10,8 +10,8 @@ use crate::rewrite::translate;
 use crate::segment::Segment;
 use crate::sys::{Packet, maps};
 use sheave_abi::{
-    Counter, DEVICE_FALLBACK, FLOW_CLIENT_SIDE, FLOW_DIVERTED, FLOW_EGRESS, FLOW_HALF_OPEN, FLOW_ONE_WAY, FLOW_PENDING,
-    FlowValue, IPPROTO_TCP,
+    Counter, DEVICE_FALLBACK, FLOW_CLIENT_SIDE, FLOW_DIVERTED, FLOW_EGRESS, FLOW_HALF_OPEN, FLOW_MASQUERADED,
+    FLOW_ONE_WAY, FLOW_PENDING, FlowValue, IPPROTO_TCP,
 };
 use zerocopy::FromZeros;
 
@@ -55,6 +55,16 @@ pub fn keep_pending<F: Family>(segment: &mut Segment<F>, found: Found) {
     let _ = flow::insert_new::<F>(&segment.partner_key, pending);
 }
 
+/// The same for the flow at `segment.key`, which another processor has just begun.
+#[inline(never)]
+pub fn keep_pending_of_other<F: Family>(segment: &mut Segment<F>) {
+    if let Some(found) = flow::find::<F>(&segment.key)
+        && found.entry.role() & FLOW_MASQUERADED != 0
+    {
+        keep_pending(segment, found);
+    }
+}
+
 /// Chooses address and port for the flow of a pending entry, and sends the packet on under them.
 #[inline(never)]
 pub fn choose<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) -> Outcome {
@@ -63,8 +73,9 @@ pub fn choose<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
     begin(packet, segment, pending, src, now_ns)
 }
 
-/// Chooses another port for a flow of the node's own, and sends the packet on under it: its own is that of the masqueraded flow whose
-/// backend side is at the partner's key. The two have their backend in common.
+/// Chooses another port for a flow that dials a backend by its own address, and sends the packet on under it: its own is that of the
+/// flow whose backend side is at the partner's key. The two have their backend in common. At egress it is a flow of the node's own, or of
+/// one whom netfilter has masqueraded, and gives way to a masqueraded one; at ingress to one of the same client's to a VIP.
 #[inline(never)]
 pub fn give_way<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) -> Outcome {
     let Some(held) = flow::find::<F>(&segment.partner_key) else { return Outcome::next(Counter::PassNoFrontend) };

@@ -42,7 +42,10 @@ pub fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, chosen: &Chose
         Ok(counter) => counter,
         Err(outcome) => return outcome,
     };
-    if chosen.masquerade && counter == Counter::FlowNew {
+    if counter != Counter::FlowNew {
+        // Its maker may not have got that far.
+        masquerade::keep_pending_of_other(segment);
+    } else if chosen.masquerade {
         masquerade::leave_pending(segment, flow);
     }
     match translate(packet, segment) {

@@ -21,7 +21,7 @@ impl Outcome {
     pub const NONE: Self = Self(u32::MAX);
     /// No outcome yet: the packet's source has to be chosen. Said rather than done, because of the stack.
     pub const PENDING: Self = Self(u32::MAX - 1);
-    /// No outcome yet: the node's own packet has to leave by another port, its own being a masqueraded flow's.
+    /// No outcome yet: the packet has to go on from another port, its own being that of a flow which is translated.
     pub const TAKEN: Self = Self(u32::MAX - 2);
 
     #[inline(always)]

@@ -17,6 +17,7 @@ use sheave_abi::{
     ADDR_OWN, DEVICE_PODS, FRONTEND_CLUSTER_IP, FRONTEND_LOAD_BALANCER, FRONTEND_NODE_PORT, RULES_MASQUERADE_ALL,
     RULES_PODS_INTERFACE, RULES_PODS_PREFIX, SERVICE_EXTERNAL_LOCAL, SERVICE_INTERNAL_LOCAL, SERVICE_RESTRICTED,
 };
+use zerocopy::FromZeros;
 
 /// What is to become of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,9 @@ pub fn decide<F: Family>(key: &F::FlowKey, device: u32, chosen: &mut Chosen<F::A
     let Some(rules) = maps::rules() else { return Verdict::Nothing };
     let source = source::<F>(&src, rules, device);
     let (set, masquerade) = treat(kind, flags, source, rules.flags(), rules.flags() & F::DETECTS != 0);
-    match pick::<F>(service, held, set, Some(&src), chosen) {
+    // The node is one client, whatever its source is going to be, as at the socket entrance (E10).
+    let client = if source == Source::Node { F::Addr::new_zeroed() } else { src };
+    match pick::<F>(service, held, set, Some(&client), chosen) {
         Decision::Forward => {
             chosen.masquerade = masquerade || chosen.addr == src;
             Verdict::Forward

@@ -13,6 +13,7 @@ mod dns;
 mod health;
 mod links;
 mod manifests;
+mod masquerade;
 mod outside;
 mod paths;
 mod refusals;

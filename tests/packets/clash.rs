@@ -61,3 +61,31 @@ fn a_client_with_every_tried_port_taken_loses_the_packet_and_the_reason_is_count
         assert_eq!(out.verdict, DROP);
     });
 }
+
+#[test]
+fn a_flow_to_the_backends_own_address_gives_way_to_one_of_the_same_port_to_its_vip() {
+    for (net, protocol) in NETS.into_iter().flat_map(|net| [(net, Protocol::Tcp), (net, Protocol::Udp)]) {
+        with_rig("clash-direct", move |rig| {
+            let (client, vip, backend) = (net.client(40000), net.vip(1, 80), net.backend(1, 8080));
+            rig.service(1, vip, protocol, &[backend]);
+            let frame = |src, dst| match protocol {
+                Protocol::Tcp => Frame::tcp(src, dst, SYN),
+                _ => Frame::udp(src, dst, b"!"),
+            };
+            assert_eq!(rig.ingress(&frame(client, backend), &["pass_no_frontend"]).seen().src, client, "alone");
+            let to_vip = rig.ingress(&frame(client, vip), &["flow_new"]).seen();
+            assert_eq!((to_vip.src, to_vip.dst), (client, backend));
+            let elsewhere = Frame { mac: [2, 9, 9, 9, 9, 9], ..frame(client, backend) };
+            assert_eq!(rig.ingress(&elsewhere, &["pass_no_frontend"]).seen().src, client, "bridged past the node");
+            let direct = rig.ingress(&frame(client, backend), &["flow_masquerade", "event_port_taken"]).seen();
+            assert_eq!((direct.src.ip(), direct.dst), (client.ip(), backend));
+            assert_ne!(direct.src.port(), client.port());
+            assert_eq!(rig.ingress(&frame(client, backend), &["flow_forward"]).seen().src, direct.src, "again");
+            assert_eq!(rig.ingress(&frame(direct.src, backend), &["pass_no_frontend"]).seen().src, direct.src);
+            for (seen, dialled) in [(&to_vip, vip), (&direct, backend)] {
+                let reply = rig.egress(&frame(backend, seen.src), &["flow_reply"]).seen();
+                assert_eq!((reply.src, reply.dst), (dialled, client));
+            }
+        });
+    }
+}

@@ -60,3 +60,35 @@ fn a_later_fragment_that_comes_first_passes_untouched() {
         rig.run("ingress", &later, &["pass_fragment"]);
     });
 }
+
+#[test]
+fn an_identification_that_comes_back_later_is_another_datagrams() {
+    in_both("fragments-age", |rig, net| {
+        let (client, vip, backend) = (net.client(5353), net.vip(10, 53), net.backend(1, 5300));
+        rig.service(1, vip, Protocol::Udp, &[backend]);
+        let [first, later] = Frame::udp(client, vip, DATA).fragments(16);
+        rig.run("ingress", &first, &["flow_new"]);
+        rig.run("ingress", &later, &["flow_forward"]);
+        rig.age_fragments(2);
+        let out = rig.run("ingress", &later, &["pass_fragment"]);
+        assert_eq!((out.verdict, out.bytes), (NEXT, later));
+    });
+}
+
+#[test]
+fn a_datagram_of_no_flow_that_has_the_identification_of_one_before_it_passes_whole() {
+    in_both("fragments-reused", |rig, net| {
+        let (client, vip, backend) = (net.client(5353), net.vip(10, 53), net.backend(1, 5300));
+        rig.service(1, vip, Protocol::Udp, &[backend]);
+        let other = Frame::udp(client, net.vip(10, 9999), DATA);
+        for epochs in [0, 1] {
+            let [first, _] = Frame::udp(client, vip, DATA).fragments(16);
+            rig.count_run("ingress", &first);
+            rig.age_fragments(epochs);
+            let [first, later] = other.fragments(16);
+            rig.run("ingress", &first, &["pass_no_frontend"]);
+            let out = rig.run("ingress", &later, &["pass_fragment"]);
+            assert_eq!((out.verdict, out.bytes), (NEXT, later), "{epochs}");
+        }
+    });
+}

@@ -203,3 +203,24 @@ fn affinity_applies_within_the_set_of_the_policy_e10() {
         }
     });
 }
+
+#[test]
+fn the_node_is_one_client_whichever_of_its_addresses_it_dials_from_e10() {
+    in_both("policy-affinity-node", |rig, net| {
+        let (service, vip) = (service_id(1), net.vip(10, 80));
+        let backends: Vec<_> = (1..=32).map(|n| net.backend(n, 8080)).collect();
+        rig.write_sets(service, &backends, &[]);
+        rig.amend(service, |entry| entry.affinity = Some(Affinity { timeout_s: 100 }));
+        rig.lead(service, vip, Protocol::Tcp, FrontendKind::ClusterIp);
+        for (own, want) in [(true, 1..=1), (false, 2..=8)] {
+            let chosen: BTreeSet<_> = (1..=8)
+                .map(|n| {
+                    rig.node_addr(net.node(n, 0).ip(), own, false);
+                    let port = if own { 1 } else { 2 };
+                    rig.ingress(&Frame::tcp(net.node(n, port), vip, SYN), &["flow_new"]).seen().dst
+                })
+                .collect();
+            assert!(want.contains(&chosen.len()), "addresses of the node: {own}; {chosen:?}");
+        }
+    });
+}

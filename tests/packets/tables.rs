@@ -2,7 +2,7 @@
 use crate::rig::{BPFFS, Rig};
 use sheave_abi::{
     AffinityKeyV4, AffinityKeyV6, AffinityValue, FLOW_EGRESS, FLOW_ESTABLISHED, FLOW_INGRESS, FLOW_PENDING, FlowKeyV4,
-    FlowKeyV6, FlowValue, IPPROTO_UDP, NetPort,
+    FlowKeyV6, FlowValue, FragmentValue, IPPROTO_UDP, NetPort,
 };
 use sheave_bpf::map::Map;
 use sheave_bpf::pins::Pins;
@@ -74,6 +74,22 @@ impl Rig {
             let (v4, v6) = (table::<FlowKeyV4>(v4), table::<FlowKeyV6>(v6));
             v4.entries().unwrap().into_iter().for_each(|(key, flow)| v4.put(&key, &aged(flow)).unwrap());
             v6.entries().unwrap().into_iter().for_each(|(key, flow)| v6.put(&key, &aged(flow)).unwrap());
+        }
+    }
+
+    /// Makes what is remembered of datagrams in fragments look as if it had been so many epochs earlier.
+    pub(crate) fn age_fragments(&self, epochs: u16) {
+        let pin = |name: &str| Pins::new(Path::new(BPFFS)).maps().join(name);
+        let aged = |epoch: [u8; 2]| u16::from_le_bytes(epoch).wrapping_sub(epochs).to_le_bytes();
+        let v4: Map<FlowKeyV4, FragmentValue> = Map::open(&pin("fragments_v4")).unwrap();
+        for (key, ports) in v4.entries().unwrap() {
+            v4.delete(&key).unwrap();
+            v4.put(&FlowKeyV4 { zero: aged(key.zero), ..key }, &ports).unwrap();
+        }
+        let v6: Map<FlowKeyV6, FragmentValue> = Map::open(&pin("fragments_v6")).unwrap();
+        for (key, ports) in v6.entries().unwrap() {
+            v6.delete(&key).unwrap();
+            v6.put(&FlowKeyV6 { zero: aged(key.zero), ..key }, &ports).unwrap();
         }
     }
 

@@ -1,4 +1,4 @@
-//! Where a client's next flow goes (E10): `affinity_v4` and `affinity_v6` (LRU hash), written by the device entrance.
+//! Where a client's next flow goes (E10): `affinity_v4` and `affinity_v6` (LRU hash), written by both entrances.
 use core::mem::size_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C, align(4))]
 pub struct AffinityKeyV4 {
-    /// The client's address, network order. The wildcard address stands for the node's own sockets.
+    /// The client's address, network order. The wildcard address stands for the node itself.
     pub client: [u8; 4],
     /// [`crate::ServiceId`], host order.
     pub service: u32,
@@ -17,7 +17,7 @@ const _: () = assert!(size_of::<AffinityKeyV4>() == 8);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C, align(4))]
 pub struct AffinityKeyV6 {
-    /// The client's address, network order. The wildcard address stands for the node's own sockets.
+    /// The client's address, network order. The wildcard address stands for the node itself.
     pub client: [u8; 16],
     /// [`crate::ServiceId`], host order.
     pub service: u32,

@@ -55,7 +55,8 @@ counters! {
     EventEstablishedFull = "event_established_full",
     /// Passed: it would be refused, but its source is no single host's address (RFC 1122 §3.2.2, RFC 4443 §2.4).
     PassSource = "pass_source",
-    /// First packet of a masqueraded flow given its source at egress; or of a connection of the node's own, whose port such a flow has.
+    /// First packet of a masqueraded flow given its source at egress; or of one that dials a backend by its own address from a port that
+    /// another flow to that backend has, and gets another.
     FlowMasquerade = "flow_masquerade",
     /// ICMP error about a known flow, translated with what is embedded in it.
     FlowError = "flow_error",

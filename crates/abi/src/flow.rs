@@ -46,7 +46,7 @@ pub const FLOW_MASQUERADED: u8 = 4;
 /// the device of the decision.
 pub const FLOW_DIVERTED: u8 = 8;
 
-/// Key of `flows_v4` and `flows_v4_half`; of `fragments_v4` too, with the datagram's identification in place of the ports.
+/// Key of `flows_v4` and `flows_v4_half`; of `fragments_v4` too (see there).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C, align(8))]
 pub struct FlowKeyV4 {
@@ -62,12 +62,12 @@ pub struct FlowKeyV4 {
     pub protocol: u8,
     /// [`FLOW_INGRESS`] or [`FLOW_EGRESS`].
     pub hook: u8,
-    /// Always zero.
+    /// Zero for flows.
     pub zero: [u8; 2],
 }
 const _: () = assert!(size_of::<FlowKeyV4>() == 16);
 
-/// Key of `flows_v6` and `flows_v6_half`; of `fragments_v6` too, with the datagram's identification in place of the ports.
+/// Key of `flows_v6` and `flows_v6_half`; of `fragments_v6` too (see there).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C, align(8))]
 pub struct FlowKeyV6 {
@@ -83,7 +83,7 @@ pub struct FlowKeyV6 {
     pub protocol: u8,
     /// [`FLOW_INGRESS`] or [`FLOW_EGRESS`].
     pub hook: u8,
-    /// Always zero.
+    /// Zero for flows.
     pub zero: [u8; 2],
 }
 const _: () = assert!(size_of::<FlowKeyV6>() == 40);

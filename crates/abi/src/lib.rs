@@ -27,7 +27,7 @@ pub use bench_select::*;
 pub use counter::{COUNTER_NAMES, COUNTERS, COUNTERS_MAX, Counter};
 pub use device::*;
 pub use flow::*;
-pub use fragment::FragmentValue;
+pub use fragment::{FragmentValue, fragment_epoch};
 pub use frontend::*;
 pub use origin::Origin;
 pub use rules::*;

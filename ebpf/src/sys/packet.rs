@@ -4,9 +4,9 @@ use crate::ip::ETHERNET_LEN;
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
-    bpf_csum_diff, bpf_get_socket_cookie, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh,
-    bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes,
-    bpf_skb_store_bytes,
+    bpf_csum_diff, bpf_csum_update, bpf_get_socket_cookie, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect,
+    bpf_redirect_neigh, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type,
+    bpf_skb_load_bytes, bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
 use core::hint::black_box;
@@ -176,7 +176,15 @@ impl Packet {
             }
         }
         // SAFETY: the helper checks the offset.
-        done(unsafe { bpf_l4_csum_replace(self.0, offset, 0, u64::from(diff), flags) })
+        done(unsafe { bpf_l4_csum_replace(self.0, offset, 0, u64::from(diff), flags) })?;
+        if is_ipv6 {
+            // Without the flag the helper takes the difference off the sum that a device made of the whole packet, as if a header
+            // checksum had changed with the address. Given back: addresses and transport checksum cancel out. For packets without such
+            // a sum this does nothing.
+            // SAFETY: the helper takes any number.
+            unsafe { bpf_csum_update(self.0, diff) };
+        }
+        Ok(())
     }
 
     /// Brings a transport checksum up to date with a changed port, both as they stand on the wire.
