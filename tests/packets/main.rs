@@ -10,6 +10,7 @@ mod errors;
 mod fragments;
 mod frame;
 mod limits;
+mod many;
 mod masquerade;
 mod pass;
 mod policies;

@@ -381,6 +381,11 @@ impl Rig {
         assert_eq!(self.counters.read().unwrap(), self.before, "counters");
     }
 
+    /// What a counter holds.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        self.counters.read().unwrap().into_iter().find(|(known, _)| *known == name).expect("a counter").1
+    }
+
     /// The counters' sum since the last look, without asking for which.
     pub(crate) fn count_run(&mut self, program: &str, bytes: &[u8]) -> u64 {
         test_run(self.programs.device_fd(program).unwrap(), bytes, 1).unwrap();

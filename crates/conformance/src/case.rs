@@ -3,6 +3,7 @@ use crate::engine::{Answer, Engine, EngineError, World};
 use crate::expected::Expected;
 use crate::scenario::{Question, Scenario, Step};
 use crate::stage::Stage;
+use std::ops::ControlFlow;
 
 /// Every scenario, by name, with its text.
 static SCENARIOS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
@@ -41,11 +42,15 @@ pub fn scenarios() -> &'static [(&'static str, &'static str)] {
 
 /// Asks an engine every case whose name contains `filter`; an empty one means all.
 pub fn run(engine: &mut dyn Engine, filter: &str) -> Vec<CaseResult> {
-    run_each(engine, filter, |_| ())
+    run_while(engine, filter, |_| ControlFlow::Continue(()))
 }
 
-/// As [`run`], and tells of each case when it has been played.
-pub fn run_each(engine: &mut dyn Engine, filter: &str, mut told: impl FnMut(&CaseResult)) -> Vec<CaseResult> {
+/// As [`run`], and tells of each case when its scenario has been played; no other is begun once it is told to stop.
+pub fn run_while(
+    engine: &mut dyn Engine,
+    filter: &str,
+    mut told: impl FnMut(&CaseResult) -> ControlFlow<()>,
+) -> Vec<CaseResult> {
     let mut results = Vec::new();
     for (name, text) in SCENARIOS {
         let mut play = Play { engine: &mut *engine, scenario: name, rules: Vec::new(), filter, results: Vec::new() };
@@ -54,10 +59,36 @@ pub fn run_each(engine: &mut dyn Engine, filter: &str, mut told: impl FnMut(&Cas
             let outcome = CaseOutcome::Failed(why);
             play.results.push(CaseResult { name, scenario: play.scenario, rules, expected: None, outcome });
         }
-        play.results.iter().for_each(&mut told);
+        let flow = play.results.iter().try_for_each(&mut told);
         results.append(&mut play.results);
+        if flow.is_break() {
+            break;
+        }
     }
     results
+}
+
+/// The names of all cases, by scenario; a scenario that cannot be read stands for itself.
+#[must_use]
+pub fn case_names() -> Vec<String> {
+    let of = |(name, text): &(&str, &str)| match Scenario::read(text) {
+        Ok(scenario) => {
+            let mut names = Vec::new();
+            for (number, step) in scenario.steps().iter().enumerate() {
+                names.extend(step.questions.iter().map(|question| case_name(name, number, step, question)));
+            }
+            names
+        }
+        Err(_) => vec![(*name).to_owned()],
+    };
+    SCENARIOS.iter().flat_map(of).collect()
+}
+
+fn case_name(scenario: &str, number: usize, step: &Step, question: &Question) -> String {
+    match number {
+        0 => format!("{scenario}: {}", question.when),
+        _ => format!("{scenario}: {}: {}", step.step, question.when),
+    }
 }
 
 struct Play<'a> {
@@ -90,22 +121,15 @@ impl Play<'_> {
             }
             for question in &step.questions {
                 if self.is_meant(number, step, question) {
-                    self.ask(&stage, self.name(number, step, question), question);
+                    self.ask(&stage, case_name(self.scenario, number, step, question), question);
                 }
             }
         }
         Ok(())
     }
 
-    fn name(&self, number: usize, step: &Step, question: &Question) -> String {
-        match number {
-            0 => format!("{}: {}", self.scenario, question.when),
-            _ => format!("{}: {}: {}", self.scenario, step.step, question.when),
-        }
-    }
-
     fn is_meant(&self, number: usize, step: &Step, question: &Question) -> bool {
-        self.filter.is_empty() || self.name(number, step, question).contains(self.filter)
+        self.filter.is_empty() || case_name(self.scenario, number, step, question).contains(self.filter)
     }
 
     fn ask(&mut self, stage: &Stage, name: String, question: &Question) {

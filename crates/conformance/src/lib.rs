@@ -18,7 +18,7 @@ mod recorder;
 mod scenario;
 mod stage;
 
-pub use case::{CaseOutcome, CaseResult, run, run_each, scenarios};
+pub use case::{CaseOutcome, CaseResult, case_names, run, run_while, scenarios};
 pub use engine::{Answer, Engine, EngineError, World};
 pub use expected::{Expected, observable};
 pub use fake::FakeEngine;

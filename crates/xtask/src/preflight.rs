@@ -1,7 +1,8 @@
 //! What the machine must have before anything is built: each thing with the command that brings it.
-use crate::ebpf_tools::TOOLCHAIN;
+use crate::debian::View;
+use crate::ebpf_tools::{TOOLCHAIN, target_directory};
 use crate::process::{command, run, succeeds};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 use std::process::Command;
 
@@ -19,6 +20,8 @@ struct Need {
 enum From {
     /// A Debian package.
     Debian(&'static str),
+    /// A Debian package, as new as there is one for this release: others that are installed may be as well.
+    Backports(&'static str),
     /// A component of the Rust toolchain.
     Component(&'static str),
     /// A Rust toolchain.
@@ -47,6 +50,34 @@ const NEEDS: &[Need] = &[
         present: || in_path("ip"),
         from: From::Debian("iproute2"),
         why: "brings up the network the image is tried in",
+    },
+    Need {
+        present: || in_path("ip"),
+        from: From::Debian("iproute2"),
+        why: "makes devices in tests, and tells what a run leaves behind",
+    },
+    Need {
+        present: || in_path("bpftool"),
+        from: From::Debian("bpftool"),
+        why: "tells which programs and links a run leaves behind",
+    },
+    Need { present: || in_path("ipset"), from: From::Debian("ipset"), why: "tells which sets a run leaves behind" },
+    Need { present: || in_path("ethtool"), from: From::Debian("ethtool"), why: "turns offloads off in tests" },
+    Need { present: || in_path("wg"), from: From::Debian("wireguard-tools"), why: "makes tunnels in tests" },
+    Need {
+        present: || in_path("modprobe"),
+        from: From::Debian("kmod"),
+        why: "finds what a kernel for virtual machines needs to boot",
+    },
+    Need {
+        present: || in_path("xz"),
+        from: From::Debian("xz-utils"),
+        why: "unpacks modules of kernels for virtual machines",
+    },
+    Need {
+        present: || in_path("qemu-system-x86_64"),
+        from: From::Backports("qemu-system-x86"),
+        why: "runs other kernels",
     },
     Need {
         present: || succeeds("cargo", &["fmt", "--version"]),
@@ -91,15 +122,19 @@ pub(crate) fn check(install: bool) -> Result<()> {
             println!("+ {}", line.join(" "));
             run(to_command(line))?;
         }
+        install_backports(&missing)?;
         return check(false);
     }
     let mut text = String::from("missing on this machine:\n");
-    for need in missing {
+    for need in &missing {
         text += &format!("  {} ({})\n", need.from.name(), need.why);
     }
     text += "install it with\n";
     for line in commands {
         text += &format!("  {}\n", line.join(" "));
+    }
+    for name in backports(&missing) {
+        text += &format!("  {name} of your release's backports, if the release's own clashes with what is installed\n");
     }
     bail!("{text}or let `cargo xtask test --install` do it");
 }
@@ -111,7 +146,7 @@ fn missing() -> Vec<&'static Need> {
 impl From {
     fn name(self) -> &'static str {
         match self {
-            Self::Debian(name) | Self::Component(name) | Self::Toolchain(name) => name,
+            Self::Debian(name) | Self::Backports(name) | Self::Component(name) | Self::Toolchain(name) => name,
         }
     }
 }
@@ -135,6 +170,26 @@ fn commands(missing: &[&Need], root: bool) -> Vec<Vec<&'static str>> {
         commands.push([&["rustup", "toolchain", "install", "--profile", "minimal"][..], &toolchains].concat());
     }
     commands
+}
+
+fn backports<'a>(missing: &'a [&Need]) -> impl Iterator<Item = &'static str> + 'a {
+    missing.iter().filter_map(|need| if let From::Backports(name) = need.from { Some(name) } else { None })
+}
+
+/// By a view of apt that has the backports, whether this machine's own lists have them or not.
+fn install_backports(missing: &[&Need]) -> Result<()> {
+    let names: Vec<&str> = backports(missing).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let os = std::fs::read_to_string("/etc/os-release").context("cannot tell which release of Debian this is")?;
+    let release = os.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let release = release.context("/etc/os-release names no release of Debian")?;
+    let backports = format!("{release}-backports");
+    let view = View::new(&std::path::absolute(target_directory())?.join("apt"), &[release, &backports])?;
+    view.update();
+    let install = ["install", "--yes", "--no-install-recommends", "--target-release", &backports];
+    run(view.apt("apt-get", &[&install[..], &names].concat()))
 }
 
 fn to_command(line: &[&str]) -> Command {

@@ -10,7 +10,9 @@ use crate::output::{Output, is_root, print, with_sudo};
 use clap::{Args, ValueEnum};
 use live::Live;
 use report::Tally;
+use sheave_conformance::matrix::Watch as _;
 use sheave_conformance::{Engine, FakeEngine, KernelEngine, matrix};
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -91,9 +93,10 @@ fn cases(arguments: &Arguments, live: &Live, tally: &mut Tally) -> anyhow::Resul
     };
     // A pattern of the matrix is none of theirs, and one that begins with their prefix is all of theirs.
     let filter = arguments.only.strip_prefix(DECISION).unwrap_or(&arguments.only);
-    sheave_conformance::run_each(&mut *engine, filter, |result| {
+    sheave_conformance::run_while(&mut *engine, filter, |result| {
         live.case(&result.name);
         tally.count(case_name(&result.name), result.outcome.clone());
+        if live.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     Ok(())
 }
@@ -104,7 +107,7 @@ fn case_name(name: &str) -> String {
 }
 
 fn list(arguments: &Arguments) -> String {
-    let mut names: Vec<String> = sheave_conformance::scenarios().iter().map(|(name, _)| case_name(name)).collect();
+    let mut names: Vec<String> = sheave_conformance::case_names().iter().map(|name| case_name(name)).collect();
     if arguments.dataplane == Dataplane::Ebpf {
         names.extend(matrix::names());
     }

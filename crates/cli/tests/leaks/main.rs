@@ -61,16 +61,22 @@ fn until_busy(run: &mut Child) {
     }
 }
 
+/// A run that fails at once would leave nothing behind either.
+fn succeeds(arguments: &[&str]) {
+    let output = sheave(arguments).stderr(Stdio::piped()).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+}
+
 fn leaves_nothing(arguments: &[&str]) {
     let before = Snapshot::now();
     let what = arguments[0];
-    sheave(arguments).status().unwrap();
+    succeeds(arguments);
     assert_as_before(&before, what);
     let mut run = sheave(arguments).spawn().unwrap();
     until_busy(&mut run);
     run.kill().unwrap();
     run.wait().unwrap();
-    sheave(arguments).status().unwrap();
+    succeeds(arguments);
     assert_as_before(&before, &format!("{what}, killed and run again,"));
 }
 

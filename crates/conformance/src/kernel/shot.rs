@@ -3,7 +3,7 @@ use super::KernelError;
 use super::devices::MASQUERADE;
 use super::node::Node;
 use super::survey::contradiction;
-use super::tally::Kind;
+use super::tally::Mark;
 use crate::packet::{Body, Flags, Frame, Link, Tcp};
 use sheave_bpf::test_run::{Metadata, Run, test_run_with};
 use sheave_core::decide::Transport;
@@ -120,19 +120,19 @@ impl Node {
         let fd = fd.map_err(|error| KernelError::NoProgram { program, why: error.to_string() })?;
         let ran = test_run_with(fd, bytes, 1, at);
         let Run { verdict, packet: out, .. } = ran.map_err(|source| KernelError::TestRun { program, source })?;
-        let (kind, done) = match verdict {
-            DROP => (Kind::Drop, Done::Dropped),
-            NEXT if out == bytes => (Kind::Pass, Done::Untouched),
+        let (mark, done) = match verdict {
+            DROP => (Mark::Dropped, Done::Dropped),
+            NEXT if out == bytes => (Mark::Exactly("pass_no_frontend"), Done::Untouched),
             NEXT | REDIRECT => {
                 let frame = read(packet, &out)?;
                 match verdict == REDIRECT && is_refusal(packet, self.port, &frame) {
-                    true => (Kind::Reject, Done::Answered),
-                    false => (Kind::Flow, Done::Rewritten(out, frame)),
+                    true => (Mark::Exactly(refusal(&frame)), Done::Answered),
+                    false => (Mark::Exactly(translation(packet, &frame, bytes)?), Done::Rewritten(out, frame)),
                 }
             }
             verdict => return Err(contradiction(packet, &format!("{program} returned {verdict}"))),
         };
-        self.tally.ran(kind);
+        self.tally.ran(mark);
         Ok(done)
     }
 
@@ -185,6 +185,16 @@ fn is_masqueraded(packet: &Packet, left: &Frame) -> Result<bool, KernelError> {
         true => Ok(ours),
         false => Err(contradiction(packet, &format!("the source became {}", left.source))),
     }
+}
+
+/// What is counted for a first packet that was rewritten: its destination, or where that is so already, its source.
+fn translation(packet: &Packet, left: &Frame, before: &[u8]) -> Result<&'static str, KernelError> {
+    let is_new = read(packet, before)?.destination != left.destination;
+    Ok(if is_new { "flow_new" } else { "flow_masquerade" })
+}
+
+fn refusal(answer: &Frame) -> &'static str {
+    if matches!(answer.body, Body::Tcp(_)) { "reject_reset" } else { "reject_unreachable" }
 }
 
 /// A TCP reset or an ICMP port unreachable that answers the packet, from what it dialled (E11).
