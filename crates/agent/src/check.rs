@@ -1,8 +1,11 @@
 //! Preflight of this node: what the kernel and its mounts lack, each finding with its remedy. Changes nothing.
+mod api_server;
 mod cgroup;
 mod conntrack;
+mod legacy;
 mod network;
 
+pub use api_server::ApiServer;
 pub use cgroup::Cgroup;
 pub use conntrack::Tracking;
 pub use network::Network;
@@ -63,6 +66,8 @@ pub struct Host {
     pub cgroup: Option<PathBuf>,
     /// What stands at that cgroup, or else at the one that would be taken; `None` if nothing is to be attached.
     pub attachment: Option<Cgroup>,
+    /// The API server, if there is one to ask.
+    pub api_server: Option<ApiServer>,
     /// The kernel's connection tracking, if it tracks any.
     pub tracking: Option<Tracking>,
     /// Whether the kernel describes its types.
@@ -89,6 +94,7 @@ impl Host {
             mounts: mounts::mounts(),
             bpffs: real(&config.bpffs),
             attachment: taken.map(|path| Cgroup::read(&path)),
+            api_server: ApiServer::read(config),
             tracking: Tracking::read(),
             cgroup,
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
@@ -143,6 +149,7 @@ where
     findings.extend(host.attachment.as_ref().map(|cgroup| cgroup.finding(host.privileged(), trials.reach)));
     findings.extend(forwarding(host));
     findings.extend(network::findings(&host.network));
+    findings.extend(host.api_server.as_ref().map(ApiServer::finding));
     findings.extend(host.tracking.map(Tracking::finding));
     findings.push(programs(host, trials.load));
     findings
@@ -292,6 +299,7 @@ mod tests {
             bpffs: "/sys/fs/bpf".into(),
             cgroup: None,
             attachment: Some(Cgroup { path: "/sys/fs/cgroup".into(), id: Some(1), pods: false }),
+            api_server: Some(ApiServer { host: "192.0.2.1".into(), cluster_ips: vec!["10.96.0.1".parse().unwrap()] }),
             tracking: Some(Tracking { count: 10, max: 262_144, early_drops: 0 }),
             btf: true,
             jit: Some("1".into()),
@@ -313,7 +321,7 @@ mod tests {
     #[test]
     fn each_lack_is_found_under_its_name_with_a_remedy_and_nothing_else_changes() {
         use Level::{Failure, Warning};
-        let lacks: [Lack; 20] = [
+        let lacks: [Lack; 23] = [
             ("privileges", Warning, |h| h.capabilities = 0),
             ("kernel", Failure, |h| h.release = "5.4.0".into()),
             ("socket-refusal", Warning, |h| h.release = "5.10.0-1".into()),
@@ -336,6 +344,11 @@ mod tests {
             ("cgroup-attachment", Warning, |h| h.attachment.as_mut().unwrap().path = "/elsewhere".into()),
             ("cgroup-attachment", Warning, |h| h.attachment.as_mut().unwrap().path = "/unknown".into()),
             ("connection-tracking", Warning, |h| h.tracking = Some(Tracking { count: 95, max: 100, early_drops: 0 })),
+            ("api-server", Warning, |h| h.api_server.as_mut().unwrap().host = "10.96.0.1".into()),
+            ("api-server", Warning, |h| {
+                h.api_server.as_mut().unwrap().host = "kubernetes.default.svc.cluster.local".into();
+            }),
+            ("forward-policy", Warning, |h| h.network.legacy_unread = vec!["iptables-legacy-save"]),
             ("other-proxies", Warning, |h| h.network.proxies = vec!["the device kube-ipvs0".into()]),
         ];
         let findings = tried(&good());

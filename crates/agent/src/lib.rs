@@ -14,6 +14,7 @@ pub mod explain;
 pub mod health;
 mod http;
 pub mod log;
+mod login;
 pub mod metrics;
 pub mod monitor;
 pub mod mounts;

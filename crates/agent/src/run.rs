@@ -5,6 +5,7 @@ use crate::config::{Config, SocketLb};
 use crate::conntrack;
 use crate::device_facts::DeviceFacts;
 use crate::devices::Devices;
+use crate::login;
 use crate::metrics::ReadCounters;
 use crate::monitor::Monitor;
 use crate::retry::Retry;
@@ -23,7 +24,7 @@ use sheave_bpf::sweep::{Sweeper, monotonic_ns};
 use sheave_core::{Event, Index, NodeRules, Realized as _};
 use sheave_dataplane::Dataplane as _;
 use sheave_kube_source::events::{EventPace, Recorder, recorder};
-use sheave_kube_source::{KubeConfig, Pace, Source, SourceError};
+use sheave_kube_source::{Pace, Source, SourceError};
 use sheave_node::NodeAddresses;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -128,13 +129,7 @@ async fn source(config: &Config) -> Result<Source, SourceError> {
     if config.source != "kube" {
         return Ok(Source::Files(PathBuf::from(&config.source)));
     }
-    let kube = match (&config.kubeconfig, &config.server) {
-        (Some(path), Some(server)) => KubeConfig::file(path).server(server),
-        (Some(path), None) => KubeConfig::file(path),
-        (None, Some(server)) => KubeConfig::url(server),
-        (None, None) => KubeConfig::infer(),
-    };
-    Ok(Source::Kube(kube.connect().await?, Pace::default()))
+    Ok(Source::Kube(login::of(config).connect().await?, Pace::default()))
 }
 
 fn identity(config: &Config) -> Identity {

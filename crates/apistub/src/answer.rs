@@ -2,16 +2,19 @@
 use crate::api::{Api, Switches, Write};
 use crate::body::Answer;
 use crate::discovery;
+use crate::encoding::Encoding;
+use crate::list::list;
 use crate::misbehaviour::Misbehaviour;
-use crate::query::{Query, Token};
+use crate::object::Stored;
+use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::resource::{Resource, Target};
 use crate::traffic::{self, Verb};
 use crate::watch::Watch;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, Response};
 use serde_json::{Map, Value, json};
 
@@ -35,7 +38,7 @@ pub(crate) async fn answer(api: Api, request: Request<Incoming>) -> Result<Respo
         Some(Misbehaviour::Status(code, retry_after)) => {
             let mut refusal = Refusal::new(code, reason(code), "misbehaving, as asked");
             refusal.retry_after = retry_after;
-            Ok(refused(&api, &refusal))
+            Ok(refused(&api, Encoding::Json, &refusal))
         }
         Some(Misbehaviour::CutAfter(bytes)) => {
             Ok(properly(&api, &switches, request).await.map(|body| body.cut_after(bytes)))
@@ -55,8 +58,9 @@ fn reason(code: u16) -> &'static str {
 
 async fn properly(api: &Api, switches: &Switches, request: Request<Incoming>) -> Response<Answer> {
     let path = request.uri().path().to_owned();
+    let encoding = Encoding::asked(request.headers(), switches, "Status").unwrap_or(Encoding::Json);
     if let Err(refusal) = authorise(switches, request.headers()) {
-        return refused(api, &refusal);
+        return refused(api, encoding, &refusal);
     }
     if let Some(document) = discovery::document(&path) {
         return whole(api, 200, "application/json", document.to_string());
@@ -68,9 +72,9 @@ async fn properly(api: &Api, switches: &Switches, request: Request<Incoming>) ->
         return whole(api, 404, "text/plain; charset=utf-8", "404 page not found\n");
     };
     if let Some(code) = switches.refused.get(target.resource.kind) {
-        return refused(api, &withheld(target.resource, *code));
+        return refused(api, encoding, &withheld(target.resource, *code));
     }
-    served(api, switches, target, request).await.unwrap_or_else(|refusal| refused(api, &refusal))
+    served(api, switches, target, request).await.unwrap_or_else(|refusal| refused(api, encoding, &refusal))
 }
 
 fn authorise(switches: &Switches, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -96,40 +100,35 @@ async fn served(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Refusal> {
     let resource = target.resource;
-    let accept = text(request.headers(), &ACCEPT);
-    if !accept.is_empty() && !accept.contains("application/json") && !accept.contains("*/*") {
-        return Err(Refusal::new(
-            406,
-            "NotAcceptable",
-            "only the following media types are accepted: application/json",
-        ));
-    }
+    let encoding = Encoding::asked(request.headers(), switches, resource.kind)?;
     let key = |name: &str| (target.namespace.clone().unwrap_or_default(), name.to_owned());
     match (request.method().clone(), target.name.as_deref()) {
-        (Method::GET, None) => list_or_watch(api, switches, target, request.uri().query().unwrap_or_default()),
+        (Method::GET, None) => {
+            list_or_watch(api, switches, (target, encoding), request.uri().query().unwrap_or_default())
+        }
         (Method::GET, Some(name)) => {
             let held = api.store().get(resource, &key(name)).cloned();
             let held = held.ok_or_else(|| Refusal::not_found(resource, name))?;
-            Ok(whole(api, 200, "application/json", held.document(resource).to_string()))
+            Ok(object(api, 200, encoding, resource, &held))
         }
         (Method::POST, None) => {
-            let object = named(&target, received(request).await?);
-            check(resource, &object)?;
-            let stored = api.write(resource, object, Write::Create)?;
-            Ok(whole(api, 201, "application/json", stored.document(resource).to_string()))
+            let given = named(&target, received(request).await?);
+            check(resource, &given)?;
+            let stored = api.write(resource, given, Write::Create)?;
+            Ok(object(api, 201, encoding, resource, &stored))
         }
         (Method::PUT | Method::PATCH, Some(name)) => {
-            let object = replacement(api, &target, name, request).await?;
-            check(resource, &object)?;
-            let stored = api.write(resource, object, Write::Replace)?;
-            Ok(whole(api, 200, "application/json", stored.document(resource).to_string()))
+            let given = replacement(api, &target, name, request).await?;
+            check(resource, &given)?;
+            let stored = api.write(resource, given, Write::Replace)?;
+            Ok(object(api, 200, encoding, resource, &stored))
         }
         (Method::DELETE, Some(name)) => {
             api.remove(resource, &key(name))?;
             let details = json!({"name": name, "kind": resource.plural});
             let status =
                 json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
-            Ok(whole(api, 200, "application/json", status.to_string()))
+            Ok(whole(api, 200, encoding.content_type(), encoding.document(("v1", "Status"), &status)))
         }
         (method, _) => {
             Err(Refusal::new(405, "MethodNotAllowed", format!("{method} is not served on {}", request.uri().path())))
@@ -137,7 +136,12 @@ async fn served(
     }
 }
 
-fn list_or_watch(api: &Api, switches: &Switches, target: Target, query: &str) -> Result<Response<Answer>, Refusal> {
+fn list_or_watch(
+    api: &Api,
+    switches: &Switches,
+    (target, encoding): (Target, Encoding),
+    query: &str,
+) -> Result<Response<Answer>, Refusal> {
     let query = Query::parse(query)?;
     let current = api.version();
     if query.version.is_some_and(|version| version > current) {
@@ -145,57 +149,15 @@ fn list_or_watch(api: &Api, switches: &Switches, target: Target, query: &str) ->
         return Err(Refusal::new(504, "Timeout", format!("Too large resource version: {version}, current: {current}")));
     }
     if !query.watch {
-        return list(api, &target, &query);
+        return Ok(whole(api, 200, encoding.content_type(), list(api, &target, &query, encoding)?));
     }
     if query.send_initial_events.is_some() && (!switches.streaming_lists || query.version_match != "NotOlderThan") {
         let message = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled and resourceVersionMatch is NotOlderThan";
         let causes = [("sendInitialEvents".to_owned(), message.to_owned())];
         return Err(Refusal::invalid(target.resource, "", &causes));
     }
-    let stream = Watch::start(api.clone(), target, query);
-    Ok(with_body(200, "application/json", Answer::stream(stream, api.shared.bytes_sent.clone())))
-}
-
-fn list(api: &Api, target: &Target, query: &Query) -> Result<Response<Answer>, Refusal> {
-    let resource = target.resource;
-    let exact = query.version.filter(|_| query.version_match == "Exact");
-    let (at, after) = query.token.as_ref().map_or((exact, None), |token| (token.version, Some(&token.after)));
-    let store = api.store();
-    let page = store.page(resource, target.namespace.as_deref(), &query.selector, (at, after, query.limit));
-    let page = page.map_err(|_| expired_list(query.token.as_ref()))?;
-    let version = at.unwrap_or(store.version());
-    drop(store);
-    let mut metadata = json!({"resourceVersion": version.to_string()});
-    if let Some(last) = page.last {
-        metadata["continue"] = Token { version: Some(version), after: last }.encode().into();
-        if query.selector.is_empty() {
-            metadata["remainingItemCount"] = page.remaining.into();
-        }
-    }
-    let mut body = BytesMut::new();
-    let head = format!(
-        r#"{{"kind":"{}List","apiVersion":"{}","metadata":{metadata},"items":["#,
-        resource.kind,
-        resource.api_version()
-    );
-    body.put_slice(head.as_bytes());
-    for (index, object) in page.objects.iter().enumerate() {
-        if index > 0 {
-            body.put_u8(b',');
-        }
-        object.write_item(&mut body);
-    }
-    body.put_slice(b"]}\n");
-    Ok(whole(api, 200, "application/json", body.freeze()))
-}
-
-/// With a token at hand, the client may go on with an inconsistent list: the way the server says so.
-fn expired_list(token: Option<&Token>) -> Refusal {
-    let mut refusal = Refusal::expired(
-        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results.",
-    );
-    refusal.continue_with = token.map(|token| Token { version: None, after: token.after.clone() }.encode());
-    refusal
+    let stream = Watch::start(api.clone(), (target, encoding), query);
+    Ok(with_body(200, encoding.stream_type(), Answer::stream(stream, api.shared.bytes_sent.clone())))
 }
 
 async fn received(request: Request<Incoming>) -> Result<Value, Refusal> {
@@ -311,8 +273,13 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-fn refused(api: &Api, refusal: &Refusal) -> Response<Answer> {
-    let mut response = whole(api, refusal.code, "application/json", refusal.status().to_string());
+fn object(api: &Api, code: u16, encoding: Encoding, resource: &Resource, stored: &Stored) -> Response<Answer> {
+    let document = encoding.document((&resource.api_version(), resource.kind), &stored.document(resource));
+    whole(api, code, encoding.content_type(), document)
+}
+
+fn refused(api: &Api, encoding: Encoding, refusal: &Refusal) -> Response<Answer> {
+    let mut response = whole(api, refusal.code, encoding.content_type(), encoding.refusal(refusal));
     if let Some(wait) = refusal.retry_after {
         response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
     }

@@ -37,6 +37,7 @@ pub(crate) struct Switches {
     pub(crate) refused: HashMap<&'static str, u16>,
     pub(crate) bookmark_interval: Duration,
     pub(crate) streaming_lists: bool,
+    pub(crate) protobuf: bool,
 }
 
 /// What wakes watches and connections. Each field counts how often something was asked of them.
@@ -74,6 +75,7 @@ impl Api {
             refused: HashMap::new(),
             bookmark_interval: Duration::from_secs(60),
             streaming_lists: true,
+            protobuf: true,
         };
         Self {
             shared: Arc::new(Shared {
@@ -209,6 +211,12 @@ impl Api {
     /// Whether `sendInitialEvents` is served; servers before 1.32 mostly do not.
     pub fn set_streaming_lists(&self, served: bool) {
         self.switches_mut().streaming_lists = served;
+    }
+
+    /// Whether protobuf is served to who asks for it. Without, everything is JSON, which alone can hold values of types that a
+    /// real server would refuse.
+    pub fn set_protobuf(&self, served: bool) {
+        self.switches_mut().protobuf = served;
     }
 
     pub(crate) fn store(&self) -> MutexGuard<'_, Store> {

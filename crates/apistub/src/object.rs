@@ -1,8 +1,11 @@
 //! An object as it is held: serialised once, when it changes, and sent as it is to every client.
+use crate::protobuf;
 use crate::resource::Resource;
+use crate::schema;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// Namespace (empty for cluster-wide resources) and name. Lists are in this order.
 pub(crate) type Key = (String, String);
@@ -17,6 +20,8 @@ pub(crate) struct Stored {
     service_type: String,
     /// The JSON of the object without `kind`, `apiVersion` and the opening brace: a list's items have no kind, events have.
     rest: Bytes,
+    /// Its protobuf, without the envelope: made when a client first asks for it.
+    message: OnceLock<Bytes>,
 }
 
 impl Stored {
@@ -41,6 +46,7 @@ impl Stored {
             cluster_ip: text(&object["spec"]["clusterIP"]),
             service_type: text(&object["spec"]["type"]),
             rest: Bytes::from(object.to_string().split_off(1)),
+            message: OnceLock::new(),
         }
     }
 
@@ -59,6 +65,14 @@ impl Stored {
         let mut json = BytesMut::new();
         self.write(resource, &mut json);
         serde_json::from_slice(&json).expect("invariant: what was serialised is JSON")
+    }
+
+    /// The object as a protobuf message, without its envelope. Empty for kinds that have no protobuf.
+    pub(crate) fn message(&self, resource: &Resource) -> &Bytes {
+        self.message.get_or_init(|| {
+            let fields = schema::of_kind(resource.kind).unwrap_or_default();
+            protobuf::message(fields, &self.document(resource)).into()
+        })
     }
 
     /// Appends the object with kind and apiVersion.

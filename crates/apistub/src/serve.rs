@@ -7,6 +7,7 @@ use hyper_util::server::conn::auto;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::debug;
@@ -80,6 +81,11 @@ async fn connection(api: Api, stream: TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY failed");
     }
+    serve_connection(api, stream).await;
+}
+
+/// Serves one connection until its end, over whatever carries it: TLS, say.
+pub async fn serve_connection(api: Api, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
     let mut pulses = api.subscribe();
     let cuts = pulses.borrow_and_update().cuts;
     let service = service_fn(move |request| answer(api.clone(), request));

@@ -1,12 +1,14 @@
-//! One watch: the changes after a version, as lines of JSON.
+//! One watch: the changes after a version, as lines of JSON or frames of protobuf.
 use crate::api::{Api, Pulse};
+use crate::encoding::Encoding;
 use crate::object::Stored;
+use crate::protobuf;
 use crate::query::Query;
 use crate::refusal::Refusal;
-use crate::resource::{Resource, Target};
+use crate::resource::Target;
 use crate::store::Change;
 use bytes::{BufMut, Bytes, BytesMut};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,6 +25,7 @@ pub(crate) struct Watch {
     api: Api,
     target: Target,
     query: Query,
+    encoding: Encoding,
     /// The last version that was sent, or passed over.
     cursor: u64,
     out: mpsc::Sender<Bytes>,
@@ -33,14 +36,14 @@ struct Over;
 
 impl Watch {
     /// Starts a watch; the receiver gets what to send.
-    pub(crate) fn start(api: Api, target: Target, query: Query) -> mpsc::Receiver<Bytes> {
+    pub(crate) fn start(api: Api, (target, encoding): (Target, Encoding), query: Query) -> mpsc::Receiver<Bytes> {
         let (out, receiver) = mpsc::channel(64);
         // From here on, not from the task's first turn: whoever saw this watch open may pulse at once.
         let pulses = api.subscribe();
         api.shared.watches.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
             let shared = api.shared.clone();
-            let _over = Self { api, target, query, cursor: 0, out }.run(pulses).await;
+            let _over = Self { api, target, query, encoding, cursor: 0, out }.run(pulses).await;
             shared.watches.fetch_sub(1, Ordering::SeqCst);
         });
         receiver
@@ -89,13 +92,13 @@ impl Watch {
         }
         let mut chunk = BytesMut::new();
         for object in objects {
-            event(&mut chunk, "ADDED", |out| object.write(self.target.resource, out));
+            self.event("ADDED", &object, &mut chunk);
             if chunk.len() >= CHUNK_BYTES {
                 self.send(chunk.split().freeze()).await?;
             }
         }
         if self.query.send_initial_events == Some(true) {
-            bookmark(&mut chunk, self.target.resource, version, true);
+            self.bookmark(version, true, &mut chunk);
         }
         self.send(chunk.freeze()).await
     }
@@ -112,8 +115,9 @@ impl Watch {
         };
         let Ok::<Vec<Change>, _>(changes) = changes else {
             let message = format!("too old resource version: {} ({version})", self.cursor);
-            let status = Refusal::expired(message).status();
-            self.send(Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": status})))).await?;
+            let mut chunk = BytesMut::new();
+            self.document("ERROR", ("v1", "Status"), &Refusal::expired(message).status(), &mut chunk);
+            self.send(chunk.freeze()).await?;
             return Err(Over);
         };
         let mut chunk = BytesMut::new();
@@ -122,7 +126,7 @@ impl Watch {
         }
         self.cursor = version.max(self.cursor);
         if self.query.bookmarks && (bookmark_due || pulse.bookmarks != seen.bookmarks) {
-            bookmark(&mut chunk, self.target.resource, self.cursor, false);
+            self.bookmark(self.cursor, false, &mut chunk);
         }
         self.send(chunk.freeze()).await
     }
@@ -133,11 +137,11 @@ impl Watch {
         let (before, after) = (self.visible(change.before.as_ref()), self.visible(change.after.as_ref()));
         match (before, after) {
             (None, None) => {}
-            (None, Some(after)) => event(out, "ADDED", |out| after.write(resource, out)),
-            (Some(_), Some(after)) => event(out, "MODIFIED", |out| after.write(resource, out)),
+            (None, Some(after)) => self.event("ADDED", after, out),
+            (Some(_), Some(after)) => self.event("MODIFIED", after, out),
             (Some(before), None) => {
                 let gone = Stored::new(resource, before.document(resource), change.version);
-                event(out, "DELETED", |out| gone.write(resource, out));
+                self.event("DELETED", &gone, out);
             }
         }
     }
@@ -155,27 +159,47 @@ impl Watch {
         }
         self.out.send(bytes).await.map_err(|_| Over)
     }
+
+    fn event(&self, of_type: &str, object: &Stored, out: &mut BytesMut) {
+        let resource = self.target.resource;
+        match self.encoding {
+            Encoding::Json => json_event(of_type, out, |out| object.write(resource, out)),
+            Encoding::Protobuf => {
+                let object = protobuf::wrapped((&resource.api_version(), resource.kind), object.message(resource));
+                protobuf::event(of_type, &object, out);
+            }
+        }
+    }
+
+    fn document(&self, of_type: &str, kind: (&str, &str), document: &Value, out: &mut BytesMut) {
+        let object = self.encoding.document(kind, document);
+        match self.encoding {
+            Encoding::Json => json_event(of_type, out, |out| out.put_slice(&object)),
+            Encoding::Protobuf => protobuf::event(of_type, &object, out),
+        }
+    }
+
+    fn bookmark(&self, version: u64, initial_events_end: bool, out: &mut BytesMut) {
+        let resource = self.target.resource;
+        let mut metadata = json!({"resourceVersion": version.to_string()});
+        if initial_events_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let mut object = json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata});
+        match resource.kind {
+            "EndpointSlice" => {
+                object["addressType"] = "".into();
+                object["endpoints"] = json!(null);
+                object["ports"] = json!(null);
+            }
+            _ => object["spec"] = json!({}),
+        }
+        self.document("BOOKMARK", (&resource.api_version(), resource.kind), &object, out);
+    }
 }
 
-fn event(out: &mut BytesMut, name: &str, write_object: impl FnOnce(&mut BytesMut)) {
-    out.put_slice(format!(r#"{{"type":"{name}","object":"#).as_bytes());
+fn json_event(of_type: &str, out: &mut BytesMut, write_object: impl FnOnce(&mut BytesMut)) {
+    out.put_slice(format!(r#"{{"type":"{of_type}","object":"#).as_bytes());
     write_object(out);
     out.put_slice(b"}\n");
-}
-
-fn bookmark(out: &mut BytesMut, resource: &Resource, version: u64, initial_events_end: bool) {
-    let mut metadata = json!({"resourceVersion": version.to_string()});
-    if initial_events_end {
-        metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-    }
-    let mut object = json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata});
-    match resource.kind {
-        "EndpointSlice" => {
-            object["addressType"] = "".into();
-            object["endpoints"] = json!(null);
-            object["ports"] = json!(null);
-        }
-        _ => object["spec"] = json!({}),
-    }
-    event(out, "BOOKMARK", |out| out.put_slice(object.to_string().as_bytes()));
 }

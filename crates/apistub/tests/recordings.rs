@@ -108,6 +108,36 @@ async fn lists_are_as_recorded() {
     }
 }
 
+/// What stands in the bytes is compared where it is written (`src/protobuf.rs`).
+#[tokio::test]
+async fn protobuf_is_served_to_who_asks_for_it_with_the_recorded_headers() {
+    let api = stub();
+    let (_server, client) = client(&api).await;
+    for (name, uri) in [("services-list-protobuf", SERVICES), ("slices-list-protobuf", SLICES)] {
+        let answer = client.get_protobuf(uri).await;
+        assert_eq!(answer.code, recorded_code(name), "{name}");
+        for header in ["content-type", "cache-control"] {
+            assert_eq!(answer.header(header), recorded_header(name, header), "{name}");
+        }
+        assert!(answer.body.starts_with(b"k8s\0"), "{name}");
+    }
+    let mut stream = client
+        .watch_protobuf(&format!("{SLICES}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"))
+        .await;
+    for _ in 0..5 {
+        let length = u32::from_be_bytes(stream.bytes(4).await.try_into().unwrap());
+        let event = stream.bytes(length as usize).await;
+        assert!(event.starts_with(b"\x0a\x05ADDED") || event.starts_with(b"\x0a\x08BOOKMARK"), "{event:?}");
+    }
+    let refused = client.get_protobuf("/api/v1/namespaces/shop/services/nothing").await;
+    assert_eq!(
+        (refused.code, refused.header("content-type").as_deref()),
+        (404, Some("application/vnd.kubernetes.protobuf"))
+    );
+    let event = client.get_protobuf("/apis/events.k8s.io/v1/events").await;
+    assert_eq!(event.header("content-type").as_deref(), Some("application/json"), "kinds without protobuf");
+}
+
 #[tokio::test]
 async fn a_page_tells_how_many_remain_and_where_to_go_on() {
     let api = stub();

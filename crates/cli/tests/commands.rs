@@ -101,7 +101,7 @@ fn the_configuration_that_counts_is_printed_with_where_each_value_comes_from() {
     for (field, value, origin) in [
         ("hostnameOverride", "worker-1", "--hostname-override"),
         ("logging.verbosity", "debug", "--v"),
-        ("clusterCIDR", "10.244.0.0/16", "FILE:11"),
+        ("clusterCIDR", "10.244.0.0/16", "FILE:10"),
         ("clientConnection.kubeconfig", "/var/lib/kube-proxy/kubeconfig.conf", "FILE:8"),
         ("conntrack.tcpCloseWaitTimeout", "1h", "default"),
         ("server", "https://(hidden)@192.0.2.1:6443", "--server"),

@@ -28,7 +28,7 @@ pub struct Pace {
     pub start_jitter_max: Duration,
     /// A server that leaves a request or the middle of a list unanswered for this long is given up.
     pub answer_timeout: Duration,
-    /// A watch asks the server to end it after a random time between this and twice this. A watch that is silent for longer
+    /// A watch asks the server to end it after a random time between this and twice this, as client-go does. A watch that is silent for longer
     /// than it asked for, plus `answer_timeout`, has stalled.
     pub watch_min: Duration,
     /// The first wait after a failure; each further one doubles, with jitter.
@@ -44,7 +44,7 @@ impl Default for Pace {
         Self {
             start_jitter_max: Duration::from_millis(500),
             answer_timeout: Duration::from_secs(20),
-            watch_min: Duration::from_secs(240),
+            watch_min: Duration::from_secs(300),
             retry_min: Duration::from_millis(200),
             retry_max: Duration::from_secs(30),
             absent_retry: Duration::from_secs(600),

@@ -204,17 +204,14 @@ mod tests {
             timeoutSeconds loadBalancerSourceRanges status loadBalancer ingress ip ipMode addressType endpoints addresses \
             address conditions ready serving terminating nodeName hints forNodes forZones podCIDR podCIDRs cidrs \
             kubernetes.io/service-name topology.kubernetes.io/zone";
-        let texts = "None|web|IPv4|IPv6|10.0.0.1|fd00::1|0.0.0.0|TCP|SCTP|10.0.0.0/8| fd00::/8 |NodePort|ExternalName|Local|\
-            ClientIP|Proxy|VIP|InternalIP|\u{0}|";
         let names = prop::sample::select(names.split_whitespace().collect::<Vec<_>>());
-        let texts = prop::sample::select(texts.split('|').collect::<Vec<_>>());
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             (0..100_000).prop_map(Value::from),
             any::<f64>().prop_map(Value::from),
-            texts.prop_map(Value::from),
+            prop_oneof![texts(), Just("")].prop_map(Value::from),
         ];
         leaf.prop_recursive(5, 60, 6, move |inner| {
             let entries = prop::collection::vec((names.clone(), inner.clone()), 0..6);
@@ -226,6 +223,13 @@ mod tests {
                 entries.prop_map(move |e| map(e).into())
             ]
         })
+    }
+
+    /// Texts that mean something somewhere.
+    fn texts() -> impl Strategy<Value = &'static str> {
+        let texts = "None|web|IPv4|IPv6|10.0.0.1|fd00::1|0.0.0.0|TCP|SCTP|10.0.0.0/8| fd00::/8 |NodePort|ExternalName|Local|\
+            ClientIP|Proxy|VIP|InternalIP|\u{0}";
+        prop::sample::select(texts.split('|').collect::<Vec<_>>())
     }
 
     /// A document of each kind in which every field that is read has a value.
@@ -283,6 +287,19 @@ mod tests {
         false
     }
 
+    /// Each value that is neither map nor list, but for names and times.
+    fn leaves<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Value>) {
+        match value {
+            Value::Object(map) => {
+                let fields = map.iter_mut().filter(|(name, _)| *name != "name" && *name != "creationTimestamp");
+                fields.for_each(|(_, value)| leaves(value, found));
+            }
+            Value::Array(list) => list.iter_mut().for_each(|value| leaves(value, found)),
+            Value::Null => {}
+            leaf => found.push(leaf),
+        }
+    }
+
     fn parsed_pruned_and_whole(kind: Kind, document: &Value) -> [Result<Parsed, Nameless>; 2] {
         let text = document.to_string();
         let pruned = Shape::Map(fields(kind)).read_json(text.as_bytes()).unwrap();
@@ -312,6 +329,34 @@ mod tests {
             replace(&mut document, &mut at.clone(), &value);
             let [pruned, whole] = parsed_pruned_and_whole(kind, &document);
             prop_assert_eq!(pruned, whole);
+        }
+
+        /// What a real server may send: the API's types, whatever the values.
+        #[test]
+        fn protobuf_means_what_json_means(
+            kind in prop::sample::select(Kind::ALL.to_vec()),
+            changes in prop::collection::vec((0_usize..40, texts(), any::<i32>(), any::<bool>()), 0..6),
+        ) {
+            let mut document = full(kind);
+            document["kind"] = kind.as_str().into();
+            document["metadata"]["resourceVersion"] = "7".into();
+            document["metadata"]["annotations"] = json!({TRIGGERED: "2026-11-21T21:40:00.123456789Z"});
+            for (at, text, number, flag) in changes {
+                let mut leaves_of = Vec::new();
+                leaves(&mut document, &mut leaves_of);
+                let count = leaves_of.len();
+                let leaf = &mut leaves_of[at % count];
+                **leaf = match leaf {
+                    Value::String(_) => text.into(),
+                    Value::Number(_) => number.into(),
+                    _ => flag.into(),
+                };
+            }
+            // A text in the place of the kind gives no protobuf.
+            document["kind"] = kind.as_str().into();
+            let protobuf = sheave_apistub::to_protobuf(&document).unwrap();
+            let raw = crate::wire::read(fields(kind), crate::wire::unwrapped(&protobuf).unwrap()).unwrap();
+            prop_assert_eq!(read(kind, &raw), parse(kind, &document));
         }
 
         /// W11, W6, W8, A4, A7, A10, R8: lists are read element by element.

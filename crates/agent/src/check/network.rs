@@ -1,4 +1,5 @@
 //! What of the node's network gets into the way of Service traffic, or shares it.
+use super::legacy::Legacy;
 use super::{Finding, Level};
 use sheave_bpf::attach::{foreign_programs, is_own_filter};
 use sheave_node::{Chain, Link, Survey, chains, filters, serves, survey};
@@ -20,8 +21,8 @@ pub struct Network {
     pub foreign: Vec<String>,
     /// Chains that drop what is forwarded and no rule accepts; `None` if they cannot be read.
     pub forward_drops: Option<Vec<String>>,
-    /// Whether iptables-legacy has a filter table: its policy cannot be read.
-    pub legacy_filter: bool,
+    /// Tools of iptables-legacy that could not be asked, although it has tables.
+    pub legacy_unread: Vec<&'static str>,
     /// Traces of another proxy.
     pub proxies: Vec<String>,
 }
@@ -36,15 +37,15 @@ impl Network {
             let drops = chains.iter().filter(|chain| chain.drops_forwarded);
             drops.map(|Chain { family, table, name, .. }| format!("{family} {table} {name}")).collect()
         };
-        let legacy = std::fs::read_to_string("/proc/self/net/ip_tables_names").unwrap_or_default();
+        let legacy = Legacy::read();
         Self {
             uplinks: survey.uplinks().map(|link| link.name.clone()).collect(),
             strict: survey.links.values().filter(|link| is_strict(&link.name)).map(|link| link.name.clone()).collect(),
             bridge_netfilter: sysctl("net/bridge/bridge-nf-call-iptables"),
             foreign: survey.links.values().filter(|link| serves(link)).flat_map(foreign_at).collect(),
-            forward_drops: chains.as_ref().map(drops),
-            legacy_filter: legacy.lines().any(|table| table == "filter"),
-            proxies: proxies(&survey, chains.as_deref().unwrap_or_default()),
+            proxies: proxies(&survey, chains.as_deref().unwrap_or_default(), &legacy),
+            forward_drops: chains.as_ref().map(drops).map(|drops: Vec<String>| [drops, legacy.forward_drops].concat()),
+            legacy_unread: legacy.unread,
         }
     }
 }
@@ -69,15 +70,17 @@ fn foreign_at(link: &Link) -> Vec<String> {
     all.map(|what| format!("{what} at {}", link.name)).collect()
 }
 
-/// kube-proxy: the device of its IPVS mode, the table of its nftables mode, the chain of its iptables mode.
-fn proxies(survey: &Survey, chains: &[Chain]) -> Vec<String> {
+/// kube-proxy: the device of its IPVS mode, the table of its nftables mode, the chain of its iptables mode in either variant.
+fn proxies(survey: &Survey, chains: &[Chain], legacy: &Legacy) -> Vec<String> {
     let ipvs = survey.links.values().any(|link| link.name == "kube-ipvs0");
     let ipvs = ipvs.then(|| "the device kube-ipvs0 of its IPVS mode".to_owned());
     let nftables = chains.iter().find(|chain| chain.table == "kube-proxy");
     let nftables = nftables.map(|chain| format!("the table {} kube-proxy of its nftables mode", chain.family));
     let iptables = chains.iter().find(|chain| chain.name == "KUBE-SERVICES");
     let iptables = iptables.map(|chain| format!("the chain {} KUBE-SERVICES of its iptables mode", chain.table));
-    [ipvs, nftables, iptables].into_iter().flatten().collect()
+    let legacy = legacy.kube_proxy.first();
+    let legacy = legacy.map(|table| format!("the chain {table} KUBE-SERVICES of its iptables mode (iptables-legacy)"));
+    [ipvs, nftables, iptables, legacy].into_iter().flatten().collect()
 }
 
 /// All findings about the network.
@@ -129,8 +132,10 @@ fn forward_policy(network: &Network) -> Finding {
     let name = "forward-policy";
     match &network.forward_drops {
         None => Finding::ok(name, "not visible from here: it needs CAP_NET_ADMIN"),
-        Some(drops) if drops.is_empty() && network.legacy_filter => {
-            Finding::ok(name, "no chain of nftables drops what is forwarded; that of iptables-legacy is not looked at")
+        Some(drops) if drops.is_empty() && !network.legacy_unread.is_empty() => {
+            let found = "no chain of nftables drops what is forwarded; iptables-legacy is in use and cannot be asked";
+            let remedy = format!("run it on the host, or look there: {}", network.legacy_unread.join("; "));
+            Finding::bad(Level::Warning, name, found, remedy)
         }
         Some(drops) if drops.is_empty() => Finding::ok(name, "no chain drops what is forwarded"),
         Some(drops) => {

@@ -119,12 +119,14 @@ pub const KUBE_PROXY: &[Flag] = &[
     idle("vmodule", "logging.vmodule", VALUE),
 ];
 
-/// Options that do something else than run a proxy, with what does it here.
-pub const REFUSED: [(&str, &str); 3] = [
+/// Options that do something else than run a proxy, or are old, with what does it here.
+pub const REFUSED: [(&str, &str); 5] = [
     (
         "cleanup",
         "run `sheave cleanup --kube-proxy` to remove what kube-proxy has left, `sheave cleanup` for what sheave has put here",
     ),
+    ("healthz-port", "use --healthz-bind-address ADDRESS:PORT, empty for none"),
+    ("metrics-port", "use --metrics-bind-address ADDRESS:PORT, empty for none"),
     ("init-only", "nothing has to be done before; leave it out"),
     ("write-config-to", "`sheave agent --check-config` prints the effective values"),
 ];
@@ -182,7 +184,11 @@ mod tests {
         }
         // A period counts with its mode only.
         for flag in KUBE_PROXY.iter().filter(|flag| flag.name != "ipvs-sync-period") {
-            let word = if flag.value == FlagKind::Switch { "true" } else { "1" };
+            let word = match flag.value {
+                FlagKind::Switch => "true",
+                FlagKind::Value(_) if flag.field == "mode" => "ipvs",
+                FlagKind::Value(_) => "1",
+            };
             let config = beside(None, &[(flag.name, word)]);
             let notes = config.map(|config| config.kube_proxy.notes).unwrap_or_default();
             let named = notes.iter().any(|note| note.contains(flag.field));

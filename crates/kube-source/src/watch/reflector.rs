@@ -16,8 +16,8 @@ use tracing::{debug, info, warn};
 
 /// Objects per page, as client-go asks.
 const PAGE_OBJECTS: &str = "500";
-/// Pages of a list (I7): twenty times what the largest list that is taken has, for a page may be short.
-const PAGES_MAX: usize = 40_000;
+/// Pages of a list (I7): twice what the largest list that is taken has, for a page may be short.
+const PAGES_MAX: usize = 4_000;
 /// A watch that the server ends sooner counts as failed, or a server that ends all at once would be asked without a pause.
 const WATCH_SHORT: Duration = Duration::from_secs(1);
 

@@ -72,6 +72,13 @@ fn table() -> Vec<(Value, bool, &'static str)> {
     ]
 }
 
+/// Values of the wrong type can be said in JSON only.
+fn in_json() -> Api {
+    let api = Api::new();
+    api.set_protobuf(false);
+    api
+}
+
 fn good() -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "good", "namespace": "shop"}, "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 80}]}})
 }
@@ -82,7 +89,7 @@ async fn each_bad_object_is_one_diagnostic_and_the_rest_is_served() {
     for (object, served, said) in table() {
         let file = directory.path().join("shop.yaml");
         fs::write(&file, format!("{}\n---\n{object}\n", good())).unwrap();
-        let api = Api::new();
+        let api = in_json();
         api.apply(good()).unwrap();
         api.apply(object).unwrap();
         let server = Server::on_loopback(&api).unwrap();
@@ -101,7 +108,7 @@ async fn each_bad_object_is_one_diagnostic_and_the_rest_is_served() {
 
 #[tokio::test]
 async fn an_object_that_becomes_unreadable_stays_as_it_was_and_the_diagnostic_goes_with_the_fault() {
-    let api = Api::new();
+    let api = in_json();
     api.apply(good()).unwrap();
     let server = Server::on_loopback(&api).unwrap();
     let mut follower = Follower::of_server(&server).await;
@@ -121,7 +128,7 @@ async fn an_object_that_becomes_unreadable_stays_as_it_was_and_the_diagnostic_go
 
 #[tokio::test]
 async fn a_deleted_object_takes_its_diagnostics_with_it() {
-    let api = Api::new();
+    let api = in_json();
     let (object, ..) = table().remove(0);
     api.apply(object).unwrap();
     let server = Server::on_loopback(&api).unwrap();

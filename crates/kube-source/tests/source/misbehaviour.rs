@@ -15,7 +15,8 @@ const WAYS: [Misbehaviour; 9] = [
     Misbehaviour::Status(503, None),
     Misbehaviour::Status(429, Some(Duration::ZERO)),
     Misbehaviour::Status(410, None),
-    Misbehaviour::CutAfter(300),
+    // In protobuf the shortest list has 200 bytes.
+    Misbehaviour::CutAfter(100),
 ];
 
 #[tokio::test]
