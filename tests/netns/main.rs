@@ -10,6 +10,7 @@ mod clsact;
 mod devices;
 mod dns;
 mod manifests;
+mod moving;
 mod outside;
 mod paths;
 mod refusals;

@@ -7,6 +7,7 @@ use crate::retry::Retry;
 use crate::said::Said;
 use crate::sockets::StaleSockets;
 use crate::sync::Syncer;
+use crate::takeover::Takeover;
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::attach::{AttachError, attach_sockets, detach_sockets};
 use sheave_bpf::device_table::DeviceTable;
@@ -92,6 +93,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
             event = agent.devices.next() => agent.devices.handle(&mut agent.programs, event),
             _ = sweep.tick() => {
                 agent.sweep();
+                tokio::task::block_in_place(|| agent.takeover.look());
                 if agent.syncer.complete() {
                     tokio::task::block_in_place(|| agent.sockets.look());
                 }
@@ -138,6 +140,7 @@ struct Agent {
     retry: Retry,
     sweeper: Sweeper,
     sockets: StaleSockets,
+    takeover: Takeover,
 }
 
 impl Agent {
@@ -148,6 +151,7 @@ impl Agent {
         let (image, strays) = read_back(&config.bpffs)?;
         strays.iter().for_each(|stray| warn!(%stray, "the pinned maps hold something that is not ours"));
         let held = image.keys().len();
+        let takeover = Takeover::new(&config.bpffs, !image.frontends().is_empty());
         info!(services = held, "read back what the kernel holds");
         let dataplane = BpfDataplane::new(image, limits, KernelMaps::open(&config.bpffs)?);
         // Devices are told by their names only where the settings say so; the Node object is not needed for that.
@@ -165,6 +169,7 @@ impl Agent {
             retry: Retry::default(),
             sweeper: Sweeper::open(&config.bpffs).map_err(RunError::Flows)?,
             sockets: StaleSockets::open(&config.bpffs).map_err(RunError::Sockets)?,
+            takeover,
         };
         // After a restart new pods must not wait for the API server; at the first start there is nothing to serve yet.
         if agent.resumed && !agent.attach() {
@@ -220,6 +225,9 @@ impl Agent {
         }
         if let Some(diagnostics) = self.syncer.changed_diagnostics() {
             self.said.update(diagnostics);
+        }
+        if self.syncer.complete() {
+            tokio::task::block_in_place(|| self.takeover.import(self.syncer.dataplane().image()));
         }
         // Also when single Services failed: the others are served.
         let attached = !(self.resumed || self.syncer.complete()) || self.attach();

@@ -40,6 +40,13 @@ pub struct Map<K, V> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor(Option<[u64; TOKEN_LEN / 8]>);
 
+impl Cursor {
+    /// Whether the walk is at its beginning, or has come to its end.
+    pub(crate) fn is_at_start(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 /// Shape of a map, as the kernel reports it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
