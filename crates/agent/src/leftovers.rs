@@ -3,6 +3,7 @@ use serde::Serialize;
 use sheave_core::Family;
 use sheave_node::kube_proxy::{Leftovers, legacy};
 use sheave_node::keep_nat::{self, Kept};
+use sheave_node::survey;
 use std::io;
 use std::path::Path;
 
@@ -72,7 +73,7 @@ pub fn clean_up(removal: Removal) -> Result<Report, LeftoversError> {
         }));
     }
     add_legacy(&mut report, removal)?;
-    if Path::new("/sys/class/net").join(IPVS_DEVICE).exists() {
+    if survey().is_ok_and(|survey| survey.links.values().any(|link| link.name == IPVS_DEVICE)) {
         report.left.push(format!(
             "{IPVS_DEVICE} and the IPVS table: connections of IPVS mode end with them; when few are left, run \
              `kube-proxy --cleanup` from kube-proxy's own image on this node"

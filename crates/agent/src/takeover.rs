@@ -111,8 +111,8 @@ impl Imported {
 }
 
 fn foreign(flow: TranslatedFlow) -> ForeignFlow {
-    let TranslatedFlow { protocol, client, dialled, backend, source, opening } = flow;
-    ForeignFlow { protocol, client, dialled, backend, source, opening }
+    let TranslatedFlow { protocol, client, dialled, backend, source, opening, assured, remaining } = flow;
+    ForeignFlow { protocol, client, dialled, backend, source, opening, assured, remaining }
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -10,13 +10,14 @@ use crate::image::Image;
 use crate::map::Map;
 use crate::pins::Pins;
 use sheave_abi::{
-    BackendId, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_FOREIGN, FLOW_HALF_OPEN, FLOW_INGRESS, FlowKeyV4, FlowKeyV6,
-    FlowValue, IPPROTO_TCP, IPPROTO_UDP, NetPort, ServiceId,
+    BackendId, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_FOREIGN, FLOW_HALF_OPEN, FLOW_INGRESS, FLOW_ONE_WAY, FlowKeyV4,
+    FlowKeyV6, FlowValue, IPPROTO_TCP, IPPROTO_UDP, NetPort, ServiceId,
 };
 use sheave_core::Protocol;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 use whose::Finder;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -35,6 +36,10 @@ pub struct ForeignFlow {
     pub source: SocketAddr,
     /// TCP whose handshake is not over.
     pub opening: bool,
+    /// UDP that is more than a question and its answer; TCP after its handshake.
+    pub assured: bool,
+    /// How long the other translator keeps it from now on, unless a packet comes.
+    pub remaining: Duration,
 }
 
 /// What has become of a flow that was to be imported.
@@ -65,24 +70,36 @@ enum Entry {
 impl ForeignFlow {
     /// What the tables have to hold of it at `now_ns`: nothing of most TCP flows.
     fn entries(&self, whose: Whose, now_ns: u64) -> Vec<Entry> {
+        let state = match self.protocol {
+            _ if self.opening => FLOW_HALF_OPEN,
+            Protocol::Udp if !self.assured => FLOW_ONE_WAY,
+            _ => FLOW_ESTABLISHED,
+        };
         let begun = FlowValue {
-            seen_ns: now_ns,
             begun_ns: now_ns,
             backend: whose.backend.0.get(),
             service: whose.service.0.get(),
+            state,
             ..FlowValue::default()
         };
-        let begins_with_each_packet = self.protocol == Protocol::Udp;
-        let to_backend = (begins_with_each_packet || self.opening).then(|| {
-            let state = if self.opening { FLOW_HALF_OPEN } else { FLOW_ESTABLISHED };
-            let value = FlowValue { state, role: FLOW_FOREIGN | FLOW_CLIENT_SIDE, ..begun };
+        let begun = FlowValue { seen_ns: self.seen_ns(&begun, now_ns), ..begun };
+        let to_backend = (self.protocol == Protocol::Udp || self.opening).then(|| {
+            let value = FlowValue { role: FLOW_FOREIGN | FLOW_CLIENT_SIDE, ..begun };
             entry(self.protocol, [self.client, self.dialled], [self.source, self.backend], value)
         });
         let to_client = (self.source != self.client).then(|| {
-            let value = FlowValue { state: FLOW_ESTABLISHED, role: FLOW_FOREIGN, ..begun };
+            let value = FlowValue { role: FLOW_FOREIGN, ..begun };
             entry(self.protocol, [self.backend, self.source], [self.dialled, self.client], value)
         });
         to_backend.into_iter().chain(to_client).flatten().collect()
+    }
+
+    /// When its last packet must have come, if an entry is to be forgotten when the other translator forgets the flow: a packet that
+    /// passes after that is translated by nobody.
+    fn seen_ns(&self, begun: &FlowValue, now_ns: u64) -> u64 {
+        let idle_max_ns = begun.idle_max_ns(if self.protocol == Protocol::Tcp { IPPROTO_TCP } else { IPPROTO_UDP });
+        let remaining_ns = u64::try_from(self.remaining.as_nanos()).unwrap_or(u64::MAX);
+        now_ns.saturating_sub(idle_max_ns.saturating_sub(remaining_ns))
     }
 }
 
@@ -211,11 +228,13 @@ mod tests {
     use super::*;
     use std::num::NonZeroU32;
 
-    const NOW_NS: u64 = 7_000_000_000;
+    const NOW_NS: u64 = 900_000_000_000;
 
-    fn flow(protocol: Protocol, ends: [&str; 4], opening: bool) -> ForeignFlow {
+    /// Kept for 20 s more.
+    fn flow(protocol: Protocol, ends: [&str; 4], opening: bool, assured: bool) -> ForeignFlow {
         let [client, dialled, backend, source] = ends.map(|end| end.parse().unwrap());
-        ForeignFlow { protocol, client, dialled, backend, source, opening }
+        let remaining = Duration::from_secs(20);
+        ForeignFlow { protocol, client, dialled, backend, source, opening, assured, remaining }
     }
 
     fn whose() -> Whose {
@@ -238,14 +257,13 @@ mod tests {
                 value,
             ),
         };
-        assert_eq!((value.backend, value.service, value.seen_ns, value.begun_ns), (3, 5, NOW_NS, NOW_NS));
+        assert_eq!((value.backend, value.service, value.begun_ns), (3, 5, NOW_NS));
         let shown = |ends: [(IpAddr, NetPort); 2]| {
             ends.map(|(addr, port)| SocketAddr::new(addr, port.to_host()).to_string()).join(" > ")
         };
         (shown(seen), shown(to), value.role, value.state)
     }
 
-    const CLIENT: u8 = FLOW_FOREIGN | FLOW_CLIENT_SIDE;
     const PLAIN: [&str; 4] = ["10.1.0.1:4000", "10.96.0.10:53", "10.1.0.2:5353", "10.1.0.1:4000"];
     const MASQUERADED: [&str; 4] = ["[fd18::1]:4000", "[fd30::1]:30053", "[fd18::2]:5353", "[fd30::1]:6000"];
 
@@ -255,29 +273,47 @@ mod tests {
         let (to_vip, to_backend) = ("10.1.0.1:4000 > 10.96.0.10:53", "10.1.0.1:4000 > 10.1.0.2:5353");
         let (to_port, by_node) = ("[fd18::1]:4000 > [fd30::1]:30053", "[fd30::1]:6000 > [fd18::2]:5353");
         let (to_node, back) = ("[fd18::2]:5353 > [fd30::1]:6000", "[fd30::1]:30053 > [fd18::1]:4000");
+        let (client, open, stream) = (FLOW_FOREIGN | FLOW_CLIENT_SIDE, FLOW_HALF_OPEN, FLOW_ESTABLISHED);
         for (name, given, want) in [
-            ("UDP", flow(Protocol::Udp, PLAIN, false), vec![(to_vip, to_backend, CLIENT, FLOW_ESTABLISHED)]),
-            ("TCP", flow(Protocol::Tcp, PLAIN, false), vec![]),
-            ("TCP, SYN seen", flow(Protocol::Tcp, PLAIN, true), vec![(to_vip, to_backend, CLIENT, FLOW_HALF_OPEN)]),
+            ("UDP", flow(Protocol::Udp, PLAIN, false, false), vec![(to_vip, to_backend, client, FLOW_ONE_WAY)]),
+            ("a stream", flow(Protocol::Udp, PLAIN, false, true), vec![(to_vip, to_backend, client, stream)]),
+            ("TCP", flow(Protocol::Tcp, PLAIN, false, true), vec![]),
+            ("TCP, SYN seen", flow(Protocol::Tcp, PLAIN, true, false), vec![(to_vip, to_backend, client, open)]),
             (
                 "UDP, masqueraded",
-                flow(Protocol::Udp, MASQUERADED, false),
-                vec![
-                    (to_port, by_node, CLIENT, FLOW_ESTABLISHED),
-                    (to_node, back, FLOW_FOREIGN, FLOW_ESTABLISHED),
-                ],
+                flow(Protocol::Udp, MASQUERADED, false, true),
+                vec![(to_port, by_node, client, stream), (to_node, back, FLOW_FOREIGN, stream)],
             ),
             (
                 "TCP, masqueraded",
-                flow(Protocol::Tcp, MASQUERADED, false),
-                vec![(to_node, back, FLOW_FOREIGN, FLOW_ESTABLISHED)],
+                flow(Protocol::Tcp, MASQUERADED, false, true),
+                vec![(to_node, back, FLOW_FOREIGN, stream)],
             ),
-            ("SCTP", flow(Protocol::Sctp, MASQUERADED, false), vec![]),
+            ("SCTP", flow(Protocol::Sctp, MASQUERADED, false, true), vec![]),
         ] {
             let entries: Vec<_> = given.entries(whose(), NOW_NS).iter().map(shown).collect();
             let want: Vec<_> =
                 want.into_iter().map(|(seen, to, role, state)| (seen.to_owned(), to.to_owned(), role, state)).collect();
             assert_eq!(entries, want, "case: {name}");
         }
+    }
+
+    #[test]
+    fn an_entry_is_forgotten_when_the_other_translator_forgets_the_flow() {
+        for (name, protocol, assured, idle_s) in [
+            ("UDP", Protocol::Udp, false, 10),
+            ("a stream", Protocol::Udp, true, 100),
+            ("TCP", Protocol::Tcp, true, 86_380),
+        ] {
+            let now_ns = 100_000 * 1_000_000_000;
+            let entries = flow(protocol, MASQUERADED, false, assured).entries(whose(), now_ns);
+            for entry in entries {
+                let (Entry::V4(_, value) | Entry::V6(_, value)) = entry;
+                assert_eq!(now_ns - value.seen_ns, idle_s * 1_000_000_000, "case: {name}");
+            }
+        }
+        let long = ForeignFlow { remaining: Duration::MAX, ..flow(Protocol::Udp, PLAIN, false, true) };
+        let entries = long.entries(whose(), NOW_NS);
+        assert!(matches!(entries[..], [Entry::V4(_, FlowValue { seen_ns: NOW_NS, .. })]), "{entries:?}");
     }
 }

@@ -6,6 +6,7 @@ use sheave_core::Protocol;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 /// include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h
 const IPCTNL_MSG_CT_NEW: u16 = 0x0100;
@@ -15,6 +16,7 @@ const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
 const CTA_PROTOINFO: u16 = 4;
+const CTA_TIMEOUT: u16 = 7;
 const CTA_ZONE: u16 = 18;
 const CTA_STATUS_MASK: u16 = 26;
 const CTA_TUPLE_IP: u16 = 1;
@@ -31,6 +33,7 @@ const CTA_PROTOINFO_TCP: u16 = 1;
 const CTA_PROTOINFO_TCP_STATE: u16 = 1;
 /// include/uapi/linux/netfilter/nf_conntrack_common.h: its destination is translated.
 const IPS_DST_NAT: u32 = 1 << 5;
+const IPS_ASSURED: u32 = 1 << 2;
 /// include/uapi/linux/netfilter/nf_conntrack_tcp.h: SYN_SENT, SYN_RECV, and SYN_SENT2 of a simultaneous open.
 const HANDSHAKE: [u8; 3] = [1, 2, 9];
 
@@ -49,6 +52,10 @@ pub struct TranslatedFlow {
     pub source: SocketAddr,
     /// TCP whose handshake is not over: its SYN may come again.
     pub opening: bool,
+    /// Whether it has lasted (`IPS_ASSURED`): UDP that is more than a question and its answer, TCP after its handshake.
+    pub assured: bool,
+    /// How long connection tracking keeps it from now on, unless a packet comes.
+    pub remaining: Duration,
 }
 
 /// Hands out the flows of this network namespace whose destination is translated, one after the other, until told to stop. Only
@@ -68,7 +75,7 @@ pub fn translated_flows(mut take: impl FnMut(TranslatedFlow) -> ControlFlow<()>)
 ///
 /// # Errors
 /// As [`translated_flows`].
-pub fn any_translated_flow() -> io::Result<bool> {
+pub(crate) fn any_translated_flow() -> io::Result<bool> {
     let mut any = false;
     translated_flows(|_| {
         any = true;
@@ -90,19 +97,23 @@ fn request() -> Vec<u8> {
 
 /// What a message of the listing says; `None` for what is of no use here.
 fn flow(kind: u16, payload: &[u8]) -> Option<TranslatedFlow> {
-    let (mut original, mut reply, mut status, mut opening) = (None, None, 0, false);
+    let number = |value: &[u8]| value.try_into().ok().map(u32::from_be_bytes);
+    let (mut original, mut reply, mut status, mut opening, mut remaining_s) = (None, None, 0, false, 0);
     for (attribute, value) in attributes(payload.get(NFGENMSG_LEN..)?).filter(|_| kind == IPCTNL_MSG_CT_NEW) {
         match attribute {
             CTA_TUPLE_ORIG => original = Some(tuple(value)?),
             CTA_TUPLE_REPLY => reply = Some(tuple(value)?),
-            CTA_STATUS => status = u32::from_be_bytes(value.try_into().ok()?),
+            CTA_STATUS => status = number(value)?,
+            CTA_TIMEOUT => remaining_s = number(value)?,
             CTA_PROTOINFO => opening = is_opening(value),
             CTA_ZONE if value != [0, 0] => return None,
             _ => {}
         }
     }
     let (Tuple { protocol, src: client, dst: dialled }, reply) = (original?, reply?);
-    let flow = TranslatedFlow { protocol, client, dialled, backend: reply.src, source: reply.dst, opening };
+    let (backend, source, remaining) = (reply.src, reply.dst, Duration::from_secs(remaining_s.into()));
+    let assured = status & IPS_ASSURED != 0;
+    let flow = TranslatedFlow { protocol, client, dialled, backend, source, opening, assured, remaining };
     (status & IPS_DST_NAT != 0 && reply.protocol == protocol).then_some(flow)
 }
 
@@ -186,6 +197,7 @@ mod tests {
             vec![2, 0, 0, 0],
             ends(CTA_TUPLE_ORIG, protocol, original[0], original[1]),
             ends(CTA_TUPLE_REPLY, protocol, reply[0], reply[1]),
+            attribute(CTA_TIMEOUT, &29_u32.to_be_bytes()),
             attribute(CTA_STATUS, &status.to_be_bytes()),
             more.to_vec(),
         ]
@@ -202,17 +214,19 @@ mod tests {
 
     #[test]
     fn a_translated_flow_is_read_with_both_its_ends() {
-        for (name, protocol, ways, more, want) in [
-            ("UDP", 17, V4, vec![], (Protocol::Udp, false)),
-            ("masqueraded", 17, MASQUERADED, vec![], (Protocol::Udp, false)),
-            ("IPv6", 17, V6, vec![], (Protocol::Udp, false)),
-            ("TCP in its handshake", 6, V4, tcp_state(2), (Protocol::Tcp, true)),
-            ("TCP after it", 6, V4, tcp_state(3), (Protocol::Tcp, false)),
-            ("SCTP", 132, V4, vec![], (Protocol::Sctp, false)),
+        for (name, protocol, ways, status, more, want) in [
+            ("UDP", 17, V4, 0x18a, vec![], (Protocol::Udp, false, false)),
+            ("a UDP stream", 17, V4, 0x18e, vec![], (Protocol::Udp, false, true)),
+            ("masqueraded", 17, MASQUERADED, 0x19a, vec![], (Protocol::Udp, false, false)),
+            ("IPv6", 17, V6, 0x18a, vec![], (Protocol::Udp, false, false)),
+            ("TCP in its handshake", 6, V4, 0x18a, tcp_state(2), (Protocol::Tcp, true, false)),
+            ("TCP after it", 6, V4, 0x18e, tcp_state(3), (Protocol::Tcp, false, true)),
+            ("SCTP", 132, V4, 0x18e, vec![], (Protocol::Sctp, false, true)),
         ] {
-            let read = flow(IPCTNL_MSG_CT_NEW, &message(protocol, ways, IPS_DST_NAT | 0x188, &more)).unwrap();
+            let read = flow(IPCTNL_MSG_CT_NEW, &message(protocol, ways, IPS_DST_NAT | status, &more)).unwrap();
             let [[client, dialled], [backend, source]] = ways.map(|way| way.map(|end| end.parse().unwrap()));
-            let want = TranslatedFlow { protocol: want.0, client, dialled, backend, source, opening: want.1 };
+            let ((protocol, opening, assured), remaining) = (want, Duration::from_secs(29));
+            let want = TranslatedFlow { protocol, client, dialled, backend, source, opening, assured, remaining };
             assert_eq!(read, want, "case: {name}");
         }
     }

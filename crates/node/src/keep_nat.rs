@@ -1,15 +1,16 @@
-//! A nat chain without rules, for flows that a proxy has left behind.
+//! A nat chain that decides nothing, for flows that a proxy has left behind.
 //!
-//! The kernel translates packets of a flow whose translation was decided long ago only while some nat chain of the family is there:
-//! the first one registers what does it, the last one takes it away (`nf_nat_register_fn`, net/netfilter/nf_nat_core.c). So before the
-//! chains of a proxy go there has to be another one. It decides nothing.
+//! The kernel goes on translating a flow only while two things are on in its network namespace, and rules are what turns them on: some
+//! nat chain of the family (`nf_nat_register_fn`, net/netfilter/nf_nat_core.c), and something that looks at connection tracking
+//! (`nf_ct_netns_get`, net/netfilter/nf_conntrack_proto.c). With the last rules of a proxy they would go off, and with them the flows
+//! it began. So before that there is a chain of ours, with one rule that asks for the state of a connection and does nothing with it.
 use crate::attribute::inner;
 use crate::conntrack::any_translated_flow;
 use crate::dump::each;
 use crate::nf_tables::{Message, attribute, commit, named, nested};
 use crate::notice::text;
 use crate::survey::{Chain, NFPROTO_IPV4, NFPROTO_IPV6, chains};
-use rtnetlink::packet_core::NLM_F_CREATE;
+use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 use sheave_core::Family;
 use std::io;
@@ -23,6 +24,8 @@ const NFT_MSG_NEWTABLE: u16 = 0;
 const NFT_MSG_GETTABLE: u16 = 0x0a01;
 const NFT_MSG_DELTABLE: u16 = 2;
 const NFT_MSG_NEWCHAIN: u16 = 3;
+const NFT_MSG_NEWRULE: u16 = 6;
+const NFT_MSG_DELRULE: u16 = 8;
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
@@ -30,6 +33,16 @@ const NFTA_CHAIN_HOOK: u16 = 4;
 const NFTA_CHAIN_TYPE: u16 = 7;
 const NFTA_HOOK_HOOKNUM: u16 = 1;
 const NFTA_HOOK_PRIORITY: u16 = 2;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_LIST_ELEM: u16 = 1;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+const NFTA_CT_DREG: u16 = 1;
+const NFTA_CT_KEY: u16 = 2;
+const NFT_REG_1: u32 = 1;
+const NFT_CT_STATE: u32 = 0;
 const NFGENMSG_LEN: usize = 4;
 /// Any hook will do: whichever chain is the first brings all of them. This one, as `srcnat`.
 const NF_INET_POST_ROUTING: u32 = 4;
@@ -57,11 +70,23 @@ pub fn keep(family: Family) -> io::Result<()> {
         nested(NFTA_CHAIN_HOOK, &hook),
         named(NFTA_CHAIN_TYPE, "nat"),
     ];
-    let (family, flags) = (number(family), NLM_F_CREATE);
+    let rules = [named(NFTA_RULE_TABLE, TABLE), named(NFTA_RULE_CHAIN, CHAIN)].concat();
+    let rule = [rules.clone(), nested(NFTA_RULE_EXPRESSIONS, &[looks_at_state()])].concat();
+    let number = number(family);
+    let message = |kind, flags, attributes| Message { kind, flags, family: number, attributes };
     commit(&[
-        Message { kind: NFT_MSG_NEWTABLE, flags, family, attributes: named(NFTA_TABLE_NAME, TABLE) },
-        Message { kind: NFT_MSG_NEWCHAIN, flags, family, attributes: chain.concat() },
+        message(NFT_MSG_NEWTABLE, NLM_F_CREATE, named(NFTA_TABLE_NAME, TABLE)),
+        message(NFT_MSG_NEWCHAIN, NLM_F_CREATE, chain.concat()),
+        // Its rules, of which there is one after that.
+        message(NFT_MSG_DELRULE, 0, rules),
+        message(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, rule),
     ])
+}
+
+/// The expression `ct state`, without anything that looks at its result.
+fn looks_at_state() -> Vec<u8> {
+    let load = [attribute(NFTA_CT_DREG, &NFT_REG_1.to_be_bytes()), attribute(NFTA_CT_KEY, &NFT_CT_STATE.to_be_bytes())];
+    nested(NFTA_LIST_ELEM, &[named(NFTA_EXPR_NAME, "ct"), nested(NFTA_EXPR_DATA, &load)])
 }
 
 /// Whether it is there for any family.

@@ -29,6 +29,10 @@ impl Ledger {
         let mut answers = vec![0; self.callers.len()];
         while answers.iter().any(|answers| *answers < ANSWERS) {
             let sample = self.samples.recv().unwrap_or_else(|_| panic!("the callers ended {stage}"));
+            if sample.outcome.is_err() {
+                // TEMP
+                panic!("{stage}: {}: {:?}", self.name(sample.caller), sample);
+            }
             assert!(sample.outcome.is_ok(), "{stage}: {}: {:?}", self.name(sample.caller), sample.outcome);
             answers[sample.caller] += 1;
             self.seen.push(sample);

@@ -47,6 +47,7 @@ mod tests {
     use crate::ops::{AddrUse, BackendEntry, MapOp, ServiceEntry};
     use sheave_core::{Family, FrontendKind, Protocol, ServiceKey, ServiceName, ServicePortName};
     use std::num::NonZeroU32;
+    use std::time::Duration;
 
     fn id(number: u32) -> NonZeroU32 {
         NonZeroU32::new(number).unwrap()
@@ -94,8 +95,9 @@ mod tests {
             ("another protocol", Protocol::Tcp, "10.96.0.10:53", "10.1.0.2:5353", None),
             ("nobody's", Protocol::Udp, "10.96.0.11:53", "10.1.0.2:5353", None),
         ] {
+            let remaining = Duration::from_secs(20);
             let [client, dialled, backend] = ["10.1.0.1:4000", dialled, backend].map(|end| end.parse().unwrap());
-            let flow = ForeignFlow { protocol, client, dialled, backend, source: client, opening: false };
+            let flow = ForeignFlow { protocol, client, dialled, backend, source: client, opening: false, assured: true, remaining };
             let found = finder.find(&flow);
             assert_eq!(found.map(|found| found.is_some()), want, "case: {name}");
             let ids = found.flatten().map(|whose| (whose.backend.0.get(), whose.service.0.get()));

@@ -1,8 +1,7 @@
 //! kube-proxy's chains where iptables is the older variant, `iptables-legacy`. Its tables are exchanged whole, in a format of its own, so
 //! this is left to its own tools, where the node has them.
-//!
-//! Flows that were translated go on by themselves: the table `nat` stays, and with it what translates them.
 use super::is_kube_proxys;
+use crate::keep_nat::keep;
 use sheave_core::Family;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -31,6 +30,9 @@ pub enum LegacyError {
         /// Why.
         source: io::Error,
     },
+    /// The chain that keeps flows translated cannot be put in.
+    #[error("cannot put in the nat chain that keeps flows translated: {0}; nothing was removed")]
+    Keep(io::Error),
     /// A tool failed.
     #[error("{program} failed: {said}")]
     Failed {
@@ -73,8 +75,9 @@ impl LegacyLeftovers {
     /// Removes them, table by table, each at once.
     ///
     /// # Errors
-    /// The tool refuses.
+    /// The tool refuses, or the kernel has no nftables to keep flows translated with ([`crate::keep_nat`]).
     pub fn remove(&self) -> Result<(), LegacyError> {
+        keep(self.family).map_err(LegacyError::Keep)?;
         run(programs(self.family)[1], &["-w", "5", "--noflush"], &self.script()).map(drop)
     }
 
