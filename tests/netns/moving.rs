@@ -46,9 +46,10 @@ fn callers(world: &World) -> Vec<Caller> {
         targets(&web(&BACKENDS)).into_iter().map(move |target| (client.clone(), target))
     });
     let outside = Client::new(world.cluster.host("outside").unwrap().sandbox(), TIMEOUT);
-    let node_ports = world.addrs("node-a").iter().flat_map(|&addr| {
-        NODE_PORTS.map(|(transport, port)| Target { addr: SocketAddr::new(addr, port), transport })
-    });
+    let node_ports = world
+        .addrs("node-a")
+        .iter()
+        .flat_map(|&addr| NODE_PORTS.map(|(transport, port)| Target { addr: SocketAddr::new(addr, port), transport }));
     let from_outside = node_ports.map(|target| (outside.clone(), target));
     let both = |(client, target): (Client, Target)| {
         [Manner::Fresh, Manner::Held].map(|manner| Caller { client: client.clone(), target, manner })
@@ -88,10 +89,12 @@ fn no_request_fails_when_the_agent_takes_over_and_kube_proxys_rules_go() {
         ledger.until_each_was_answered("by kube-proxy");
         take_over(&mut world);
         eventually("UDP flows of kube-proxy's pass as they are", || counted(&world, "pass_foreign") > 0);
-        let dump = Dump(node.clone(), layout);
         ledger.until_each_was_answered("beside kube-proxy");
         let report = node.run(|| clean_up(Removal::Careful)).unwrap().unwrap();
-        assert!(report.left.is_empty() && !(report.tables.is_empty() && report.chains.is_empty()), "{layout}: {report:?}");
+        assert!(
+            report.left.is_empty() && !(report.tables.is_empty() && report.chains.is_empty()),
+            "{layout}: {report:?}"
+        );
         ledger.until_each_was_answered("without kube-proxy's rules");
         let again = node.run(|| clean_up(Removal::DryRun)).unwrap().unwrap();
         assert!(again.tables.is_empty() && again.chains.is_empty(), "{layout}: {again:?}");
@@ -191,19 +194,4 @@ fn the_nat_chain_that_is_kept_goes_with_the_last_flow_that_needs_it() {
     kube_proxy::forget_flows(&world);
     assert_eq!(node.run(keep_nat::release).unwrap().unwrap(), keep_nat::Kept::Released, "no flow is left");
     assert_eq!(node.run(keep_nat::release).unwrap().unwrap(), keep_nat::Kept::Absent);
-}
-
-struct Dump(sheave_lab::Sandbox, Layout);
-impl Drop for Dump {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let read = || Counters::open(Path::new(BPFFS)).unwrap().read().unwrap();
-            let c: Vec<_> = self.0.run(read).unwrap().into_iter().filter(|(_, n)| *n > 0).collect();
-            eprintln!("{} {c:?}", self.1);
-            let o = self.0.run(|| std::process::Command::new("conntrack").args(["-S"]).output().unwrap()).unwrap();
-            eprintln!("{}", String::from_utf8_lossy(&o.stdout));
-            let o = self.0.run(|| std::process::Command::new("conntrack").args(["-L", "-p", "udp"]).output().unwrap()).unwrap();
-            std::fs::write("/tmp/move-ct.txt", o.stdout).unwrap();
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! What kube-proxy has left on the node: found, and removed without breaking a flow (H10).
 use serde::Serialize;
 use sheave_core::Family;
-use sheave_node::kube_proxy::{Leftovers, legacy};
 use sheave_node::keep_nat::{self, Kept};
+use sheave_node::kube_proxy::{Leftovers, legacy};
 use sheave_node::survey;
 use std::io;
 use std::path::Path;

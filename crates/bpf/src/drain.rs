@@ -7,14 +7,17 @@ use crate::map::{Cursor, Map};
 use crate::pins::Pins;
 use crate::sweep::FlowKey;
 use sheave_abi::{
-    FLOW_CLIENT_SIDE, FLOW_CLOSING, FLOW_DIVERTED, FLOW_FOREIGN, FLOW_INGRESS, FLOW_PENDING, FLOW_RESET, FlowKeyV4,
-    FlowKeyV6, FlowValue, FrontendKeyV4, FrontendKeyV6, FrontendValue, IPPROTO_TCP, NetPort, RangeKeyV4, RangeKeyV6,
+    FLOW_CLIENT_SIDE, FLOW_CLOSING, FLOW_DIVERTED, FLOW_FIN_BACKEND, FLOW_FIN_CLIENT, FLOW_FOREIGN, FLOW_HALF_OPEN,
+    FLOW_INGRESS, FLOW_PENDING, FLOW_RESET, FLOW_SILENT_NS, FlowKeyV4, FlowKeyV6, FlowValue, FrontendKeyV4,
+    FrontendKeyV6, FrontendValue, IPPROTO_TCP, NetPort, RangeKeyV4, RangeKeyV6,
 };
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+/// A handshake that was under way when the frontends went is over by then, or its SYN comes again and is the next proxy's.
+const HANDSHAKE_NS: i64 = 10_000_000_000;
 /// Entries read at once.
 const PIECE: usize = 4096;
 
@@ -80,7 +83,8 @@ impl Drain {
     }
 
     /// The flows that a device still translates at `now_ns` ([`crate::sweep::monotonic_ns`]). TCP that both sides have closed or one
-    /// has reset is none, nor is what was idle for too long.
+    /// has reset is none, nor is what one side has closed and was silent for two minutes, nor a handshake that nobody goes on with, nor what
+    /// was idle for too long.
     ///
     /// # Errors
     /// As bpf(2).
@@ -120,19 +124,23 @@ fn is_counted<K: FlowKey>(key: &K, flow: &FlowValue) -> bool {
         && !matches!(flow.state, FLOW_CLOSING | FLOW_RESET)
 }
 
-fn is_kept_up<K: FlowKey>(
-    tables: &[Map<K, FlowValue>; 2],
-    key: &K,
-    flow: &FlowValue,
-    now_ns: u64,
-) -> io::Result<bool> {
+fn is_kept_up<K: FlowKey>(tables: &[Map<K, FlowValue>; 2], key: &K, flow: &FlowValue, now_ns: u64) -> io::Result<bool> {
     let protocol = key.protocol();
-    if !flow.is_idle(protocol, now_ns) {
+    let is_over = |flow: &FlowValue| match flow.state {
+        FLOW_HALF_OPEN => flow.idle_ns(now_ns) > HANDSHAKE_NS,
+        _ => flow.is_idle(protocol, now_ns),
+    };
+    // Half closed may be for good: when both ends close in one moment on two processors, one may not see what the other noted.
+    let is_silent = |flow: &FlowValue| {
+        flow.flags & (FLOW_FIN_CLIENT | FLOW_FIN_BACKEND) != 0 && flow.idle_ns(now_ns) > FLOW_SILENT_NS.cast_signed()
+    };
+    let lives = |flow: &FlowValue| !is_over(flow) && !is_silent(flow);
+    if lives(flow) {
         return Ok(true);
     }
     let partner = key.partner(flow);
     for table in tables {
-        if table.get(&partner)?.is_some_and(|partner| !partner.is_idle(protocol, now_ns)) {
+        if table.get(&partner)?.is_some_and(|partner| lives(&partner)) {
             return Ok(true);
         }
     }

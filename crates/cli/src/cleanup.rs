@@ -15,14 +15,16 @@ use std::time::{Duration, Instant};
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
-#[command(after_help = "Without an option Services of this node stop working until another proxy serves them; stop the agent \
+#[command(
+    after_help = "Without an option Services of this node stop working until another proxy serves them; stop the agent \
     first.\n\nExamples:\n  sudo sheave cleanup --kube-proxy --dry-run   what kube-proxy has left on this node\n  \
     sudo sheave cleanup --kube-proxy             remove that; its flows go on\n  \
     sudo sheave cleanup --drain                  remove sheave, once its flows have ended: another proxy serves already\n  \
-    sudo sheave cleanup                          remove sheave at once")]
+    sudo sheave cleanup                          remove sheave at once"
+)]
 pub(crate) struct Arguments {
     /// Remove what kube-proxy has left, and nothing of sheave: its rules and chains; flows they translate go on
-    #[arg(long, conflicts_with_all = ["drain", "config", "bpffs"])]
+    #[arg(long, conflicts_with = "drain")]
     kube_proxy: bool,
     /// With --kube-proxy: only say what would be removed
     #[arg(long, requires = "kube_proxy")]

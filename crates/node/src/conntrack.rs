@@ -134,7 +134,8 @@ fn tuple(bytes: &[u8]) -> Option<Tuple> {
     }
     let ends = inner(bytes, CTA_TUPLE_PROTO)?;
     let port = |kind| inner(ends, kind)?.try_into().ok().map(u16::from_be_bytes);
-    let (src, dst) = (SocketAddr::new(src?, port(CTA_PROTO_SRC_PORT)?), SocketAddr::new(dst?, port(CTA_PROTO_DST_PORT)?));
+    let (src, dst) =
+        (SocketAddr::new(src?, port(CTA_PROTO_SRC_PORT)?), SocketAddr::new(dst?, port(CTA_PROTO_DST_PORT)?));
     let zone = inner(bytes, CTA_TUPLE_ZONE).unwrap_or_default();
     Some(Tuple { protocol: protocol(inner(ends, CTA_PROTO_NUM)?)?, src, dst })
         .filter(|_| zone.iter().all(|byte| *byte == 0))

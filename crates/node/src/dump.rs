@@ -55,10 +55,7 @@ fn request(kind: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// Hands out the messages of a datagram; breaks at the listing's end, or when told to.
-fn hand_out(
-    mut datagram: &[u8],
-    take: &mut impl FnMut(u16, &[u8]) -> ControlFlow<()>,
-) -> io::Result<ControlFlow<()>> {
+fn hand_out(mut datagram: &[u8], take: &mut impl FnMut(u16, &[u8]) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
     while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
         let payload = message.payload();
         let on = match message.message_type() {

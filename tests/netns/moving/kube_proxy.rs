@@ -54,7 +54,8 @@ fn ruleset(family: Family) -> Ruleset {
 
 /// Turns connection tracking on, as the rules of a network plug-in do on every node.
 pub(crate) fn track_connections() {
-    let rules = "table inet plug-in { chain forward { type filter hook forward priority 0; ct state invalid counter; }; }";
+    let rules =
+        "table inet plug-in { chain forward { type filter hook forward priority 0; ct state invalid counter; }; }";
     let output = Command::new("nft").arg(rules).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -62,7 +62,8 @@ mod tests {
     fn image() -> Image {
         let mut image = Image::default();
         let service = ServiceId(id(5));
-        let name = ServicePortName { service: ServiceName::new("test", "dns"), port: "dns".into(), protocol: Protocol::Udp };
+        let name =
+            ServicePortName { service: ServiceName::new("test", "dns"), port: "dns".into(), protocol: Protocol::Udp };
         let backend = Backend { addr: "10.1.0.2".parse().unwrap(), port: Port::new(5353).unwrap() };
         let entry = BackendEntry { backend, service, serving: true, in_cluster: true, in_local: false };
         let uses = |node_ports| AddrUse { own: true, node_ports };
@@ -97,7 +98,16 @@ mod tests {
         ] {
             let remaining = Duration::from_secs(20);
             let [client, dialled, backend] = ["10.1.0.1:4000", dialled, backend].map(|end| end.parse().unwrap());
-            let flow = ForeignFlow { protocol, client, dialled, backend, source: client, opening: false, assured: true, remaining };
+            let flow = ForeignFlow {
+                protocol,
+                client,
+                dialled,
+                backend,
+                source: client,
+                opening: false,
+                assured: true,
+                remaining,
+            };
             let found = finder.find(&flow);
             assert_eq!(found.map(|found| found.is_some()), want, "case: {name}");
             let ids = found.flatten().map(|whose| (whose.backend.0.get(), whose.service.0.get()));

@@ -48,7 +48,8 @@ impl Jump {
 
 /// What leads to these chains, in their tables.
 pub(super) fn jumps(chains: &[((Family, String, String), u32)]) -> io::Result<Vec<Jump>> {
-    let tables: BTreeSet<(Family, &str)> = chains.iter().map(|((family, table, _), _)| (*family, table.as_str())).collect();
+    let tables: BTreeSet<(Family, &str)> =
+        chains.iter().map(|((family, table, _), _)| (*family, table.as_str())).collect();
     let mut jumps = Vec::new();
     for (family, table) in tables {
         for chain in BUILT_IN {
