@@ -11,6 +11,7 @@ mod devices;
 mod dns;
 mod health;
 mod manifests;
+mod moving;
 mod outside;
 mod paths;
 mod refusals;

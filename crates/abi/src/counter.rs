@@ -77,6 +77,8 @@ counters! {
     DropRedirect = "drop_redirect",
     /// Besides the packet's own outcome: a source port was taken, and another one was tried.
     EventPortTaken = "event_port_taken",
+    /// Passed: part of a flow that another translator of this node carries, found when the agent first started here.
+    PassForeign = "pass_foreign",
 }
 
 /// Entries of the map `counters`: room for counters to come, so that a pinned map serves the next version too.
