@@ -10,7 +10,7 @@ use crate::family::{Family, Tuple, other_hook};
 use crate::flow_state::Step;
 use crate::sys::FlowEntry;
 use crate::sys::kernel::count;
-use sheave_abi::{Counter, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_PENDING, FLOW_SYN_ACK, FlowValue, IPPROTO_TCP};
+use sheave_abi::{Counter, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_FOREIGN, FLOW_PENDING, FLOW_SYN_ACK, FlowValue, IPPROTO_TCP};
 use zerocopy::transmute;
 
 const ANY: u64 = 0;
@@ -96,6 +96,12 @@ impl Found {
     #[inline(always)]
     pub fn is_pending(&self) -> bool {
         self.entry.role() & FLOW_PENDING != 0
+    }
+
+    /// True for an entry of a flow that another translator carries.
+    #[inline(always)]
+    pub fn is_foreign(&self) -> bool {
+        self.entry.role() & FLOW_FOREIGN != 0
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use crate::rewrite::translate;
 use crate::segment::{FIN, Kind, RST, SYN, Segment};
 use crate::sys::lookup::{Route, route_by};
 use crate::sys::{Packet, maps};
-use crate::{divert, masquerade, reject, select};
+use crate::{divert, foreign, masquerade, reject, select};
 use sheave_abi::{
     Counter, DEVICE_UPLINK, FLOW_CLIENT_SIDE, FLOW_CLOSING, FLOW_DIVERTED, FLOW_EGRESS, FLOW_ESTABLISHED,
     FLOW_HALF_OPEN, FLOW_INGRESS, FLOW_MASQUERADED, FLOW_RESET, FLOW_SYN_ACK,
@@ -31,6 +31,9 @@ pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
     let Some(found) = flow::find::<F>(&segment.key) else { return Outcome::NONE };
     if found.is_pending() {
         return Outcome::PENDING;
+    }
+    if found.is_foreign() {
+        return foreign::pass(segment, found, now_ns);
     }
     let role = found.entry.role();
     let is_client_side = role & FLOW_CLIENT_SIDE != 0;

@@ -11,6 +11,7 @@ mod family;
 mod first;
 mod flow;
 mod flow_state;
+mod foreign;
 mod fragment;
 mod icmp;
 mod ip;

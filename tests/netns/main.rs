@@ -14,6 +14,7 @@ mod health;
 mod links;
 mod manifests;
 mod masquerade;
+mod moving;
 mod outside;
 mod paths;
 mod refusals;

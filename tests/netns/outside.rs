@@ -9,11 +9,11 @@ use sheave_tests::kernel_or_skip;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-const OUTSIDE: [&str; 2] = ["198.51.100.7", "2001:db8:7::7"];
+pub(crate) const OUTSIDE: [&str; 2] = ["198.51.100.7", "2001:db8:7::7"];
 const LED: [&str; 2] = ["203.0.113.0/24", "2001:db8:113::/64"];
 const LOAD_BALANCER: [&str; 2] = ["203.0.113.10", "2001:db8:113::10"];
 pub(crate) const EXTERNAL: [&str; 2] = ["203.0.113.20", "2001:db8:113::20"];
-const NODE_PORTS: [(Transport, u16); 2] = [(Transport::Tcp, 30080), (Transport::Udp, 30053)];
+pub(crate) const NODE_PORTS: [(Transport, u16); 2] = [(Transport::Tcp, 30080), (Transport::Udp, 30053)];
 
 pub(crate) fn ips(texts: [&str; 2]) -> [IpAddr; 2] {
     texts.map(|text| text.parse().unwrap())

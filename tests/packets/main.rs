@@ -7,6 +7,7 @@ mod choice;
 mod clash;
 mod egress;
 mod errors;
+mod foreign;
 mod fragments;
 mod frame;
 mod limits;

@@ -80,6 +80,8 @@ counters! {
     EventPortTaken = "event_port_taken",
     /// Packet sent past the stack answered with ICMP "fragmentation needed" or ICMPv6 "packet too big": its way has a smaller MTU.
     RejectTooLong = "reject_too_long",
+    /// Passed: part of a flow that another translator of this node carries, found when the agent first started here.
+    PassForeign = "pass_foreign",
 }
 
 /// Entries of the map `counters`: room for counters to come, so that a pinned map serves the next version too.

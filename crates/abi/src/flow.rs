@@ -45,6 +45,10 @@ pub const FLOW_MASQUERADED: u8 = 4;
 /// [`FlowValue::role`] of both entries: decided at egress. Its packets leave by the route to the backend, and replies are given back to
 /// the device of the decision.
 pub const FLOW_DIVERTED: u8 = 8;
+/// [`FlowValue::role`]: another translator of this node carries the flow, with memory of its own (nf_conntrack, under the proxy that
+/// was here before). Its packets pass untouched. Such an entry stands alone, without a partner. One of the client side names the
+/// backend, and counts as absent once that serves no more; any other reserves the port which that translator gave the flow.
+pub const FLOW_FOREIGN: u8 = 16;
 
 /// Key of `flows_v4` and `flows_v4_half`; of `fragments_v4` too (see there).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -114,7 +118,7 @@ pub struct FlowValue {
     pub state: u8,
     /// [`FLOW_FIN_CLIENT`], [`FLOW_FIN_BACKEND`], [`FLOW_SYN_ACK`], [`FLOW_OPENED`].
     pub flags: u8,
-    /// [`FLOW_CLIENT_SIDE`], [`FLOW_PENDING`], [`FLOW_MASQUERADED`], [`FLOW_DIVERTED`]: never changes.
+    /// [`FLOW_CLIENT_SIDE`], [`FLOW_PENDING`], [`FLOW_MASQUERADED`], [`FLOW_DIVERTED`], [`FLOW_FOREIGN`]: never changes.
     pub role: u8,
     /// Spare, zero.
     pub zero: u8,

@@ -237,7 +237,7 @@ fn cgroup2(host: &Host) -> Finding {
         return Finding::bad(Level::Failure, "cgroup2", "not mounted", remedy);
     };
     let shown = mount.path.display().to_string();
-    if mount.root == "/" {
+    if mount.levels_above().is_some() {
         return Finding::ok("cgroup2", shown);
     }
     let found = format!("{shown} shows only {}: processes outside of it would not be served at the socket", mount.root);

@@ -13,6 +13,7 @@ mod devices;
 pub mod explain;
 pub mod health;
 mod http;
+pub mod leftovers;
 pub mod log;
 mod login;
 pub mod metrics;
@@ -26,5 +27,6 @@ mod sockets;
 mod standing;
 pub mod status;
 pub mod sync;
+mod takeover;
 
 pub use run::{RunError, run};

@@ -24,11 +24,26 @@ pub fn cgroup2_root() -> Option<PathBuf> {
     cgroup2(&mounts()).map(|mount| mount.path.clone())
 }
 
-/// The first mount of the whole cgroup2 hierarchy; where there is none, the first one of a part of it.
+/// The first mount of the whole cgroup2 hierarchy, which in a container is the one that lies farthest above; where there is none, the
+/// first one of a part of it.
 #[must_use]
 pub fn cgroup2(mounts: &[Mount]) -> Option<&Mount> {
     let all = || mounts.iter().filter(|mount| mount.fs_type == "cgroup2");
-    all().find(|mount| mount.root == "/").or_else(|| all().next())
+    all()
+        .rev()
+        .max_by_key(|mount| mount.levels_above())
+        .filter(|mount| mount.levels_above().is_some())
+        .or_else(|| all().next())
+}
+
+impl Mount {
+    /// How far above the root of this process's cgroup namespace the mounted directory lies, if it is that root or above:
+    /// `/../..` is two levels (cgroup_namespaces(7)). A container sees its own cgroup as `/`, and the host's root so.
+    #[must_use]
+    pub fn levels_above(&self) -> Option<usize> {
+        let mut parts = self.root.split('/').filter(|part| !part.is_empty());
+        parts.clone().all(|part| part == "..").then(|| parts.by_ref().count())
+    }
 }
 
 /// The mount that a path lies on: the deepest one, and of several at one place the last, which covers the others. The path
@@ -78,9 +93,14 @@ mod tests {
     #[test]
     fn the_whole_cgroup2_hierarchy_comes_before_a_part_of_it() {
         let (part, whole) = (("/a", "/pod", "cgroup2"), ("/b", "/", "cgroup2"));
+        let (pods, host, beside) =
+            (("/c", "/..", "cgroup2"), ("/host", "/../../..", "cgroup2"), ("/d", "/../other", "cgroup2"));
         for (name, given, want) in [
             ("whole second", vec![part, whole], Some("/b")),
             ("part only", vec![part], Some("/a")),
+            ("a container's own, and the host's", vec![whole, pods, host], Some("/host")),
+            ("one that is beside the container's", vec![beside, whole], Some("/b")),
+            ("the same twice", vec![whole, ("/e", "/", "cgroup2")], Some("/b")),
             ("none", vec![("/b", "/", "cgroup")], None),
         ] {
             let mounts: Vec<Mount> = given.into_iter().map(mount).collect();

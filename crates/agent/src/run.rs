@@ -13,6 +13,7 @@ use crate::said::Said;
 use crate::sockets::StaleSockets;
 use crate::status::{self, Entrances, Identity, Reporter};
 use crate::sync::Syncer;
+use crate::takeover::Takeover;
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::attach::{AttachError, attach_sockets, detach_sockets};
 use sheave_bpf::counters::Counters;
@@ -112,6 +113,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
             event = agent.devices.next() => agent.devices.handle(&mut agent.programs, event),
             _ = sweep.tick() => {
                 agent.sweep();
+                tokio::task::block_in_place(|| agent.takeover.look());
                 agent.look_at_sockets();
                 agent.monitor.turned();
             }
@@ -167,6 +169,7 @@ struct Agent {
     sweeper: Sweeper,
     sockets: StaleSockets,
     monitor: Monitor,
+    takeover: Takeover,
 }
 
 impl Agent {
@@ -177,6 +180,7 @@ impl Agent {
         let (image, strays) = read_back(&config.bpffs)?;
         strays.iter().for_each(|stray| warn!(%stray, "the pinned maps hold something that is not ours"));
         let held = image.keys().len();
+        let takeover = Takeover::new(&config.bpffs, !image.frontends().is_empty());
         info!(services = held, "read back what the kernel holds");
         let dataplane = BpfDataplane::new(image, limits, KernelMaps::open(&config.bpffs)?);
         // Devices are told by their names only where the settings say so; the Node object is not needed for that.
@@ -202,6 +206,7 @@ impl Agent {
                 counters(&config.bpffs),
                 Some(recorder).filter(|_| config.source == "kube"),
             )?,
+            takeover,
         };
         // After a restart new pods must not wait for the API server; at the first start there is nothing to serve yet.
         if agent.resumed && !agent.attach() {
@@ -265,6 +270,9 @@ impl Agent {
             self.monitor.diagnosed(&diagnostics);
             self.said.update(Arc::clone(&diagnostics));
             self.status.diagnosed(diagnostics);
+        }
+        if self.syncer.complete() {
+            tokio::task::block_in_place(|| self.takeover.import(self.syncer.dataplane().image()));
         }
         // Also when single Services failed: the others are served.
         let attached = !(self.resumed || self.syncer.complete()) || self.attach();

@@ -28,6 +28,14 @@ pub enum CleanupError {
         /// Why.
         source: io::Error,
     },
+    /// The frontends could not be taken away, or the flow tables not be opened.
+    #[error("cannot drain the maps below {path}: {source}; `sheave cleanup` without --drain removes them at once")]
+    Drain {
+        /// The directory of the maps.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Something could not be removed; the rest has been.
     #[error("cannot remove {path}: {source}; remove it by hand, then run cleanup again")]
     Remove {
@@ -39,7 +47,7 @@ pub enum CleanupError {
 }
 
 /// Removes links first, so that no program runs without its maps, then maps of every layout version. Nothing there is
-/// fine. Established flows that were translated at a device end; those translated at the socket go on.
+/// fine. Established flows that are translated at a device end ([`crate::drain`] waits for them); those translated at the socket go on.
 ///
 /// # Errors
 /// Nothing is removed beside a running agent. Otherwise everything is that can be, and the first error is returned.

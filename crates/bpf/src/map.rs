@@ -41,7 +41,7 @@ pub struct Map<K, V> {
 pub struct Cursor(Option<[u64; TOKEN_LEN / 8]>);
 
 impl Cursor {
-    /// Whether the next step begins at the beginning.
+    /// Whether the walk is at its beginning, or has come to its end.
     #[must_use]
     pub fn is_start(&self) -> bool {
         self.0.is_none()

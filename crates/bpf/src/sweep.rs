@@ -37,8 +37,10 @@ struct Walk<K> {
 }
 
 /// A key from which its partner's can be made.
-trait FlowKey: FromBytes + IntoBytes + Immutable + Copy {
+pub(crate) trait FlowKey: FromBytes + IntoBytes + Immutable + Copy {
     fn protocol(&self) -> u8;
+    /// The hook at which its packets are seen.
+    fn hook(&self) -> u8;
     /// The key of the flow's other entry, by what this one's packets are rewritten to.
     fn partner(&self, flow: &FlowValue) -> Self;
 }
@@ -131,6 +133,10 @@ macro_rules! flow_key {
         impl FlowKey for $key {
             fn protocol(&self) -> u8 {
                 self.protocol
+            }
+
+            fn hook(&self) -> u8 {
+                self.hook
             }
 
             fn partner(&self, flow: &FlowValue) -> Self {

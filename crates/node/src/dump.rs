@@ -3,6 +3,7 @@ use crate::notice::{NLMSG_DONE, NLMSG_ERROR, errno};
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer};
 use rtnetlink::sys::{Socket, SocketAddr};
 use std::io;
+use std::ops::ControlFlow;
 
 const NLMSG_HEADER_LEN: usize = 16;
 
@@ -15,14 +16,28 @@ pub(crate) struct Message {
 /// Asks for a listing and reads it to its end. Blocks; the kernel answers at once. A listing that is interrupted by changes is
 /// taken as it is.
 pub(crate) fn dump(protocol: isize, kind: u16, body: &[u8]) -> io::Result<Vec<Message>> {
+    let mut messages = Vec::new();
+    each(protocol, kind, body, |kind, payload| {
+        messages.push(Message { kind, payload: payload.to_vec() });
+        ControlFlow::Continue(())
+    })?;
+    Ok(messages)
+}
+
+/// The same message by message, for listings that are too long to be kept; ends early when told to.
+pub(crate) fn each(
+    protocol: isize,
+    kind: u16,
+    body: &[u8],
+    mut take: impl FnMut(u16, &[u8]) -> ControlFlow<()>,
+) -> io::Result<()> {
     let socket = Socket::new(protocol)?;
     socket.send_to(&request(kind, body), &SocketAddr::new(0, 0), 0)?;
-    let mut messages = Vec::new();
     loop {
         let (datagram, from) = socket.recv_from_full()?;
         // Port 0 is the kernel.
-        if from.port_number() == 0 && take(&datagram, &mut messages)? {
-            return Ok(messages);
+        if from.port_number() == 0 && hand_out(&datagram, &mut take)?.is_break() {
+            return Ok(());
         }
     }
 }
@@ -39,17 +54,20 @@ fn request(kind: u16, body: &[u8]) -> Vec<u8> {
     request
 }
 
-/// Takes the messages of a datagram; true at the listing's end.
-fn take(mut datagram: &[u8], messages: &mut Vec<Message>) -> io::Result<bool> {
+/// Hands out the messages of a datagram; breaks at the listing's end, or when told to.
+fn hand_out(mut datagram: &[u8], take: &mut impl FnMut(u16, &[u8]) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
     while let Ok(message) = NetlinkBuffer::new_checked(datagram) {
         let payload = message.payload();
-        match message.message_type() {
-            NLMSG_DONE => return Ok(true),
+        let on = match message.message_type() {
+            NLMSG_DONE => ControlFlow::Break(()),
             NLMSG_ERROR => return Err(io::Error::from_raw_os_error(errno(payload))),
-            kind => messages.push(Message { kind, payload: payload.to_vec() }),
+            kind => take(kind, payload),
+        };
+        if on.is_break() {
+            return Ok(on);
         }
         let length = (message.length() as usize).next_multiple_of(4);
         datagram = datagram.get(length..).unwrap_or_default();
     }
-    Ok(false)
+    Ok(ControlFlow::Continue(()))
 }

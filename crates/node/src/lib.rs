@@ -3,10 +3,15 @@
 
 mod address;
 mod addresses;
+mod attribute;
+mod conntrack;
 mod devices;
 mod dump;
 mod feed;
+pub mod keep_nat;
+pub mod kube_proxy;
 mod link;
+mod nf_tables;
 mod notice;
 mod sockets;
 mod survey;
@@ -14,6 +19,7 @@ mod table;
 mod watch;
 
 pub use addresses::{AddressWatch, NodeAddresses, SourceAddr, watch_addresses};
+pub use conntrack::{TranslatedFlow, translated_flows};
 pub use devices::{Surroundings, device_values, fallback_addresses};
 pub use feed::{Subject, WatchError};
 pub use link::{Exclusion, Layer, Link, LinkIndex, LinkKind, Upper, exclusion, serves};

@@ -1,10 +1,10 @@
 //! The network of the node at one moment: for a preflight, which follows nothing.
 use crate::addresses::{NodeAddresses, addresses_of};
+use crate::attribute::{attributes, inner};
 use crate::devices::{Surroundings, uplinks};
 use crate::dump::{Message, dump};
 use crate::link::{Link, LinkIndex};
 use crate::notice::{News, Notice, notice, text};
-use rtnetlink::packet_core::NlasIterator;
 use rtnetlink::sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use sheave_core::rules::LocalPods;
 use std::collections::BTreeMap;
@@ -21,7 +21,6 @@ const TC_H_EGRESS: u32 = 0xffff_fff3;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
 const TCA_BPF_NAME: u16 = 7;
-const NLA_HEADER_LEN: usize = 4;
 /// include/uapi/linux/netfilter/nfnetlink.h, nf_tables.h
 const NFT_MSG_NEWCHAIN: u16 = 0x0a03;
 const NFT_MSG_GETCHAIN: u16 = 0x0a04;
@@ -30,13 +29,15 @@ const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
 const NFTA_CHAIN_POLICY: u16 = 5;
+const NFTA_CHAIN_USE: u16 = 6;
+const NFTA_CHAIN_TYPE: u16 = 7;
 const NFTA_HOOK_HOOKNUM: u16 = 1;
 const NF_INET_FORWARD: u32 = 2;
 const NF_DROP: u32 = 0;
 /// include/uapi/linux/netfilter.h
 const NFPROTO_INET: u8 = 1;
-const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_IPV6: u8 = 10;
+pub(crate) const NFPROTO_IPV4: u8 = 2;
+pub(crate) const NFPROTO_IPV6: u8 = 10;
 
 /// What there is in a network namespace.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +70,10 @@ pub struct Chain {
     pub name: String,
     /// Whether what is forwarded and no rule accepts is dropped here.
     pub drops_forwarded: bool,
+    /// How many rules lead to it or stand in it.
+    pub uses: u32,
+    /// Whether it is one where translations are decided, at one of netfilter's hooks.
+    pub is_nat: bool,
 }
 
 /// Looks at the devices and addresses of the calling thread's network namespace.
@@ -145,28 +150,18 @@ fn chain(message: &Message) -> Option<Chain> {
     };
     let number = |value: &[u8]| value.try_into().ok().map(u32::from_be_bytes);
     let (mut table, mut name, mut hook, mut policy) = (String::new(), String::new(), None, None);
+    let (mut uses, mut is_nat) = (0, false);
     for (attribute, value) in attributes(message.payload.get(NFGENMSG_LEN..)?) {
         match attribute {
             NFTA_CHAIN_TABLE => table = text(value),
             NFTA_CHAIN_NAME => name = text(value),
             NFTA_CHAIN_HOOK => hook = inner(value, NFTA_HOOK_HOOKNUM).and_then(number),
             NFTA_CHAIN_POLICY => policy = number(value),
+            NFTA_CHAIN_TYPE => is_nat = text(value) == "nat",
+            NFTA_CHAIN_USE => uses = number(value).unwrap_or_default(),
             _ => {}
         }
     }
     let drops_forwarded = (hook, policy) == (Some(NF_INET_FORWARD), Some(NF_DROP));
-    Some(Chain { family, table, name, drops_forwarded })
-}
-
-/// The attribute of a kind within another one.
-fn inner(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    attributes(bytes).find(|(inner, _)| *inner == kind).map(|(_, value)| value)
-}
-
-fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    let attributes = NlasIterator::new(bytes).map_while(Result::ok);
-    attributes.map(|attribute| {
-        let (kind, length) = (attribute.kind(), attribute.value_length());
-        (kind, attribute.into_inner().get(NLA_HEADER_LEN..NLA_HEADER_LEN + length).unwrap_or_default())
-    })
+    Some(Chain { family, table, name, drops_forwarded, uses, is_nat })
 }
