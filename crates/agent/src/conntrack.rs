@@ -127,6 +127,7 @@ mod tests {
         wanted(config, cpus).into_iter().map(|wanted| (wanted.name, wanted.value)).collect()
     }
 
+    /// H8
     #[test]
     fn kube_proxys_defaults_ask_for_a_table_by_the_cpus_and_two_time_outs() {
         let times = [("nf_conntrack_tcp_timeout_established", 86_400), ("nf_conntrack_tcp_timeout_close_wait", 3600)];

@@ -47,9 +47,9 @@ fn as_text(findings: &[Finding]) -> String {
             Level::Warning => "warn",
             Level::Failure => "FAIL",
         };
-        lines.push(format!("{mark}  {name:<16} {found}"));
+        lines.push(format!("{mark}  {name:<20} {found}"));
         if let Some(remedy) = remedy {
-            lines.push(format!("                       -> {remedy}"));
+            lines.push(format!("                           -> {remedy}"));
         }
     }
     lines.join("\n")

@@ -146,7 +146,8 @@ mod tests {
     fn every_field_with_an_effect_is_told_with_where_it_stands() {
         let text = "apiVersion: sheave.dev/v1alpha1\nkind: SheaveConfiguration\nsource: /srv\n---\n\
                     apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
-                    conntrack:\n  udpTimeout: 90s\nmode: ipvs\nipvs: {syncPeriod: 5s}\n";
+                    conntrack:\n  udpTimeout: 90s\nmode: ipvs\nipvs: {syncPeriod: 5s}\nhealthzBindAddress: ''\n\
+                    nodePortAddresses: []\n";
         let config = Config::parse(text, Path::new("c.yaml")).unwrap();
         let effective = config.effective();
         let told = |field: &str| {

@@ -55,7 +55,9 @@ impl Fields {
         let Some(located) = self.values.remove(field).filter(|located| located.value != Value::Null) else {
             return Ok(None);
         };
-        self.origins.insert(field, located.place);
+        if !located.is_empty() {
+            self.origins.insert(field, located.place);
+        }
         let refused = |(place, reason)| BadValue { place, field: field.to_owned(), reason };
         read(&located).map(Some).map_err(refused)
     }

@@ -173,8 +173,13 @@ fn sync_period(fields: &mut Fields, mode: &str) -> Result<Duration, BadValue> {
         "nftables" => "nftables.syncPeriod",
         _ => "iptables.syncPeriod",
     };
-    let period = fields.read(field, Located::duration)?.filter(|period| !period.is_zero());
-    Ok(period.unwrap_or(SYNC_PERIOD))
+    match fields.read(field, Located::duration)? {
+        Some(period) if !period.is_zero() => Ok(period),
+        _ => {
+            fields.disregard(field);
+            Ok(SYNC_PERIOD)
+        }
+    }
 }
 
 const UNSET_NODE_PORT_ADDRESSES: &str = "nodePortAddresses is not set: NodePorts are accepted at the node's primary \

@@ -132,6 +132,16 @@ impl Located {
         (self.place, format!("{} is not {wanted}", self.value))
     }
 
+    /// Whether a file says no more with it than that there is such a field; an option without text may mean something.
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.value {
+            Value::Null => true,
+            Value::Text(text) => text.trim().is_empty(),
+            Value::List(list) => list.is_empty(),
+            _ => false,
+        }
+    }
+
     /// Text without the white space around it; it may be empty.
     pub(super) fn text(&self) -> Result<&str, Refusal> {
         match &self.value {

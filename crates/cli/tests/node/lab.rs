@@ -78,7 +78,7 @@ impl Lab {
         self.start_agent_with(&["--source", manifests.to_str().unwrap()]);
     }
 
-    /// As [`Lab::start_agent`], with a source of its own.
+    /// The same, with options that say where Services come from.
     pub(crate) fn start_agent_with(&mut self, source: &[&str]) {
         self.starts += 1;
         let log = std::fs::File::create(self.log_path()).unwrap();
