@@ -10,6 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::Config;
 use kube::client::{Body, ConfigExt, RustlsTlsError};
+use std::sync::Arc;
 use std::time::Duration;
 use tower::{BoxError, ServiceBuilder};
 
@@ -27,7 +28,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 * STREAM_WINDOW_BYTES;
 #[derive(Clone)]
 pub struct ApiClient {
     client: kube::Client,
-    server: http::Uri,
+    server: Arc<http::Uri>,
 }
 
 impl std::fmt::Debug for ApiClient {
@@ -50,7 +51,7 @@ impl ApiClient {
             .map_err(BoxError::from)
             .service(connection(config).map_err(bad)?);
         let client = kube::Client::new(service, config.default_namespace.clone());
-        Ok(Self { client, server: config.cluster_url.clone() })
+        Ok(Self { client, server: Arc::new(config.cluster_url.clone()) })
     }
 
     /// The server's address.
