@@ -214,7 +214,7 @@ fn main() {
     let number = |text: &String| text.parse().expect("a number");
     match &arguments[..] {
         [role, encoding, services, endpoints] if role == "serve" => {
-            serve(encoding, number(services), number(endpoints))
+            serve(encoding, number(services), number(endpoints));
         }
         [role, url, services] if role == "follow" => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");

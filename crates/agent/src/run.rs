@@ -256,6 +256,7 @@ impl Agent {
         let begun = Instant::now();
         let mut synced = tokio::task::block_in_place(|| self.syncer.sync());
         self.monitor.synced(&self.syncer, &mut synced, begun.elapsed());
+        self.tell_rooms();
         for failure in &synced.failed {
             error!(%failure, "a write failed");
         }
@@ -317,6 +318,10 @@ impl Agent {
             Ok(_) => {}
             Err(error) => warn!(%error, "flows are not swept"),
         }
+        self.tell_rooms();
+    }
+
+    fn tell_rooms(&self) {
         let flows = self.sweeper.rooms(self.flows_max);
         self.monitor.rooms(self.syncer.dataplane().rooms().into_iter().chain(flows));
     }

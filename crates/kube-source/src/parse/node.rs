@@ -156,8 +156,9 @@ mod tests {
         }
     }
 
+    /// H1
     #[test]
-    fn h1_a_node_is_about_to_go_when_it_is_deleted_or_tainted_by_the_autoscaler() {
+    fn a_node_is_about_to_go_when_it_is_deleted_or_tainted_by_the_autoscaler() {
         let taint = |key: &str, effect: &str| json!({"taints": [{"key": "a", "effect": "NoSchedule"}, {"key": key, "effect": effect}]});
         let now = json!("2026-11-22T07:00:00Z");
         for (name, deletion, spec, want) in [
