@@ -58,7 +58,8 @@ impl Cluster {
         let mut cluster =
             Self { sizes, index: Index::new(NODE), desired: Desired::new(config()), moved: HashMap::new() };
         let count = shape.services;
-        let node = Node { name: NODE.into(), zone: None, addresses: vec![NODE_ADDR], pod_cidrs: Vec::new(), leaving: None };
+        let node =
+            Node { name: NODE.into(), zone: None, addresses: vec![NODE_ADDR], pod_cidrs: Vec::new(), leaving: None };
         let services = (0..count).map(|number| Object::Service(cluster.service(number))).collect();
         let slices = (0..count).flat_map(|number| cluster.slices(number)).map(Object::EndpointSlice).collect();
         for (kind, objects) in [
