@@ -41,8 +41,8 @@ impl Mount {
     /// `/../..` is two levels (cgroup_namespaces(7)). A container sees its own cgroup as `/`, and the host's root so.
     #[must_use]
     pub fn levels_above(&self) -> Option<usize> {
-        let mut parts = self.root.split('/').filter(|part| !part.is_empty());
-        parts.clone().all(|part| part == "..").then(|| parts.by_ref().count())
+        let parts = self.root.split('/').filter(|part| !part.is_empty());
+        parts.clone().all(|part| part == "..").then(|| parts.count())
     }
 }
 
