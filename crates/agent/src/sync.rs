@@ -125,6 +125,11 @@ impl<D: Dataplane> Syncer<D> {
         Some(self.index.diagnostics().chain(conflicts).chain(refused).chain(lacking).cloned().collect())
     }
 
+    /// The dataplane, for what is no part of any plan.
+    pub fn dataplane_mut(&mut self) -> &mut D {
+        &mut self.dataplane
+    }
+
     /// The dataplane, to read what it holds.
     pub fn dataplane(&self) -> &D {
         &self.dataplane
