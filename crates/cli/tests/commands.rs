@@ -71,3 +71,12 @@ fn what_cannot_be_used_is_one_line_that_names_it() {
         assert!(text(&output.stderr).contains(names), "{arguments:?}: {}", text(&output.stderr));
     }
 }
+
+#[test]
+fn cleanup_refuses_options_that_do_not_go_together() {
+    for options in [&["--dry-run"][..], &["--force"], &["--timeout", "5"], &["--kube-proxy", "--drain"]] {
+        let output = sheave(&[&["cleanup"], options].concat());
+        assert_eq!(output.status.code(), Some(2), "{options:?}");
+        assert!(text(&output.stderr).contains("Usage: sheave cleanup"), "{options:?}: {}", text(&output.stderr));
+    }
+}
