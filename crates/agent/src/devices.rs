@@ -83,6 +83,11 @@ impl Devices {
         !matches!(self.watch, Watch::Off)
     }
 
+    /// Whether every device that was there when [`Devices::follow`] was called has its programs, or cannot have them.
+    pub(crate) fn settled(&self) -> bool {
+        self.settled
+    }
+
     /// What is to be done next; never ready before [`Devices::follow`]. Dropped and called again, it loses nothing.
     pub(crate) async fn next(&mut self) -> DeviceEvent {
         let retry = sleep_until(self.retry_at);

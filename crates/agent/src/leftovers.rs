@@ -2,7 +2,7 @@
 use serde::Serialize;
 use sheave_core::Family;
 use sheave_node::keep_nat::{self, Kept};
-use sheave_node::kube_proxy::{Leftovers, legacy};
+use sheave_node::kube_proxy::{Leftovers, OwnedChain, legacy};
 use sheave_node::survey;
 use std::io;
 use std::path::Path;
@@ -68,8 +68,9 @@ pub fn clean_up(removal: Removal) -> Result<Report, LeftoversError> {
     let mut report = report(&found);
     if removal != Removal::DryRun {
         let left = found.remove().map_err(LeftoversError::NfTables)?;
-        report.left.extend(left.into_iter().map(|(family, table, chain)| {
-            format!("chain {chain} of {} {table}: rules of others lead there", nft_family(family))
+        report.left.extend(left.into_iter().map(|chain| {
+            let OwnedChain { family, table, name, .. } = chain;
+            format!("chain {name} of {} {table}: rules of others lead there", nft_family(family))
         }));
     }
     add_legacy(&mut report, removal)?;
@@ -93,7 +94,7 @@ pub fn release_nat() -> io::Result<bool> {
 
 fn report(found: &Leftovers) -> Report {
     let mut chains: Vec<(String, usize)> = Vec::new();
-    for (family, table, _) in &found.chains {
+    for OwnedChain { family, table, .. } in &found.chains {
         let name = format!("{} {table}", nft_family(*family));
         match chains.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,

@@ -54,6 +54,9 @@ pub enum RunError {
     /// The pinned maps.
     #[error(transparent)]
     ReadBack(#[from] sheave_bpf::read_back::ReadBackError),
+    /// The frontends could not be published. The next start reads back what was.
+    #[error(transparent)]
+    Publish(#[from] sheave_bpf::maps::MapError),
     /// The flow tables.
     #[error("cannot open the flow tables: {0}")]
     Flows(std::io::Error),
@@ -121,6 +124,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
             () = agent.monitor.checks_due() => agent.monitor.try_checks_again(),
             request = agent.admin.next() => agent.answer(request),
         }
+        agent.take_over()?;
     }
     source.abort();
     info!("stopping; programs and maps stay in the kernel");
@@ -182,7 +186,11 @@ impl Agent {
         let held = image.keys().len();
         let takeover = Takeover::new(&config.bpffs, !image.frontends().is_empty());
         info!(services = held, "read back what the kernel holds");
-        let dataplane = BpfDataplane::new(image, limits, KernelMaps::open(&config.bpffs)?);
+        let mut maps = KernelMaps::open(&config.bpffs)?;
+        if takeover.due() {
+            maps.withhold();
+        }
+        let dataplane = BpfDataplane::new(image, limits, maps);
         // Devices are told by their names only where the settings say so; the Node object is not needed for that.
         let rules = NodeRules::of(&config.proxy(), &Index::new(&config.node_name), &BTreeSet::new());
         let facts = DeviceFacts::new(DeviceTable::open(&config.bpffs)?, rules.local_pods);
@@ -272,9 +280,6 @@ impl Agent {
             self.said.update(Arc::clone(&diagnostics));
             self.status.diagnosed(diagnostics);
         }
-        if self.syncer.complete() {
-            tokio::task::block_in_place(|| self.takeover.import(self.syncer.dataplane().image()));
-        }
         // Also when single Services failed: the others are served.
         let attached = !(self.resumed || self.syncer.complete()) || self.attach();
         self.status.publish(&self.syncer, &synced, self.entrances());
@@ -309,6 +314,14 @@ impl Agent {
                 drop(reply.send(tokio::task::block_in_place(|| status::explain(&self.syncer, &question))));
             }
         }
+    }
+
+    /// At the first start: serves, once all of the programs are where they are to be.
+    fn take_over(&mut self) -> Result<(), RunError> {
+        if self.takeover.due() && self.syncer.complete() && self.devices.settled() {
+            tokio::task::block_in_place(|| self.takeover.run(self.syncer.dataplane_mut()))?;
+        }
+        Ok(())
     }
 
     /// Makes room in the flow tables, a piece at a time, so that it never shows.

@@ -196,6 +196,11 @@ impl<D: Dataplane> Syncer<D> {
         self.desired.rules()
     }
 
+    /// The dataplane, for what is no part of any plan.
+    pub fn dataplane_mut(&mut self) -> &mut D {
+        &mut self.dataplane
+    }
+
     /// The dataplane, to read what it holds.
     pub fn dataplane(&self) -> &D {
         &self.dataplane

@@ -1,11 +1,15 @@
 //! The first start beside the proxy that was here before: flows that its translations carry go on where they went.
 //!
 //! Connection tracking keeps to what it has begun, also once that proxy is gone, as long as some nat chain is there. All that is to be
-//! done here is to let it: what of its flows the programs would take for the beginning of one is entered into their tables before they
-//! see a first packet. For as long as such flows may live a later `cleanup --kube-proxy` leaves an empty nat chain behind, which is
-//! taken away here.
+//! done here is to let it. First the programs are attached while nothing leads to a Service yet, at every device: a flow that one of them
+//! masquerades comes back by another. Then what of the flows in progress would be taken for the beginning of one is entered into their
+//! tables. Then the frontends are published. For as long as such flows may live a later `cleanup --kube-proxy` leaves an empty nat chain
+//! behind, which is taken away here.
+use sheave_bpf::apply::BpfDataplane;
+use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::foreign::{ForeignFlow, ForeignFlows, Import};
 use sheave_bpf::image::Image;
+use sheave_bpf::maps::MapError;
 use sheave_bpf::sweep::monotonic_ns;
 use sheave_node::keep_nat::{self, Kept};
 use sheave_node::{TranslatedFlow, translated_flows};
@@ -43,12 +47,23 @@ impl Takeover {
         Self { bpffs: bpffs.to_owned(), due: !served, turns: 0 }
     }
 
-    /// To be called when the maps are filled and before the programs are attached for the first time. Does its work once.
-    pub(crate) fn import(&mut self, image: &Image) {
-        if !std::mem::take(&mut self.due) {
-            return;
-        }
-        match self.run(image) {
+    /// Whether [`Takeover::run`] is still to be called.
+    pub(crate) fn due(&self) -> bool {
+        self.due
+    }
+
+    /// To be called once, when the maps are filled but for what was withheld, and the programs are attached: imports flows, and
+    /// publishes the frontends.
+    pub(crate) fn run(&mut self, dataplane: &mut BpfDataplane<KernelMaps>) -> Result<(), MapError> {
+        self.due = false;
+        self.import(dataplane.image());
+        let published = dataplane.maps_mut().publish()?;
+        info!(published, "serving");
+        Ok(())
+    }
+
+    fn import(&self, image: &Image) {
+        match self.imported(image) {
             Ok(Imported { flows: 0, lost: 0, .. }) => debug!("connection tracking carries no flow of a Service"),
             Ok(Imported { flows, entries, lost }) => {
                 info!(flows, entries, lost, "flows that connection tracking carries go on as they are");
@@ -65,7 +80,7 @@ impl Takeover {
         }
     }
 
-    fn run(&self, image: &Image) -> io::Result<Imported> {
+    fn imported(&self, image: &Image) -> io::Result<Imported> {
         let tables = ForeignFlows::open(&self.bpffs)?;
         let mut importer = tables.importer(image, monotonic_ns());
         let (mut imported, mut failed) = (Imported::default(), Ok(()));

@@ -35,6 +35,8 @@ pub struct KernelMaps {
     ranges_v4: Map<RangeKeyV4, u32>,
     ranges_v6: Map<RangeKeyV6, u32>,
     rules: Map<u32, RulesValue>,
+    /// What is to be written by [`KernelMaps::publish`], in order.
+    withheld: Option<Vec<MapOp>>,
 }
 
 impl KernelMaps {
@@ -58,7 +60,24 @@ impl KernelMaps {
             ranges_v4: opened(at("ranges_v4"), Map::open)?,
             ranges_v6: opened(at("ranges_v6"), Map::open)?,
             rules: opened(at("rules"), Map::open)?,
+            withheld: None,
         })
+    }
+
+    /// From now on what leads packets to Services is not written but noted, until [`Self::publish`]: programs that run already leave
+    /// everything alone.
+    pub fn withhold(&mut self) {
+        self.withheld.get_or_insert_default();
+    }
+
+    /// Writes what was withheld, and withholds nothing more. Returns how many operations that were.
+    ///
+    /// # Errors
+    /// With the first write the kernel refused; the maps are then not what they were said to be, and have to be read back.
+    pub fn publish(&mut self) -> Result<usize, MapError> {
+        let withheld = self.withheld.take().unwrap_or_default();
+        withheld.iter().try_for_each(|op| self.exec(op))?;
+        Ok(withheld.len())
     }
 
     fn write_backends(&mut self, family: Family, entries: &[(BackendId, BackendEntry)]) -> Result<(), MapError> {
@@ -143,6 +162,12 @@ impl KernelMaps {
 
 impl Maps for KernelMaps {
     fn exec(&mut self, op: &MapOp) -> Result<(), MapError> {
+        if let Some(withheld) = &mut self.withheld
+            && op.leads()
+        {
+            withheld.push(op.clone());
+            return Ok(());
+        }
         match op {
             MapOp::WriteBackends { family, entries } => self.write_backends(*family, entries),
             MapOp::WriteSlots { first, ids } => self.write_slots(*first, ids),

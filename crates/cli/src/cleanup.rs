@@ -23,15 +23,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
     sudo sheave cleanup                          remove sheave at once"
 )]
 pub(crate) struct Arguments {
-    /// Remove what kube-proxy has left, and nothing of sheave: its rules and chains; flows they translate go on
-    #[arg(long, conflicts_with = "drain")]
-    kube_proxy: bool,
-    /// With --kube-proxy: only say what would be removed
-    #[arg(long, requires = "kube_proxy")]
-    dry_run: bool,
-    /// With --kube-proxy: also while kube-proxy runs
-    #[arg(long, requires = "kube_proxy", conflicts_with = "dry_run")]
-    force: bool,
+    #[command(flatten)]
+    leftovers: Leftovers,
     /// Decide nothing new from now on, and remove sheave when the flows it translates have ended
     #[arg(long)]
     drain: bool,
@@ -45,14 +38,28 @@ pub(crate) struct Arguments {
     settings: Settings,
 }
 
+/// kube-proxy's leftovers, and how to go about them.
+#[derive(Args)]
+struct Leftovers {
+    /// Remove what kube-proxy has left, and nothing of sheave: its rules and chains; flows they translate go on
+    #[arg(long, conflicts_with = "drain")]
+    kube_proxy: bool,
+    /// With --kube-proxy: only say what would be removed
+    #[arg(long, requires = "kube_proxy")]
+    dry_run: bool,
+    /// With --kube-proxy: also while kube-proxy runs
+    #[arg(long, requires = "kube_proxy", conflicts_with = "dry_run")]
+    force: bool,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(is_root(), "removing programs, maps and rules needs root; run: {}", with_sudo());
-    if arguments.kube_proxy { remove_kube_proxy(arguments) } else { remove_sheave(arguments) }
+    if arguments.leftovers.kube_proxy { remove_kube_proxy(arguments) } else { remove_sheave(arguments) }
 }
 
 /// Fails with 1 when something is left.
 fn remove_kube_proxy(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let removal = match (arguments.dry_run, arguments.force) {
+    let removal = match (arguments.leftovers.dry_run, arguments.leftovers.force) {
         (true, _) => Removal::DryRun,
         (false, true) => Removal::Forced,
         (false, false) => Removal::Careful,
@@ -60,9 +67,9 @@ fn remove_kube_proxy(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let report = clean_up(removal)?;
     match arguments.output {
         Output::Json => print(&serde_json::to_string(&report)?)?,
-        Output::Text => print(&shown(&report, arguments.dry_run))?,
+        Output::Text => print(&shown(&report, arguments.leftovers.dry_run))?,
     }
-    Ok(if report.left.is_empty() || arguments.dry_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.left.is_empty() || arguments.leftovers.dry_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn shown(report: &Report, dry_run: bool) -> String {

@@ -122,3 +122,12 @@ fn the_configuration_that_counts_is_printed_with_where_each_value_comes_from() {
     assert!(text(&table.stdout).contains("clusterCIDR"), "{}", text(&table.stdout));
     assert!(text(&table.stderr).contains("nodePortAddresses is not set"), "{}", text(&table.stderr));
 }
+
+#[test]
+fn cleanup_refuses_options_that_do_not_go_together() {
+    for options in [&["--dry-run"][..], &["--force"], &["--timeout", "5"], &["--kube-proxy", "--drain"]] {
+        let output = sheave(&[&["cleanup"], options].concat());
+        assert_eq!(output.status.code(), Some(2), "{options:?}");
+        assert!(text(&output.stderr).contains("Usage: sheave cleanup"), "{options:?}: {}", text(&output.stderr));
+    }
+}

@@ -53,18 +53,28 @@ pub fn is_kube_proxys(chain: &str) -> bool {
     CHAINS.contains(&chain) || CHAIN_PREFIXES.iter().any(|prefix| chain.starts_with(prefix))
 }
 
+/// A chain of kube-proxy's iptables mode.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnedChain {
+    /// Its family.
+    pub family: Family,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// How many rules stand in it or lead to it.
+    uses: u32,
+}
+
 /// What of kube-proxy's is in nftables.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Leftovers {
     /// Families that have a table of its nftables mode.
     pub tables: Vec<Family>,
-    /// Chains of its iptables mode: family, table, name.
-    pub chains: Vec<(Family, String, String)>,
+    /// Chains of its iptables mode.
+    pub chains: Vec<OwnedChain>,
     jumps: Vec<Jump>,
 }
-
-/// What could not be removed: family, table, chain. Somebody else's rules lead there.
-pub type Left = Vec<(Family, String, String)>;
 
 impl Leftovers {
     /// Looks for them in the network namespace of the calling thread.
@@ -76,7 +86,7 @@ impl Leftovers {
         let tables = tables.filter_map(|(number, _)| family(number)).collect();
         let chains = owned_chains()?;
         let jumps = jumps(&chains)?;
-        Ok(Self { tables, chains: chains.into_iter().map(|(owned, _)| owned).collect(), jumps })
+        Ok(Self { tables, chains, jumps })
     }
 
     /// Whether nothing was found.
@@ -91,14 +101,14 @@ impl Leftovers {
         self.jumps.len()
     }
 
-    /// Removes them: first what leads there, all at once, then the chains, of which some may be left if others use them. Flows that
+    /// Removes them: first what leads there, all at once, then the chains. Returns those to which rules of others lead. Flows that
     /// were translated go on: a nat chain without rules is put in before ([`crate::keep_nat`]).
     ///
     /// # Errors
     /// The kernel's objection. What was unhooked stays so, and the next call goes on from there.
-    pub fn remove(&self) -> io::Result<Left> {
+    pub fn remove(&self) -> io::Result<Vec<OwnedChain>> {
         for family in [Family::V4, Family::V6] {
-            if self.tables.contains(&family) || self.chains.iter().any(|(of, ..)| *of == family) {
+            if self.tables.contains(&family) || self.chains.iter().any(|chain| chain.family == family) {
                 keep(family)?;
             }
         }
@@ -111,14 +121,13 @@ impl Leftovers {
         let unhooked: Vec<_> = self.jumps.iter().map(Jump::delete).chain(tables).collect();
         commit(&unhooked)?;
         commit_in_parts(&self.chains.iter().map(flush).collect::<Vec<_>>())?;
-        let (free, used): (Vec<_>, Vec<_>) = owned_chains()?.into_iter().partition(|(_, used)| *used == 0);
-        commit_in_parts(&free.iter().map(|(chain, _)| delete(chain)).collect::<Vec<_>>())?;
-        Ok(used.into_iter().map(|(chain, _)| chain).collect())
+        let (free, used): (Vec<_>, Vec<_>) = owned_chains()?.into_iter().partition(|chain| chain.uses == 0);
+        commit_in_parts(&free.iter().map(delete).collect::<Vec<_>>())?;
+        Ok(used)
     }
 }
 
-/// kube-proxy's chains, and how many rules refer to each.
-fn owned_chains() -> io::Result<Vec<((Family, String, String), u32)>> {
+fn owned_chains() -> io::Result<Vec<OwnedChain>> {
     let owned = chains()?.into_iter().filter(|chain| is_kube_proxys(&chain.name) && chain.table != TABLE);
     Ok(owned
         .filter_map(|Chain { family, table, name, uses, .. }| {
@@ -127,7 +136,7 @@ fn owned_chains() -> io::Result<Vec<((Family, String, String), u32)>> {
                 "ip6" => Family::V6,
                 _ => return None,
             };
-            Some(((family, table, name), uses))
+            Some(OwnedChain { family, table, name, uses })
         })
         .collect())
 }
@@ -140,13 +149,13 @@ fn family(number: u8) -> Option<Family> {
     }
 }
 
-fn flush((family, table, chain): &(Family, String, String)) -> Message {
-    let attributes = [named(NFTA_RULE_TABLE, table), named(NFTA_RULE_CHAIN, chain)].concat();
+fn flush(OwnedChain { family, table, name, .. }: &OwnedChain) -> Message {
+    let attributes = [named(NFTA_RULE_TABLE, table), named(NFTA_RULE_CHAIN, name)].concat();
     Message { kind: NFT_MSG_DELRULE, flags: 0, family: number(*family), attributes }
 }
 
-fn delete((family, table, chain): &(Family, String, String)) -> Message {
-    let attributes = [named(NFTA_CHAIN_TABLE, table), named(NFTA_CHAIN_NAME, chain)].concat();
+fn delete(OwnedChain { family, table, name, .. }: &OwnedChain) -> Message {
+    let attributes = [named(NFTA_CHAIN_TABLE, table), named(NFTA_CHAIN_NAME, name)].concat();
     Message { kind: NFT_MSG_DELCHAIN, flags: 0, family: number(*family), attributes }
 }
 

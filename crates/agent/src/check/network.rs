@@ -153,7 +153,7 @@ fn other_proxies(network: &Network) -> Finding {
     }
     // A12: what is on kube-ipvs0 does not keep a ClusterIP from being served.
     let found = format!("kube-proxy is here or has left {}; sheave decides before it", network.proxies.join(", "));
-    let remedy = "stop kube-proxy, then run `kube-proxy --cleanup`";
+    let remedy = "stop kube-proxy, then run `sheave cleanup --kube-proxy`; flows go on";
     Finding::bad(Level::Warning, "other-proxies", found, remedy)
 }
 

@@ -1,5 +1,5 @@
 //! Rules that lead from chains of netfilter's hooks to kube-proxy's.
-use super::is_kube_proxys;
+use super::{OwnedChain, is_kube_proxys};
 use crate::attribute::{attributes, inner};
 use crate::dump::each;
 use crate::keep_nat::number;
@@ -47,9 +47,8 @@ impl Jump {
 }
 
 /// What leads to these chains, in their tables.
-pub(super) fn jumps(chains: &[((Family, String, String), u32)]) -> io::Result<Vec<Jump>> {
-    let tables: BTreeSet<(Family, &str)> =
-        chains.iter().map(|((family, table, _), _)| (*family, table.as_str())).collect();
+pub(super) fn jumps(chains: &[OwnedChain]) -> io::Result<Vec<Jump>> {
+    let tables: BTreeSet<(Family, &str)> = chains.iter().map(|chain| (chain.family, chain.table.as_str())).collect();
     let mut jumps = Vec::new();
     for (family, table) in tables {
         for chain in BUILT_IN {
