@@ -28,17 +28,28 @@ struct Way {
     ends: [&'static str; 2],
     /// The device of each family at each end.
     devices: [[&'static str; 2]; 2],
+    /// Who at node-a dials a ClusterIP by it. Of what a node routes to a ClusterIP by a tunnel nothing is promised.
+    clients: &'static [&'static str],
 }
 
+const ALL: &[&str] = &["client", "node-a"];
+const PODS: &[&str] = &["client"];
+
 /// What every kernel has: a second NIC.
-const SECOND: Way =
-    Way { kind: "veth", probe: "probe type veth", ends: ["true", "true"], devices: [["wire0"; 2], ["wire0"; 2]] };
+const SECOND: Way = Way {
+    kind: "veth",
+    probe: "probe type veth",
+    ends: ["true", "true"],
+    devices: [["wire0"; 2], ["wire0"; 2]],
+    clients: ALL,
+};
 
 const VLAN: Way = Way {
     kind: "vlan",
     probe: "link base name probe type vlan id 7",
     ends: ["ip link add link wire0 name nic.7 type vlan id 7", "ip link add link wire0 name nic.7 type vlan id 7"],
     devices: [["nic.7"; 2]; 2],
+    clients: ALL,
 };
 
 /// A tag without a VLAN, for its priority alone: what node-b sends has one, what it gets has none (IEEE 802.1Q, 6.8).
@@ -50,6 +61,7 @@ const PRIORITY: Way = Way {
         "tc qdisc add dev wire0 clsact; tc filter add dev wire0 egress matchall action vlan push id 0 priority 5",
     ],
     devices: [["wire0"; 2]; 2],
+    clients: ALL,
 };
 
 const BOND: Way = Way {
@@ -63,6 +75,7 @@ const BOND: Way = Way {
          ip link set wire0 master switch; ip link set wire1 master switch",
     ],
     devices: [["bond0"; 2], ["switch"; 2]],
+    clients: ALL,
 };
 
 const IPIP_AND_SIT: Way = Way {
@@ -75,6 +88,7 @@ const IPIP_AND_SIT: Way = Way {
          ip link add tunnel6 type sit local 172.30.0.2 remote 172.30.0.1",
     ],
     devices: [["tunnel4", "tunnel6"]; 2],
+    clients: PODS,
 };
 
 const OVER_IPV6: Way = Way {
@@ -85,6 +99,7 @@ const OVER_IPV6: Way = Way {
         "ip link add tunnel type ip6tnl mode any local fd30::2 remote fd30::1",
     ],
     devices: [["tunnel"; 2]; 2],
+    clients: PODS,
 };
 
 /// The keys are of these tests only; the public ones follow from them (`wg pubkey`).
@@ -102,6 +117,7 @@ const WIREGUARD: Way = Way {
          wg set wg0 listen-port 51820 private-key /run/wg-b peer $peer endpoint 172.30.0.1:51820 allowed-ips 0.0.0.0/0,::/0",
     ],
     devices: [["wg0"; 2]; 2],
+    clients: PODS,
 };
 
 /// Runs commands of a shell on a node; each has to succeed.
@@ -183,7 +199,7 @@ fn every_backend_answers(world: &World, place: &str, target: Target, seen: &[IpA
     }
 }
 
-/// What a pod and the node send goes out by the way; what the other node and its pods send for an external IP comes in by it, and goes
+/// What a pod sends, and by an Ethernet the node too, goes out by the way; what the other node and its pods send for an external IP comes in by it, and goes
 /// back by it where the backend is there (A1, A10, R1, R2).
 fn carries(way: &Way) {
     if !kernel_or_skip(NEEDS) || !device_or_defer(way.kind, has(way)) {
@@ -192,7 +208,8 @@ fn carries(way: &Way) {
     let mut world = connected(way);
     world.start_agent();
     let near: Vec<IpAddr> = world.addrs("node-a").iter().copied().chain(ips(NEAR_END)).collect();
-    for (place, seen) in [("client", world.addrs("client")), ("node-a", &near)] {
+    for &place in way.clients {
+        let seen = if place == "node-a" { near.as_slice() } else { world.addrs(place) };
         targets(&web(&BACKENDS)).into_iter().for_each(|target| every_backend_answers(&world, place, target, seen));
     }
     for place in ["node-b", "stranger"] {

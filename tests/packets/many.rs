@@ -46,9 +46,6 @@ impl Flows<'_> {
         let ran = test_run_with(fd, &frame.bytes(), 1, Metadata::default()).unwrap();
         assert!([NEXT, DROP].contains(&ran.verdict), "{program}: {}", ran.verdict);
         let seen = crate::frame::Seen::read(&ran.packet);
-        if ran.verdict == DROP {
-            eprintln!("{program} {frame:?} {:?}", self.rig.nonzero());
-        }
         (ran.verdict == NEXT).then_some((seen.src, seen.dst))
     }
 

@@ -381,10 +381,6 @@ impl Rig {
         assert_eq!(self.counters.read().unwrap(), self.before, "counters");
     }
 
-    pub(crate) fn nonzero(&self) -> Vec<(&'static str, u64)> {
-        self.counters.read().unwrap().into_iter().filter(|c| c.1 > 0).collect()
-    }
-
     /// What a counter holds.
     pub(crate) fn count(&self, name: &str) -> u64 {
         self.counters.read().unwrap().into_iter().find(|(known, _)| *known == name).expect("a counter").1

@@ -122,7 +122,7 @@ impl Node {
         let Run { verdict, packet: out, .. } = ran.map_err(|source| KernelError::TestRun { program, source })?;
         let (mark, done) = match verdict {
             DROP => (Mark::Dropped, Done::Dropped),
-            NEXT if out == bytes => (Mark::Exactly("pass_no_frontend"), Done::Untouched),
+            NEXT if out == bytes => (Mark::Exactly(passing(packet)), Done::Untouched),
             NEXT | REDIRECT => {
                 let frame = read(packet, &out)?;
                 match verdict == REDIRECT && is_refusal(packet, self.port, &frame) {
@@ -184,6 +184,14 @@ fn is_masqueraded(packet: &Packet, left: &Frame) -> Result<bool, KernelError> {
     match ours || left.source == packet.source {
         true => Ok(ours),
         false => Err(contradiction(packet, &format!("the source became {}", left.source))),
+    }
+}
+
+/// What is counted for a whole first packet that goes on untouched.
+fn passing(packet: &Packet) -> &'static str {
+    match packet.transport {
+        Transport::Port(..) => "pass_no_frontend",
+        Transport::Echo => "pass_protocol",
     }
 }
 

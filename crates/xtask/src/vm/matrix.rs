@@ -14,8 +14,8 @@ use std::process::{ExitCode, Stdio};
 const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7"];
 /// Those of the stage: the oldest that is supported, without tcx, and the newest.
 const OF_THE_STAGE: [&str; 2] = ["6.1", "7"];
-/// What the stage asks for there: all decisions, and the traffic of one world that has both entrances and a tunnel.
-const PARTS: [&str; 2] = ["decision/", "matrix/bridge/all/"];
+/// What the stage asks for there: who accepts traffic, and a pod in a world that has both entrances and a tunnel.
+const PARTS: [&str; 2] = ["decision/A", "matrix/bridge/all/pod/cluster-ip"];
 /// Has every device that the tests of devices need.
 const OF_THE_DEVICES: &str = "6.12";
 
