@@ -296,9 +296,11 @@ impl Agent {
         }
     }
 
+    /// As long as frontends are withheld, no device serves anything.
     fn entrances(&self) -> Entrances {
         let sockets = self.cgroup.is_some().then_some(self.sockets_settled);
-        Entrances { sockets, devices: self.devices.followed().then(|| self.devices.served()) }
+        let serving = self.devices.followed() && !self.takeover.due();
+        Entrances { sockets, devices: serving.then(|| self.devices.served()) }
     }
 
     /// Answers who asks at the admin socket.
@@ -320,6 +322,7 @@ impl Agent {
     fn take_over(&mut self) -> Result<(), RunError> {
         if self.takeover.due() && self.syncer.complete() && self.devices.settled() {
             tokio::task::block_in_place(|| self.takeover.run(self.syncer.dataplane_mut()))?;
+            self.status.entered(&self.syncer, self.entrances());
         }
         Ok(())
     }

@@ -173,7 +173,7 @@ async fn what_a_service_waits_for_is_said() {
     agent.observe(vec![Event::Deleted(ObjectName::Service(ServiceName::new("shop", "other")))]);
     assert_eq!(told(&waiting.await.unwrap().unwrap()), (State::Programmed, Some("7"), vec![]));
     agent.steps.send(Step::Attach(Entrances { devices: None, ..SERVED })).ok().unwrap();
-    assert_eq!(told(&agent.now().await), (State::Pending, Some("7"), vec!["the device entrance is not attached"]));
+    assert_eq!(told(&agent.now().await), (State::Pending, Some("7"), vec!["the device entrance serves nothing yet"]));
 }
 
 /// I3

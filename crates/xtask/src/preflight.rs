@@ -49,11 +49,6 @@ const NEEDS: &[Need] = &[
     Need {
         present: || in_path("ip"),
         from: From::Debian("iproute2"),
-        why: "brings up the network the image is tried in",
-    },
-    Need {
-        present: || in_path("ip"),
-        from: From::Debian("iproute2"),
         why: "makes devices in tests, and tells what a run leaves behind",
     },
     Need {

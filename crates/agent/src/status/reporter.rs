@@ -31,7 +31,7 @@ pub struct Identity {
 pub struct Entrances {
     /// Whether the socket entrance is where it is to be; `None` where it is switched off.
     pub sockets: Option<bool>,
-    /// How many devices are served; `None` before they are followed.
+    /// How many devices are served; `None` before the first of them is.
     pub devices: Option<usize>,
 }
 
@@ -86,9 +86,14 @@ impl Reporter {
 
     /// To be called after each sync. Cost: that of the Services somebody waits for.
     pub fn publish<D: Dataplane>(&mut self, syncer: &Syncer<D>, synced: &Synced, entrances: Entrances) {
-        self.entrances = entrances;
         self.failures = synced.failed.len();
         self.failed = synced.failed.iter().take(TOLD_MAX).map(failure).collect();
+        self.entered(syncer, entrances);
+    }
+
+    /// The entrances have changed without a sync.
+    pub fn entered<D: Dataplane>(&mut self, syncer: &Syncer<D>, entrances: Entrances) {
+        self.entrances = entrances;
         let mut waiters = std::mem::take(&mut self.waiters);
         waiters.look(|service, version| self.programmed(syncer, service, version));
         self.waiters = waiters;
@@ -249,7 +254,7 @@ impl Entrances {
     /// What keeps new flows from being served whatever the maps hold.
     fn lack(self) -> Option<&'static str> {
         match self {
-            Self { devices: None, .. } => Some("the device entrance is not attached"),
+            Self { devices: None, .. } => Some("the device entrance serves nothing yet"),
             Self { sockets: Some(false), .. } => Some("the socket entrance is not as it should be"),
             Self { .. } => None,
         }
