@@ -10,7 +10,9 @@ use crate::family::{Family, Tuple, other_hook};
 use crate::flow_state::Step;
 use crate::sys::FlowEntry;
 use crate::sys::kernel::count;
-use sheave_abi::{Counter, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_FOREIGN, FLOW_PENDING, FLOW_SYN_ACK, FlowValue, IPPROTO_TCP};
+use sheave_abi::{
+    Counter, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_FOREIGN, FLOW_PENDING, FLOW_SYN_ACK, FlowValue, IPPROTO_TCP,
+};
 use zerocopy::transmute;
 
 const ANY: u64 = 0;

@@ -12,8 +12,7 @@ use sheave_abi::Counter;
 pub fn pass<F: Family>(segment: &mut Segment<F>, found: Found, now_ns: u64) -> Outcome {
     let Tuple { dst, dst_port, .. } = found.to::<F>(segment.protocol);
     let goes_on = !found.entry.is_idle(segment.protocol, now_ns)
-        && (!found.is_client_side()
-            || still_serves::<F>(found.entry.backend(), found.entry.service(), dst, dst_port));
+        && (!found.is_client_side() || still_serves::<F>(found.entry.backend(), found.entry.service(), dst, dst_port));
     if !goes_on {
         flow::remove::<F>(&segment.key);
         return Outcome::NONE;

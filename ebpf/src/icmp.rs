@@ -102,7 +102,8 @@ fn error<F: Family>(packet: Packet, segment: &mut Segment<F>) -> Outcome {
         return Outcome::next(Counter::PassProtocol);
     }
     segment.partner_key = F::flow_key(&segment.to, segment.hook());
-    let Some(found) = flow::find::<F>(&segment.partner_key).filter(|found| !found.is_pending() && !found.is_foreign()) else {
+    let Some(found) = flow::find::<F>(&segment.partner_key).filter(|found| !found.is_pending() && !found.is_foreign())
+    else {
         return Outcome::next(Counter::PassNoFrontend);
     };
     let to = found.to::<F>(segment.to.protocol);

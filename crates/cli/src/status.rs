@@ -172,7 +172,7 @@ mod tests {
             ("shop/web", Ok("shop/web")),
             ("svc/svc/web", Ok("svc/web")),
             ("web", Err(())),
-            ("svc/web", Ok("svc/web")),
+            ("svc/web", Err(())),
             ("shop/web/x", Err(())),
             ("svc/shop/", Err(())),
             ("shop/we b", Err(())),
