@@ -90,7 +90,14 @@ impl Lab {
         self.starts += 1;
         let log = std::fs::File::create(self.log_path()).unwrap();
         self.spawn_agent_by(command, options, log.into());
-        eventually("the agent serves the devices", || self.log().contains("device entrance attached"));
+        eventually("the agent serves the devices", || self.serves());
+    }
+
+    /// Whether the devices have their programs and, where nothing was held before, the frontends are published.
+    fn serves(&self) -> bool {
+        let log = self.log();
+        let held_nothing = log.contains(r#""services":0"#);
+        log.contains("device entrance attached") && (!held_nothing || log.contains(r#""message":"serving""#))
     }
 
     /// Starts the agent and waits for nothing.
