@@ -80,7 +80,9 @@ fn is_taken<F: Family>(packet: Packet, segment: &mut Segment<F>) -> bool {
     // What was diverted on its way here, or leads back to the node, has given way already.
     segment.partner_key = F::flow_key(&segment.tuple().reversed(), FLOW_INGRESS);
     let Some(held) = flow::find::<F>(&segment.partner_key) else { return false };
+    // A foreign entry is the reservation of a port that netfilter has given: to this very flow.
     !held.is_client_side()
+        && !held.is_foreign()
         && held.entry.role() & FLOW_DIVERTED == 0
         && F::node_addr(&held.to::<F>(segment.protocol).dst) & ADDR_OWN == 0
 }

@@ -66,7 +66,7 @@ pub fn handshake_ack<F: Family>(segment: &Segment<F>, now: Step) -> Option<u32> 
 
 /// True for a SYN-ACK on a flow that has ended: the client has dialled this backend by its own address since.
 #[inline(always)]
-pub fn is_foreign<F: Family>(segment: &Segment<F>, now: Step) -> bool {
+pub fn is_of_another<F: Family>(segment: &Segment<F>, now: Step) -> bool {
     matches!(now.state, FLOW_CLOSING | FLOW_RESET) && segment.is_tcp() && segment.flags & (SYN | ACK) == SYN | ACK
 }
 

@@ -38,7 +38,7 @@ pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
     let role = found.entry.role();
     let is_client_side = role & FLOW_CLIENT_SIDE != 0;
     segment.to = found.to::<F>(segment.protocol);
-    if !is_client_side && flow_state::is_foreign(segment, found.standing()) {
+    if !is_client_side && flow_state::is_of_another(segment, found.standing()) {
         // What follows is that connection's as well.
         segment.find_partner_key();
         flow::remove::<F>(&segment.partner_key);

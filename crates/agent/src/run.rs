@@ -41,6 +41,8 @@ const BACKLOG: usize = 64;
 /// A table of a million flows is gone through in two minutes, the shortest time-out of an established one (UDP).
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 const SWEEP_ENTRIES: usize = 8192;
+/// A kernel that refuses everything must not fill the log with every Service at each attempt.
+const FAILURES_LOGGED: usize = 10;
 
 /// The agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -265,8 +267,11 @@ impl Agent {
         let mut synced = tokio::task::block_in_place(|| self.syncer.sync());
         self.monitor.synced(&self.syncer, &mut synced, begun.elapsed());
         self.tell_rooms();
-        for failure in &synced.failed {
+        for failure in synced.failed.iter().take(FAILURES_LOGGED) {
             error!(%failure, "a write failed");
+        }
+        if let Some(more) = synced.failed.len().checked_sub(FAILURES_LOGGED).filter(|more| *more > 0) {
+            error!(more, "more writes failed; `sheave status` names them");
         }
         if synced.writes.ops > 0 {
             info!(writes = synced.writes.ops, entries = synced.writes.entries, "synced");
@@ -305,6 +310,8 @@ impl Agent {
 
     /// Answers who asks at the admin socket.
     fn answer(&mut self, request: admin::Request) {
+        // Devices come and go without a sync.
+        self.status.entered(&self.syncer, self.entrances());
         match request {
             admin::Request::Status(reply) => {
                 let flows = self.sweeper.rooms(self.flows_max);

@@ -5,6 +5,7 @@ use crate::map::Map;
 use crate::maps::{MapError, Maps};
 use crate::ops::{AddrUse, BackendEntry, MapOp, RulesEntry, ServiceEntry};
 use crate::pins::Pins;
+use crate::withheld::Withheld;
 use ipnet::IpNet;
 use sheave_abi::{
     ADDR_NODE_PORTS, ADDR_OWN, BACKEND_ABSENT, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, BACKEND_SERVING, BACKENDS_CHUNK,
@@ -35,8 +36,8 @@ pub struct KernelMaps {
     ranges_v4: Map<RangeKeyV4, u32>,
     ranges_v6: Map<RangeKeyV6, u32>,
     rules: Map<u32, RulesValue>,
-    /// What is to be written by [`KernelMaps::publish`], in order.
-    withheld: Option<Vec<MapOp>>,
+    /// What is to be written by [`KernelMaps::publish`].
+    withheld: Option<Withheld>,
 }
 
 impl KernelMaps {
@@ -75,7 +76,7 @@ impl KernelMaps {
     /// # Errors
     /// With the first write the kernel refused; the maps are then not what they were said to be, and have to be read back.
     pub fn publish(&mut self) -> Result<usize, MapError> {
-        let withheld = self.withheld.take().unwrap_or_default();
+        let withheld = self.withheld.take().unwrap_or_default().into_ops();
         withheld.iter().try_for_each(|op| self.exec(op))?;
         Ok(withheld.len())
     }
@@ -163,9 +164,8 @@ impl KernelMaps {
 impl Maps for KernelMaps {
     fn exec(&mut self, op: &MapOp) -> Result<(), MapError> {
         if let Some(withheld) = &mut self.withheld
-            && op.leads()
+            && withheld.take(op)
         {
-            withheld.push(op.clone());
             return Ok(());
         }
         match op {

@@ -37,3 +37,4 @@ mod set;
 pub mod sweep;
 mod sys;
 pub mod test_run;
+mod withheld;

@@ -149,20 +149,6 @@ pub enum MapOp {
 }
 
 impl MapOp {
-    /// Whether it says where packets are led, to a Service or to a refusal; the others only say what is there when they are.
-    #[must_use]
-    pub fn leads(&self) -> bool {
-        matches!(
-            self,
-            Self::PutFrontend { .. }
-                | Self::DeleteFrontend { .. }
-                | Self::PutVip { .. }
-                | Self::DeleteVip { .. }
-                | Self::PutRange { service: None, .. }
-                | Self::DeleteRange { service: None, .. }
-        )
-    }
-
     /// Map entries this operation writes.
     #[must_use]
     pub fn entries(&self) -> usize {

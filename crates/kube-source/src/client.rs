@@ -41,7 +41,7 @@ impl ApiClient {
     /// Time-outs and retries of a watch are the source's: the client's own would end a quiet one.
     pub(crate) fn new(config: &Config) -> Result<Self, SourceError> {
         if let Some(proxy) = &config.proxy_url {
-            return Err(SourceError::Proxy(proxy.to_string()));
+            return Err(SourceError::Proxy(shown(proxy)));
         }
         let bad = |error| SourceError::Client(Box::new(error));
         let service = ServiceBuilder::new()
@@ -64,6 +64,12 @@ impl ApiClient {
     pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, kube::Error> {
         self.client.send(request).await
     }
+}
+
+/// A proxy as it may be shown: its URL may have a password.
+fn shown(proxy: &http::Uri) -> String {
+    let port = proxy.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}", proxy.host().unwrap_or_default())
 }
 
 fn connection(config: &Config) -> Result<Client<HttpsConnector<HttpConnector>, Body>, kube::Error> {

@@ -120,13 +120,11 @@ fn probes_ask_where_the_agent_listens() {
     let container = &base.only("DaemonSet")["spec"]["template"]["spec"]["containers"][0];
     let port = &container["ports"][0];
     assert_eq!((&port["containerPort"], &port["hostPort"]), (&listens.into(), &listens.into()));
-    for probe in ["livenessProbe", "readinessProbe"] {
-        assert_eq!(container[probe]["httpGet"]["port"], port["name"], "{probe}");
-        assert_eq!(
-            container[probe]["httpGet"]["path"], "/livez",
-            "{probe}: a node that is drained is no reason to restart"
-        );
-    }
+    let lives = &container["livenessProbe"]["httpGet"];
+    assert_eq!(lives["port"], port["name"]);
+    assert_eq!(lives["path"], "/livez", "a node that is drained is no reason to restart");
+    let asks = &container["readinessProbe"]["exec"]["command"];
+    assert_eq!(*asks, serde_json::json!(["sheave", "status", "svc/default/kubernetes"]), "who is ready serves");
 }
 
 #[test]

@@ -18,6 +18,8 @@ use tracing::{debug, warn};
 
 /// How much of an answer is read: an Event is at most a few KiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// What a server asks for beyond this is not waited for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 
 /// Carries out what a [`Recorder`](super::Recorder) notes.
 #[derive(Debug)]
@@ -159,7 +161,7 @@ async fn read(response: Response<Body>) -> Result<Answer, String> {
     let body =
         Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
     let document = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
-    Ok(Answer { code, retry_after: Duration::from_secs(wait.unwrap_or(0)), document })
+    Ok(Answer { code, retry_after: Duration::from_secs(wait.unwrap_or(0)).min(RETRY_AFTER_MAX), document })
 }
 
 async fn until(wake: Option<Instant>) {

@@ -1,8 +1,10 @@
 //! kube-proxy's chains where iptables is the older variant, `iptables-legacy`. Its tables are exchanged whole, in a format of its own, so
 //! this is left to its own tools, where the node has them.
 use super::is_kube_proxys;
+use super::rules::BUILT_IN;
 use crate::keep_nat::keep;
 use sheave_core::Family;
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -48,7 +50,7 @@ pub enum LegacyError {
 pub struct LegacyLeftovers {
     /// The family.
     pub family: Family,
-    /// Chains: table, name.
+    /// Chains: table, name. Those that rules of others lead to stay as they are.
     pub chains: Vec<(String, String)>,
     /// Rules that lead there: table, rule.
     pub jumps: Vec<(String, String)>,
@@ -109,6 +111,7 @@ impl LegacyLeftovers {
 /// Of what `iptables-save` prints.
 fn leftovers(family: Family, saved: &str) -> LegacyLeftovers {
     let (mut table, mut chains, mut jumps) = (String::new(), Vec::new(), Vec::new());
+    let mut used_by_others = BTreeSet::new();
     for line in saved.lines() {
         let mut words = line.split_whitespace();
         match words.next() {
@@ -116,18 +119,24 @@ fn leftovers(family: Family, saved: &str) -> LegacyLeftovers {
             Some(word) if word.starts_with(':') && is_kube_proxys(&word[1..]) => {
                 chains.push((table.clone(), word[1..].to_owned()));
             }
-            Some("-A") if words.next().is_some_and(|from| !is_kube_proxys(from)) && leads_there(line) => {
-                jumps.push((table.clone(), line.to_owned()));
-            }
+            Some("-A") => match (words.next().unwrap_or_default(), led_to(line)) {
+                (from, Some(_)) if BUILT_IN.contains(&from) => jumps.push((table.clone(), line.to_owned())),
+                (from, Some(chain)) if !is_kube_proxys(from) => {
+                    used_by_others.insert((table.clone(), chain.to_owned()));
+                }
+                _ => {}
+            },
             _ => {}
         }
     }
+    chains.retain(|chain| !used_by_others.contains(chain));
     LegacyLeftovers { family, chains, jumps }
 }
 
-fn leads_there(rule: &str) -> bool {
+/// The chain of kube-proxy's that a rule leads to.
+fn led_to(rule: &str) -> Option<&str> {
     let mut words = rule.split_whitespace().skip_while(|word| !matches!(*word, "-j" | "-g"));
-    words.nth(1).is_some_and(is_kube_proxys)
+    words.nth(1).filter(|chain| is_kube_proxys(chain))
 }
 
 fn has_tables(family: Family) -> bool {
@@ -186,10 +195,14 @@ mod tests {
 COMMIT
 *nat
 :PREROUTING ACCEPT [0:0]
+:CNI-HOSTPORT-SETMARK - [0:0]
 :DOCKER - [0:0]
 :KUBE-KUBELET-CANARY - [0:0]
+:KUBE-MARK-MASQ - [0:0]
 :KUBE-SERVICES - [0:0]
 :KUBE-SVC-A - [0:0]
+-A CNI-HOSTPORT-SETMARK -j KUBE-MARK-MASQ
+-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
 -A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
 -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
 -A KUBE-SERVICES -d 10.96.0.10/32 -j KUBE-SVC-A

@@ -12,7 +12,7 @@ use std::io;
 use std::ops::ControlFlow;
 
 /// The chains at which kube-proxy hooks in, and in which nobody keeps thousands of rules.
-const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
+pub(super) const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
 /// include/uapi/linux/netfilter/nf_tables.h
 const NFT_MSG_GETRULE: u16 = 0x0a07;
 const NFT_MSG_DELRULE: u16 = 8;
