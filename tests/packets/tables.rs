@@ -11,6 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+/// When flows that must not fall idle were seen: in the future.
+const NEVER_IDLE_NS: u64 = u64::MAX >> 1;
+
 impl Rig {
     /// Takes ports of an IPv4 client at a backend for UDP, as that many living flows of other VIPs would.
     pub(crate) fn occupy(&self, backend: SocketAddr, client: SocketAddr, ports: RangeInclusive<u32>) {
@@ -29,8 +32,7 @@ impl Rig {
             zero: [0; 2],
         };
         let keys: Vec<_> = ports.map(|port| key(u16::try_from(port).unwrap())).collect();
-        // Seen in the future: never idle.
-        let flow = FlowValue { seen_ns: u64::MAX >> 1, state: FLOW_ESTABLISHED, ..FlowValue::default() };
+        let flow = FlowValue { seen_ns: NEVER_IDLE_NS, state: FLOW_ESTABLISHED, ..FlowValue::default() };
         table("flows_v4").put_all(&keys, &vec![flow; keys.len()]).unwrap();
     }
 
@@ -75,6 +77,13 @@ impl Rig {
             v4.entries().unwrap().into_iter().for_each(|(key, flow)| v4.put(&key, &aged(flow)).unwrap());
             v6.entries().unwrap().into_iter().for_each(|(key, flow)| v6.put(&key, &aged(flow)).unwrap());
         }
+    }
+
+    /// Makes every flow that is not established look as if it had begun long ago and were heard of all the time: it does not fall idle
+    /// however slow the machine is, and the next answer to a datagram makes a stream of it.
+    pub(crate) fn keep_awake(&self) {
+        keep_awake::<FlowKeyV4>("flows_v4_half");
+        keep_awake::<FlowKeyV6>("flows_v6_half");
     }
 
     /// Makes what is remembered of datagrams in fragments look as if it had been so many epochs earlier.
@@ -154,6 +163,19 @@ impl Rig {
             }
         };
         v6.entries().unwrap().into_iter().for_each(|(key, _)| evict_v6(key));
+    }
+}
+
+fn keep_awake<K>(name: &str)
+where
+    K: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable,
+{
+    let table = table::<K>(name);
+    let asleep = table.entries().unwrap().into_iter().filter(|(_, flow)| flow.seen_ns != NEVER_IDLE_NS);
+    let awake = |flow| FlowValue { seen_ns: NEVER_IDLE_NS, begun_ns: 0, ..flow };
+    let (keys, flows): (Vec<K>, Vec<FlowValue>) = asleep.map(|(key, flow)| (key, awake(flow))).unzip();
+    if !keys.is_empty() {
+        table.put_all(&keys, &flows).unwrap();
     }
 }
 
