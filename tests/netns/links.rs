@@ -120,8 +120,8 @@ const WIREGUARD: Way = Way {
     clients: PODS,
 };
 
-/// Runs commands of a shell on a node; each has to succeed.
-fn shell(sandbox: &Sandbox, script: String) {
+/// Runs commands of a shell in a place; each has to succeed.
+pub(crate) fn shell(sandbox: &Sandbox, script: String) {
     let run = move || {
         let output = Command::new("sh").args(["-ec", &script]).output().unwrap();
         assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));

@@ -1,5 +1,6 @@
 //! Clients outside the cluster, at every address that they may dial: through the agent, the fabric and the node's uplink.
 use crate::NEEDS;
+use crate::manifests::ServiceSpec;
 use crate::world::{BACKENDS, DNS, HTTP, TIMEOUT, World, answer, eventually, web};
 use ipnet::IpNet;
 use serde_json::json;
@@ -45,10 +46,10 @@ pub(crate) fn publish(world: &World, policy: &str) {
     std::fs::rename(unfinished, path).unwrap();
 }
 
-/// A world where it is published from the start, and a host outside that is led to node-a.
-fn open_to_the_outside(policy: &str) -> World {
-    let mut world = World::new(SocketLb::All);
-    world.put(&web(&BACKENDS));
+/// A world where `web` with these endpoints is published from the start, and a host outside that is led to node-a.
+pub(crate) fn open_to_the_outside(socket_lb: SocketLb, service: &ServiceSpec, policy: &str) -> World {
+    let mut world = World::new(socket_lb);
+    world.put(service);
     publish(&world, policy);
     world.cluster.add_host("outside", &ips(OUTSIDE)).unwrap();
     let led: Vec<IpNet> = LED.iter().map(|cidr| cidr.parse().unwrap()).collect();
@@ -84,7 +85,7 @@ fn clients_outside_reach_a_service_by_its_node_port_its_load_balancer_and_its_ex
     }
     // A world for each policy: a client may get the port of a UDP flow that goes on as it was decided before (L6).
     for (policy, pods, masqueraded) in [("Cluster", &BACKENDS[..], true), ("Local", &["near"], false)] {
-        let world = open_to_the_outside(policy);
+        let world = open_to_the_outside(SocketLb::All, &web(&BACKENDS), policy);
         let client = Client::new(world.cluster.host("outside").unwrap().sandbox(), TIMEOUT);
         for target in destinations(&world) {
             eventually(&format!("{target} of policy {policy} is served"), || client.request(target).unwrap().is_ok());
