@@ -112,10 +112,13 @@ fn reverse_path(Network { uplinks, strict, .. }: &Network) -> Finding {
     Finding::bad(Level::Warning, "reverse-path", found, remedy)
 }
 
-/// Either value will do; it decides whether netfilter sees what pods of one bridge send each other.
+/// Either value will do where no filter looks at states; it decides whether netfilter sees what pods of one bridge send each other.
 fn bridge_netfilter(network: &Network) -> Option<Finding> {
     let value = network.bridge_netfilter.as_deref()?;
-    Some(Finding::ok("bridge-netfilter", format!("bridge-nf-call-iptables is {value}; either will do")))
+    let detail = format!(
+        "bridge-nf-call-iptables is {value}; with 1, a filter that drops `ct state invalid` drops UDP of pods to a Service on their own bridge"
+    );
+    Some(Finding::ok("bridge-netfilter", detail))
 }
 
 fn foreign(network: &Network) -> Finding {
