@@ -195,9 +195,11 @@ fn passing(packet: &Packet) -> &'static str {
     }
 }
 
-/// What is counted for a first packet that was rewritten: its destination, or where that is so already, its source.
+/// What is counted for a first packet that was rewritten: its destination, of which perhaps only the port changes, or where that is
+/// so already, its source.
 fn translation(packet: &Packet, left: &Frame, before: &[u8]) -> Result<&'static str, KernelError> {
-    let is_new = read(packet, before)?.destination != left.destination;
+    let leads = |frame: &Frame| (frame.destination, frame.destination_port());
+    let is_new = leads(&read(packet, before)?) != leads(left);
     Ok(if is_new { "flow_new" } else { "flow_masquerade" })
 }
 
