@@ -1,5 +1,5 @@
 //! Traffic by devices that are no plain Ethernet: a second way between the two nodes, of one kind or another, that their pods and a client
-//! outside are led over. The kernels that have all of them are asked by `cargo xtask test --only vm`.
+//! outside are led over. Kernels that have all of them are asked by `cargo xtask vm`.
 use crate::NEEDS;
 use crate::outside::{EXTERNAL, ips, publish};
 use crate::world::{BACKENDS, DNS, HTTP, TIMEOUT, World, answer, eventually, targets, web};

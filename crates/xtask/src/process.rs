@@ -36,15 +36,6 @@ pub(crate) fn succeeds(program: &str, args: &[&str]) -> bool {
     command(program, args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// Runs a build with `--message-format json…` and returns the executables that cargo names.
-pub(crate) fn executables(mut build: Command) -> Result<Vec<String>> {
-    let output = build.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
-    check(&build, output.status)?;
-    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let parsed = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    Ok(parsed.filter_map(|message| message["executable"].as_str().map(str::to_owned)).collect())
-}
-
 /// Runs a command with its output going where ours goes; an error when it fails.
 pub(crate) fn run(mut command: Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start `{}`", line(&command)))?;

@@ -4,7 +4,6 @@ use crate::tally::Tally;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::ops::AddAssign;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,16 +35,6 @@ impl Verdict {
     /// How many cases were not asked.
     pub(crate) fn unasked(&self) -> usize {
         self.skipped.values().sum()
-    }
-}
-
-impl AddAssign for Verdict {
-    fn add_assign(&mut self, other: Self) {
-        self.tally += other.tally;
-        self.failures.extend(other.failures);
-        for (why, cases) in other.skipped {
-            *self.skipped.entry(why).or_default() += cases;
-        }
     }
 }
 

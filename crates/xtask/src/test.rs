@@ -53,7 +53,7 @@ const STAGES: &[Stage] = &[
     stage("image", "the static binary, its image, and its work in an empty root directory", |_| one(image::stage())),
     stage(
         "vm",
-        "in virtual machines: parts of the selftest on two kernels, and devices that this kernel may not have",
+        "in virtual machines: sheave check on other kernels, whose verifiers have to take the programs",
         |_| with_binary("vm", vm::stage),
     ),
 ];
