@@ -37,7 +37,7 @@ pub fn reject<F: Family>(packet: Packet, segment: &Segment<F>) -> Outcome {
 }
 
 /// Turns a packet that is sent on past the stack, which would cut it or say so, into the news of how long an IP packet may be there
-/// (RFC 1191 §4, RFC 4443 §3.2). Said of IPv4 packets that routers may cut, too: programs cannot.
+/// (RFC 1191 §4, RFC 4443 §3.2). Not said of IPv4 packets that routers may cut.
 #[inline(never)]
 pub fn too_long<F: Family>(packet: Packet, segment: &Segment<F>, mtu: u32) -> Outcome {
     answer(packet, segment, error(packet, segment, NonZeroU32::new(mtu)), Counter::RejectTooLong)

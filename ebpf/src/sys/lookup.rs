@@ -79,7 +79,8 @@ fn ask<F: Family>(packet: Packet, segment: &Segment<F>, out: u32) -> i64 {
     asked.sport = to.src_port.to_wire();
     asked.dport = to.dst_port.to_wire();
     asked.ifindex = if out == 0 { packet.ifindex() } else { out };
-    let len = longest(packet, segment);
+    // A length that fits everywhere: with none at all the helper would take that of the packet.
+    let len = if may_be_cut::<F>(packet) { 1 } else { longest(packet, segment) };
     asked.__bindgen_anon_1.tot_len = len;
     asked.__bindgen_anon_3.ipv6_src = F::to_wide(to.src);
     asked.__bindgen_anon_4.ipv6_dst = F::to_wide(to.dst);
@@ -98,6 +99,15 @@ fn ask<F: Family>(packet: Packet, segment: &Segment<F>, out: u32) -> i64 {
         }
         _ => 0,
     }
+}
+
+/// True for an IPv4 packet whose sender lets routers cut it (RFC 791, "don't fragment"). It goes on in one piece, and what sends it cuts it,
+/// as a VXLAN device does: to tell a socket that its datagram is too long would be an error it need not see.
+#[inline(always)]
+fn may_be_cut<F: Family>(packet: Packet) -> bool {
+    const FLAGS: u32 = 6;
+    const DONT_FRAGMENT: u8 = 0x40;
+    !F::IS_IPV6 && packet.load::<[u8; 1]>(packet.l3() + FLAGS).is_some_and(|[flags]| flags & DONT_FRAGMENT == 0)
 }
 
 /// Bytes of the IP packet, or of the longest one that it is going to be cut into.
