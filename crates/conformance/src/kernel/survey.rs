@@ -7,6 +7,7 @@ use sheave_core::decide::{Masquerade, Rule, Verdict};
 use sheave_core::{Backend, Packet};
 use sheave_dataplane::Outcome;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Flows to be sure of a verdict that is the same for all.
 const SAME_VERDICT: u32 = 3;
@@ -55,7 +56,13 @@ impl Node {
     }
 
     fn survey_set(&mut self, packet: &Packet, first: Backend, masqueraded: bool) -> Result<Outcome, KernelError> {
-        let affinity = self.notes.of(packet.source)?;
+        // The node is one client, whichever of its addresses it sends from.
+        let client = match packet.source {
+            IpAddr::V4(_) if self.rules.is_own(packet.source) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) if self.rules.is_own(packet.source) => Ipv6Addr::UNSPECIFIED.into(),
+            other => other,
+        };
+        let affinity = self.notes.of(client)?;
         for _ in 0..affinity.map_or(0, |_| STICKING) {
             let next = self.shoot(packet)?;
             if next != Shot::Forwarded(first, masqueraded) {
