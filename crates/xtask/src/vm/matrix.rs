@@ -2,7 +2,7 @@
 use super::{default_cache, guest, kernel};
 use crate::demo;
 use crate::selftest::{Verdict, judge};
-use crate::tally::Tally;
+use crate::tally::{Report, Tally};
 use anyhow::{Context, Result, ensure};
 use std::fs::File;
 use std::io::Read as _;
@@ -37,16 +37,21 @@ pub(super) fn main(cache: &Path, size: guest::Size) -> Result<ExitCode> {
 ///
 /// # Errors
 /// There is no such kernel, or a guest dies.
-pub(crate) fn stage(sheave: &Path) -> Result<Tally> {
-    let (cache, mut tally) = (default_cache()?, Tally::default());
+pub(crate) fn stage(sheave: &Path) -> Result<Report> {
+    let (cache, mut report) = (default_cache()?, Report::default());
     for version in OF_THE_STAGE {
         let kernel = kernel::get(version, &cache)?;
         let words = [sheave.display().to_string(), "check".to_owned()];
         let status = guest::run(&kernel, &words, guest::Size::default(), Stdio::inherit())?;
         println!("{version:<8} {:<24} sheave check: {status}", kernel.release);
-        tally += if SERVABLE.contains(&status) { Tally::PASSED } else { Tally::FAILED };
+        if SERVABLE.contains(&status) {
+            report.tally += Tally::PASSED;
+        } else {
+            report.tally += Tally::FAILED;
+            report.failures.push(format!("on Linux {}: sheave check ended with {status}", kernel.release));
+        }
     }
-    Ok(tally)
+    Ok(report)
 }
 
 /// One kernel's row of the table.
