@@ -53,7 +53,7 @@ const STAGES: &[Stage] = &[
     stage("image", "the static binary, its image, and its work in an empty root directory", |_| one(image::stage())),
     stage(
         "vm",
-        "in virtual machines: sheave check on other kernels, whose verifiers have to take the programs",
+        "in virtual machines: the selftest's decisions and some of its traffic on other kernels, and whether the oldest takes the programs",
         |_| with_binary("vm", vm::stage),
     ),
 ];
