@@ -89,7 +89,7 @@ impl<V: IntoBytes + FromBytes + Immutable> Chunks<V> {
 
     /// All entries of the chunks there are, by index.
     ///
-    /// Before 6.8 (kernel commit 37ba5b59d6ad) a kernel waits for an RCU grace period, 10 ms and more, whenever the outer map is asked for
+    /// Before 6.8 (kernel commit c26f2a890139) a kernel waits for an RCU grace period, 10 ms and more, whenever the outer map is asked for
     /// an entry. So it is asked for those that have a pin, and beyond them up to the first that is not there: chunks are made in their order,
     /// and one whose pin somebody has removed stands between others.
     ///

@@ -78,7 +78,7 @@ pub fn time_each(program: BorrowedFd<'_>, packets: impl IntoIterator<Item = Vec<
 }
 
 /// Whether this kernel runs programs on packets that came in by another device than they leave by. Before 5.16
-/// (`convert___skb_to_skb`) `ingress_ifindex` is one of the fields that have to be zero, and a packet always seems to come from here.
+/// (kernel commit b238290b965f) `ingress_ifindex` is one of the fields that have to be zero, and a packet always seems to come from here.
 ///
 /// # Errors
 /// As [`test_run`].
