@@ -10,6 +10,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use sheave_abi::{DEVICE_FALLBACK, DEVICE_UPLINK, DeviceValue};
 use sheave_bpf::apply::BpfDataplane;
+use sheave_bpf::chunks::Chunks;
 use sheave_bpf::device_table::DeviceTable;
 use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::image::Image;
@@ -98,6 +99,35 @@ fn note(held: &mut BTreeSet<&str>, image: &Image) {
         ("a source", any(|s| s.sources.is_some())),
     ];
     held.extend(noted.into_iter().filter(|(_, there)| *there).map(|(name, _)| name));
+}
+
+/// I5: what is not read back would be written anew, under other ids.
+#[test]
+fn every_chunk_is_read_back_whichever_there_are_and_whichever_have_lost_their_pin() {
+    const LEN: u32 = 4;
+    with_maps("maps-chunks", |_programs| {
+        for (name, written, unpinned) in [
+            ("none", &[][..], None),
+            ("first", &[0, 3], None),
+            ("several", &[1, LEN, 3 * LEN - 1], None),
+            ("with-a-gap", &[2, 9 * LEN], None),
+            ("not-the-first", &[5 * LEN + 1], None),
+            ("without-a-pin", &[0, LEN, 2 * LEN], Some(1)),
+            ("without-the-last-pin", &[0, LEN, 2 * LEN], Some(2)),
+        ] {
+            let path = Path::new(BPFFS).join(name);
+            Chunks::<u32>::create_pinned("chunks", &path, LEN).unwrap();
+            let mut chunks = Chunks::open(&path, LEN).unwrap();
+            written.iter().for_each(|&index| chunks.put_all(&[index], &[index + 1]).unwrap());
+            if let Some(chunk) = unpinned {
+                std::fs::remove_file(format!("{}-{chunk}", path.display())).unwrap();
+            }
+            let entries = Chunks::<u32>::open(&path, LEN).unwrap().entries().unwrap();
+            let got: Vec<_> = entries.into_iter().filter(|(_, value)| *value != 0).collect();
+            let want: Vec<_> = written.iter().map(|&index| (index, index + 1)).collect();
+            assert_eq!(got, want, "case: {name}");
+        }
+    });
 }
 
 #[test]

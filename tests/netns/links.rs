@@ -18,6 +18,12 @@ const FAMILIES: [&str; 2] = ["-4", "-6"];
 /// Enough that one of three backends is missed once in 10^7 runs.
 const REQUESTS: usize = 40;
 
+/// What the commands of each end call the two nodes.
+const NAMES: [&str; 2] = [
+    "me=a; peer=b; own4=172.30.0.1; other4=172.30.0.2; own6=fd30::1; other6=fd30::2",
+    "me=b; peer=a; own4=172.30.0.2; other4=172.30.0.1; own6=fd30::2; other6=fd30::1",
+];
+
 /// A kind of way between two nodes.
 struct Way {
     /// What `ip link` calls it.
@@ -28,40 +34,27 @@ struct Way {
     ends: [&'static str; 2],
     /// The device of each family at each end.
     devices: [[&'static str; 2]; 2],
-    /// Who at node-a dials a ClusterIP by it. Of what a node routes to a ClusterIP by a tunnel nothing is promised.
-    clients: &'static [&'static str],
 }
 
-const ALL: &[&str] = &["client", "node-a"];
-const PODS: &[&str] = &["client"];
-
 /// What every kernel has: a second NIC.
-const SECOND: Way = Way {
-    kind: "veth",
-    probe: "probe type veth",
-    ends: ["true", "true"],
-    devices: [["wire0"; 2], ["wire0"; 2]],
-    clients: ALL,
-};
+const SECOND: Way =
+    Way { kind: "veth", probe: "probe type veth", ends: ["true"; 2], devices: [["wire0"; 2]; 2] };
 
 const VLAN: Way = Way {
     kind: "vlan",
     probe: "link base name probe type vlan id 7",
-    ends: ["ip link add link wire0 name nic.7 type vlan id 7", "ip link add link wire0 name nic.7 type vlan id 7"],
+    ends: ["ip link add link wire0 name nic.7 type vlan id 7"; 2],
     devices: [["nic.7"; 2]; 2],
-    clients: ALL,
 };
 
 /// A tag without a VLAN, for its priority alone: what node-b sends has one, what it gets has none (IEEE 802.1Q, 6.8).
 const PRIORITY: Way = Way {
-    kind: "vlan",
-    probe: "link base name probe type vlan id 7",
     ends: [
         "true",
         "tc qdisc add dev wire0 clsact; tc filter add dev wire0 egress matchall action vlan push id 0 priority 5",
     ],
     devices: [["wire0"; 2]; 2],
-    clients: ALL,
+    ..VLAN
 };
 
 const BOND: Way = Way {
@@ -75,49 +68,33 @@ const BOND: Way = Way {
          ip link set wire0 master switch; ip link set wire1 master switch",
     ],
     devices: [["bond0"; 2], ["switch"; 2]],
-    clients: ALL,
 };
 
 const IPIP_AND_SIT: Way = Way {
     kind: "ipip",
     probe: "probe type ipip local 192.0.2.1 remote 192.0.2.2",
-    ends: [
-        "ip link add tunnel4 type ipip local 172.30.0.1 remote 172.30.0.2
-         ip link add tunnel6 type sit local 172.30.0.1 remote 172.30.0.2",
-        "ip link add tunnel4 type ipip local 172.30.0.2 remote 172.30.0.1
-         ip link add tunnel6 type sit local 172.30.0.2 remote 172.30.0.1",
-    ],
+    ends: ["ip link add tunnel4 type ipip local $own4 remote $other4
+         ip link add tunnel6 type sit local $own4 remote $other4"; 2],
     devices: [["tunnel4", "tunnel6"]; 2],
-    clients: PODS,
 };
 
 const OVER_IPV6: Way = Way {
     kind: "ip6tnl",
     probe: "probe type ip6tnl mode any local 2001:db8::1 remote 2001:db8::2",
-    ends: [
-        "ip link add tunnel type ip6tnl mode any local fd30::1 remote fd30::2",
-        "ip link add tunnel type ip6tnl mode any local fd30::2 remote fd30::1",
-    ],
+    ends: ["ip link add tunnel type ip6tnl mode any local $own6 remote $other6"; 2],
     devices: [["tunnel"; 2]; 2],
-    clients: PODS,
 };
 
 /// The keys are of these tests only; the public ones follow from them (`wg pubkey`).
 const WIREGUARD: Way = Way {
     kind: "wireguard",
     probe: "probe type wireguard",
-    ends: [
-        "ip link add wg0 type wireguard
+    ends: ["ip link add wg0 type wireguard
          key() { printf '%s' sheave-tests-of-wireguard-node-$1 | base64; }
-         key a >/run/wg-a; peer=$(key b | wg pubkey)
-         wg set wg0 listen-port 51820 private-key /run/wg-a peer $peer endpoint 172.30.0.2:51820 allowed-ips 0.0.0.0/0,::/0",
-        "ip link add wg0 type wireguard
-         key() { printf '%s' sheave-tests-of-wireguard-node-$1 | base64; }
-         key b >/run/wg-b; peer=$(key a | wg pubkey)
-         wg set wg0 listen-port 51820 private-key /run/wg-b peer $peer endpoint 172.30.0.1:51820 allowed-ips 0.0.0.0/0,::/0",
-    ],
+         key $me >/run/wg-$me; public=$(key $peer | wg pubkey)
+         wg set wg0 listen-port 51820 private-key /run/wg-$me
+         wg set wg0 peer $public endpoint $other4:51820 allowed-ips 0.0.0.0/0,::/0"; 2],
     devices: [["wg0"; 2]; 2],
-    clients: PODS,
 };
 
 /// Runs commands of a shell in a place; each has to succeed.
@@ -146,7 +123,7 @@ fn connected(way: &Way) -> World {
     }
     for end in 0..2 {
         shell(nodes[end], "ip link set wire0 up; ip link set wire1 up".to_owned());
-        shell(nodes[end], way.ends[end].to_owned());
+        shell(nodes[end], format!("{}\n{}", NAMES[end], way.ends[end]));
         for family in 0..2 {
             let (device, own) = (way.devices[end][family], [NEAR_END, FAR_END][end][family]);
             let length = ["24", "64"][family];
@@ -199,7 +176,7 @@ fn every_backend_answers(world: &World, place: &str, target: Target, seen: &[IpA
     }
 }
 
-/// What a pod sends, and by an Ethernet the node too, goes out by the way; what the other node and its pods send for an external IP comes in by it, and goes
+/// What a pod and the node itself send goes out by the way; what the other node and its pods send for an external IP comes in by it, and goes
 /// back by it where the backend is there (A1, A10, R1, R2).
 fn carries(way: &Way) {
     if !kernel_or_skip(NEEDS) || !device_or_defer(way.kind, has(way)) {
@@ -208,7 +185,7 @@ fn carries(way: &Way) {
     let mut world = connected(way);
     world.start_agent();
     let near: Vec<IpAddr> = world.addrs("node-a").iter().copied().chain(ips(NEAR_END)).collect();
-    for &place in way.clients {
+    for place in ["client", "node-a"] {
         let seen = if place == "node-a" { near.as_slice() } else { world.addrs(place) };
         targets(&web(&BACKENDS)).into_iter().for_each(|target| every_backend_answers(&world, place, target, seen));
     }

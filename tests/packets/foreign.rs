@@ -2,12 +2,14 @@
 use crate::frame::{ACK, Frame, SYN, icmp};
 use crate::rig::{BPFFS, NETS, NEXT, Net, Rig, frontend, service_id, with_rig};
 use sheave_abi::{BackendId, FLOW_HALF_OPEN_IDLE_NS, FLOW_UDP_IDLE_NS};
-use sheave_bpf::foreign::{ForeignFlow, ForeignFlows, Import};
+use sheave_bpf::foreign::{ForeignFlows, Import};
 use sheave_bpf::image::Image;
 use sheave_bpf::ops::{BackendEntry, MapOp};
 use sheave_bpf::sweep::monotonic_ns;
 use sheave_core::rules::LocalPods;
-use sheave_core::{Backend, Family, FrontendKind, Port, Protocol, ServiceKey, ServiceName, ServicePortName};
+use sheave_core::{
+    Backend, Family, ForeignFlow, FrontendKind, Port, Protocol, ServiceKey, ServiceName, ServicePortName,
+};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 use crate::frame::Frame;
 use crate::rig::{FLOWS_MAX, NETS, with_rig};
 use sheave_abi::{FLOW_STREAM_NS, FLOW_UDP_IDLE_NS};
-use sheave_bpf::sweep::{Sweeper, monotonic_ns};
+use sheave_bpf::sweep::{Sweeper, WALK_STEPS_MIN, monotonic_ns};
 use sheave_core::Protocol;
 use std::path::Path;
 
@@ -47,5 +47,18 @@ fn a_table_is_swept_in_steps_and_every_entry_is_seen_in_a_round() {
         }
         assert_eq!(looked, FLOWS_MAX as usize);
         assert!(steps >= 5, "{steps} steps");
+    });
+}
+
+#[test]
+fn a_table_that_was_walked_is_left_alone_for_a_while() {
+    with_rig("sweep-rest", |rig| {
+        let [net, _] = NETS;
+        rig.occupy(net.backend(9, 9), net.client(1), 1..=10);
+        let mut sweeper = Sweeper::open(Path::new("/sys/fs/bpf")).unwrap();
+        let looked: Vec<usize> =
+            (0..=2 * WALK_STEPS_MIN).map(|_| sweeper.step(1000, monotonic_ns()).unwrap().looked).collect();
+        let walks = looked.chunks(WALK_STEPS_MIN as usize).map(|steps| steps[0]).collect::<Vec<_>>();
+        assert_eq!((walks, looked.iter().sum()), (vec![10; 3], 30), "{looked:?}");
     });
 }

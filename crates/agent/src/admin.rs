@@ -12,7 +12,7 @@ pub use client::{ClientError, explain, service, status};
 pub use request::{BadExplain, Evidence, ExplainReply, ExplainRequest, PacketQuestion, Request};
 pub use socket::SocketError;
 
-use sheave_bpf::counters::Counters;
+use crate::metrics::ReadCounters;
 use socket::Bound;
 use std::path::Path;
 use tokio::sync::mpsc;
@@ -35,11 +35,11 @@ struct Served {
 }
 
 impl Admin {
-    /// Serves at a path; counters are told if they are given. Call within a tokio runtime.
+    /// Serves at a path; counters are read anew for each answer. Call within a tokio runtime.
     ///
     /// # Errors
     /// [`SocketError`]: another agent is served there, or the path cannot be used.
-    pub fn serve(path: &Path, counters: Option<Counters>) -> Result<Self, SocketError> {
+    pub fn serve(path: &Path, counters: ReadCounters) -> Result<Self, SocketError> {
         let (socket, listener) = socket::bind(path)?;
         let (sender, requests) = mpsc::channel(BACKLOG);
         let task = tokio::spawn(serve::serve(listener, serve::Handler::new(sender, counters)));

@@ -64,16 +64,15 @@ impl Reply {
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, TEXT, "404 page not found\n")
     }
-}
 
-impl From<Reply> for Response<Full<Bytes>> {
-    fn from(reply: Reply) -> Self {
-        let mut response = Self::new(Full::new(reply.body));
-        *response.status_mut() = reply.code;
+    /// As it is sent.
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body));
+        *response.status_mut() = self.code;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert(hyper::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.extend(reply.headers);
+        headers.extend(self.headers);
         response
     }
 }
@@ -102,17 +101,32 @@ impl Connections {
     }
 }
 
-/// Serves until it is dropped, which closes the listener and its connections.
-pub(crate) async fn serve(listener: Arc<TcpListener>, connections: Arc<Connections>, handler: Arc<Handler>) {
-    let mut tasks = JoinSet::new();
+/// Takes the next connection, whatever goes wrong with others before.
+pub(crate) async fn taken<S, F: Future<Output = io::Result<S>>>(accept: impl Fn() -> F) -> S {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => connections.enter(tasks.spawn(converse(stream, Arc::clone(&handler)))),
+        match accept().await {
+            Ok(stream) => return stream,
             Err(error) => {
                 debug!(%error, "a connection was not taken");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// HTTP/1.1, bounded in the size of a request's head and in how long a peer may take for it.
+pub(crate) fn builder(head_timeout: Duration) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER_BYTES);
+    builder
+}
+
+/// Serves until it is dropped, which closes the listener and its connections.
+pub(crate) async fn serve(listener: Arc<TcpListener>, connections: Arc<Connections>, handler: Arc<Handler>) {
+    let mut tasks = JoinSet::new();
+    loop {
+        let (stream, _) = taken(|| listener.accept()).await;
+        connections.enter(tasks.spawn(converse(stream, Arc::clone(&handler))));
         while tasks.try_join_next().is_some() {}
     }
 }
@@ -120,11 +134,9 @@ pub(crate) async fn serve(listener: Arc<TcpListener>, connections: Arc<Connectio
 async fn converse(stream: TcpStream, handler: Arc<Handler>) {
     let answer = |request: Request<Incoming>| {
         let reply = handler(request.uri().path());
-        async move { Ok::<_, Infallible>(Response::<Full<Bytes>>::from(reply)) }
+        async move { Ok::<_, Infallible>(reply.into_response()) }
     };
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service_fn(answer)));
+    let mut connection = pin!(builder(HEAD_TIMEOUT).serve_connection(TokioIo::new(stream), service_fn(answer)));
     tokio::select! {
         // What a peer does wrong is its own affair.
         _ended = connection.as_mut() => {}

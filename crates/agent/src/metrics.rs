@@ -20,10 +20,11 @@ use prometheus::{Registry, TextEncoder};
 use sheave_core::{Diagnostic, Family, Kind, NoLocalEndpoints};
 use sheave_dataplane::{Room, Writes};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Counters of the kernel programs, read anew: name and value. Empty when they cannot be read.
-pub type ReadCounters = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+pub type ReadCounters = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
 
 /// Everything that is measured.
 pub struct Metrics {

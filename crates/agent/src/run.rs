@@ -19,6 +19,7 @@ use sheave_bpf::attach::{AttachError, attach_sockets, detach_sockets};
 use sheave_bpf::counters::Counters;
 use sheave_bpf::device_table::DeviceTable;
 use sheave_bpf::exec::KernelMaps;
+use sheave_bpf::heap;
 use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
@@ -120,6 +121,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
                 agent.sweep();
                 tokio::task::block_in_place(|| agent.takeover.look());
                 agent.look_at_sockets();
+                agent.trim();
                 agent.monitor.turned();
             }
             () = agent.retry.wait() => agent.sync(),
@@ -146,9 +148,8 @@ fn identity(config: &Config) -> Identity {
 }
 
 /// The admin socket. Services are served without it as well, so that it cannot be had is no reason not to start.
-fn admin(config: &Config) -> Admin {
-    let counters = Counters::open(&config.bpffs).inspect_err(|error| warn!(%error, "counters are not told"));
-    Admin::serve(&config.admin_socket, counters.ok()).unwrap_or_else(|error| {
+fn admin(config: &Config, counters: ReadCounters) -> Admin {
+    Admin::serve(&config.admin_socket, counters).unwrap_or_else(|error| {
         error!(%error, "the admin socket is not served: `sheave status` will not work");
         Admin::unserved()
     })
@@ -165,6 +166,8 @@ struct Agent {
     sockets_settled: bool,
     /// Whether the maps held Services when this process began.
     resumed: bool,
+    /// Whether a list came since the heap was last trimmed: it is read as a whole, and then it is garbage.
+    listed: bool,
     said: Said,
     /// What is told at the admin socket,
     status: Reporter,
@@ -196,6 +199,7 @@ impl Agent {
         // Devices are told by their names only where the settings say so; the Node object is not needed for that.
         let rules = NodeRules::of(&config.proxy(), &Index::new(&config.node_name), &BTreeSet::new());
         let facts = DeviceFacts::new(DeviceTable::open(&config.bpffs)?, rules.local_pods);
+        let counters = counters(&config.bpffs);
         let mut agent = Self {
             syncer: Syncer::new(&config.node_name, config.proxy(), dataplane).since(unix_now_ns()),
             programs,
@@ -204,18 +208,15 @@ impl Agent {
             cgroup: config.cgroup.clone().filter(|_| config.socket_lb != SocketLb::Off),
             sockets_settled: false,
             resumed: held > 0,
+            listed: false,
             said: Said::default(),
             status: Reporter::new(identity(config)),
-            admin: admin(config),
+            admin: admin(config, Arc::clone(&counters)),
             flows_max: config.maps.flows_max,
             retry: Retry::default(),
             sweeper: Sweeper::open(&config.bpffs).map_err(RunError::Flows)?,
             sockets: StaleSockets::open(&config.bpffs).map_err(RunError::Sockets)?,
-            monitor: Monitor::start(
-                config,
-                counters(&config.bpffs),
-                Some(recorder).filter(|_| config.source == "kube"),
-            )?,
+            monitor: Monitor::start(config, counters, Some(recorder).filter(|_| config.source == "kube"))?,
             takeover,
         };
         // After a restart new pods must not wait for the API server; at the first start there is nothing to serve yet.
@@ -248,6 +249,7 @@ impl Agent {
     }
 
     fn observe(&mut self, events: Vec<Event>) {
+        self.listed |= events.iter().any(|event| matches!(event, Event::Listed { .. }));
         let before = self.syncer.waiting();
         self.syncer.observe(events);
         self.monitor.queued(before, self.syncer.waiting());
@@ -344,6 +346,12 @@ impl Agent {
         self.tell_rooms();
     }
 
+    fn trim(&mut self) {
+        if std::mem::take(&mut self.listed) {
+            tokio::task::block_in_place(heap::trim);
+        }
+    }
+
     fn tell_rooms(&self) {
         let flows = self.sweeper.rooms(self.flows_max);
         self.monitor.rooms(self.syncer.dataplane().rooms().into_iter().chain(flows));
@@ -352,8 +360,8 @@ impl Agent {
 
 /// What the programs count, read anew each time; nothing while the map cannot be opened.
 fn counters(bpffs: &Path) -> ReadCounters {
-    let counters = Counters::open(bpffs).inspect_err(|error| warn!(%error, "packets are not counted")).ok();
-    Box::new(move || counters.as_ref().and_then(|counters| counters.read().ok()).unwrap_or_default())
+    let counters = Counters::open(bpffs).inspect_err(|error| warn!(%error, "what packets come to is not told")).ok();
+    Arc::new(move || counters.as_ref().and_then(|counters| counters.read().ok()).unwrap_or_default())
 }
 
 /// Nanoseconds since 1970.

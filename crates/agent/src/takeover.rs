@@ -7,12 +7,12 @@
 //! behind, which is taken away here.
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::exec::KernelMaps;
-use sheave_bpf::foreign::{ForeignFlow, ForeignFlows, Import};
+use sheave_bpf::foreign::{ForeignFlows, Import};
 use sheave_bpf::image::Image;
 use sheave_bpf::maps::MapError;
 use sheave_bpf::sweep::monotonic_ns;
 use sheave_node::keep_nat::{self, Kept};
-use sheave_node::{TranslatedFlow, translated_flows};
+use sheave_node::translated_flows;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ impl Takeover {
         let tables = ForeignFlows::open(&self.bpffs)?;
         let mut importer = tables.importer(image, monotonic_ns());
         let (mut imported, mut failed) = (Imported::default(), Ok(()));
-        translated_flows(|flow| match importer.import(&foreign(flow)) {
+        translated_flows(|flow| match importer.import(&flow) {
             Ok(import) => {
                 imported.count(import);
                 ControlFlow::Continue(())
@@ -123,11 +123,6 @@ impl Imported {
             Import::NotOurs => {}
         }
     }
-}
-
-fn foreign(flow: TranslatedFlow) -> ForeignFlow {
-    let TranslatedFlow { protocol, client, dialled, backend, source, opening, assured, remaining } = flow;
-    ForeignFlow { protocol, client, dialled, backend, source, opening, assured, remaining }
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -41,7 +41,7 @@ impl Loop {
     fn start<D: Dataplane + Send + 'static>(dataplane: D) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("run/admin.sock");
-        let admin = Admin::serve(&socket, None).unwrap();
+        let admin = Admin::serve(&socket, Arc::new(Vec::new)).unwrap();
         let (steps, todo) = mpsc::unbounded_channel();
         let task = tokio::spawn(run(Syncer::new("node-a", ProxyConfig::default(), dataplane), admin, todo));
         Self { _directory: directory, socket, steps, task }

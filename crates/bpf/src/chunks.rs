@@ -89,17 +89,36 @@ impl<V: IntoBytes + FromBytes + Immutable> Chunks<V> {
 
     /// All entries of the chunks there are, by index.
     ///
+    /// Before 6.8 (kernel commit c26f2a890139) a kernel waits for an RCU grace period, 10 ms and more, whenever the outer map is asked for
+    /// an entry. So it is asked for those that have a pin, and beyond them up to the first that is not there: chunks are made in their order,
+    /// and one whose pin somebody has removed stands between others.
+    ///
     /// # Errors
-    /// As bpf(2).
+    /// As bpf(2), and as reading a directory.
     pub fn entries(&mut self) -> io::Result<Vec<(u32, V)>> {
-        let len = self.len;
+        let (len, pinned) = (self.len, self.pinned()?);
         let mut all = Vec::new();
         for chunk in 0..CHUNKS_MAX {
-            if let Some(map) = self.chunk(chunk)? {
-                all.extend(map.entries()?.into_iter().map(|(place, value)| (chunk * len + place, value)));
+            match self.chunk(chunk)? {
+                Some(map) => all.extend(map.entries()?.into_iter().map(|(place, value)| (chunk * len + place, value))),
+                None if pinned.is_none_or(|last| chunk > last) => break,
+                None => {}
             }
         }
         Ok(all)
+    }
+
+    /// The last chunk that has a pin.
+    fn pinned(&self) -> io::Result<Option<u32>> {
+        let (Some(directory), Some(name)) = (self.path.parent(), self.path.file_name()) else { return Ok(None) };
+        let prefix = format!("{}-", name.to_string_lossy());
+        let mut last = None;
+        for entry in std::fs::read_dir(directory)? {
+            let name = entry?.file_name();
+            let chunk = name.to_str().and_then(|name| name.strip_prefix(&prefix)).and_then(|chunk| chunk.parse().ok());
+            last = last.max(chunk);
+        }
+        Ok(last)
     }
 
     fn chunk_or_new(&mut self, chunk: u32) -> io::Result<&Map<u32, V>> {

@@ -13,34 +13,12 @@ use sheave_abi::{
     BackendId, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_FOREIGN, FLOW_HALF_OPEN, FLOW_INGRESS, FLOW_ONE_WAY, FlowKeyV4,
     FlowKeyV6, FlowValue, IPPROTO_TCP, IPPROTO_UDP, NetPort, ServiceId,
 };
-use sheave_core::Protocol;
+use sheave_core::{ForeignFlow, Protocol};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
 use whose::Finder;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
-
-/// A flow that another translator carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ForeignFlow {
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// Who sends.
-    pub client: SocketAddr,
-    /// What the client sends to.
-    pub dialled: SocketAddr,
-    /// Where that goes.
-    pub backend: SocketAddr,
-    /// Who the backend takes for its client.
-    pub source: SocketAddr,
-    /// TCP whose handshake is not over.
-    pub opening: bool,
-    /// UDP that is more than a question and its answer; TCP after its handshake.
-    pub assured: bool,
-    /// How long the other translator keeps it from now on, unless a packet comes.
-    pub remaining: Duration,
-}
 
 /// What has become of a flow that was to be imported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,40 +45,38 @@ enum Entry {
     V6(FlowKeyV6, FlowValue),
 }
 
-impl ForeignFlow {
-    /// What the tables have to hold of it at `now_ns`: nothing of most TCP flows.
-    fn entries(&self, whose: Whose, now_ns: u64) -> Vec<Entry> {
-        let state = match self.protocol {
-            _ if self.opening => FLOW_HALF_OPEN,
-            Protocol::Udp if !self.assured => FLOW_ONE_WAY,
-            _ => FLOW_ESTABLISHED,
-        };
-        let begun = FlowValue {
-            begun_ns: now_ns,
-            backend: whose.backend.0.get(),
-            service: whose.service.0.get(),
-            state,
-            ..FlowValue::default()
-        };
-        let begun = FlowValue { seen_ns: self.seen_ns(&begun, now_ns), ..begun };
-        let to_backend = (self.protocol == Protocol::Udp || self.opening).then(|| {
-            let value = FlowValue { role: FLOW_FOREIGN | FLOW_CLIENT_SIDE, ..begun };
-            entry(self.protocol, [self.client, self.dialled], [self.source, self.backend], value)
-        });
-        let to_client = (self.source != self.client).then(|| {
-            let value = FlowValue { role: FLOW_FOREIGN, ..begun };
-            entry(self.protocol, [self.backend, self.source], [self.dialled, self.client], value)
-        });
-        to_backend.into_iter().chain(to_client).flatten().collect()
-    }
+/// What the tables have to hold of a flow at `now_ns`: nothing of most TCP flows.
+fn entries(flow: &ForeignFlow, whose: Whose, now_ns: u64) -> Vec<Entry> {
+    let state = match flow.protocol {
+        _ if flow.opening => FLOW_HALF_OPEN,
+        Protocol::Udp if !flow.assured => FLOW_ONE_WAY,
+        _ => FLOW_ESTABLISHED,
+    };
+    let begun = FlowValue {
+        begun_ns: now_ns,
+        backend: whose.backend.0.get(),
+        service: whose.service.0.get(),
+        state,
+        ..FlowValue::default()
+    };
+    let begun = FlowValue { seen_ns: seen_ns(flow, &begun, now_ns), ..begun };
+    let to_backend = (flow.protocol == Protocol::Udp || flow.opening).then(|| {
+        let value = FlowValue { role: FLOW_FOREIGN | FLOW_CLIENT_SIDE, ..begun };
+        entry(flow.protocol, [flow.client, flow.dialled], [flow.source, flow.backend], value)
+    });
+    let to_client = (flow.source != flow.client).then(|| {
+        let value = FlowValue { role: FLOW_FOREIGN, ..begun };
+        entry(flow.protocol, [flow.backend, flow.source], [flow.dialled, flow.client], value)
+    });
+    to_backend.into_iter().chain(to_client).flatten().collect()
+}
 
-    /// When its last packet must have come, if an entry is to be forgotten when the other translator forgets the flow: a packet that
-    /// passes after that is translated by nobody.
-    fn seen_ns(&self, begun: &FlowValue, now_ns: u64) -> u64 {
-        let idle_max_ns = begun.idle_max_ns(if self.protocol == Protocol::Tcp { IPPROTO_TCP } else { IPPROTO_UDP });
-        let remaining_ns = u64::try_from(self.remaining.as_nanos()).unwrap_or(u64::MAX);
-        now_ns.saturating_sub(idle_max_ns.saturating_sub(remaining_ns))
-    }
+/// When its last packet must have come, if an entry is to be forgotten when the other translator forgets the flow: a packet that
+/// passes after that is translated by nobody.
+fn seen_ns(flow: &ForeignFlow, begun: &FlowValue, now_ns: u64) -> u64 {
+    let idle_max_ns = begun.idle_max_ns(if flow.protocol == Protocol::Tcp { IPPROTO_TCP } else { IPPROTO_UDP });
+    let remaining_ns = u64::try_from(flow.remaining.as_nanos()).unwrap_or(u64::MAX);
+    now_ns.saturating_sub(idle_max_ns.saturating_sub(remaining_ns))
 }
 
 /// The entry for packets of an address pair that come in, where the other translator rewrites them as it does. `None` for a protocol
@@ -199,7 +175,7 @@ impl Importer<'_> {
         };
         let ForeignFlows { v4, v6 } = self.tables;
         let mut entered = 0;
-        for entry in flow.entries(whose, self.now_ns) {
+        for entry in entries(flow, whose, self.now_ns) {
             entered += usize::from(match entry {
                 Entry::V4(key, value) => v4.enter(&key, &value)?,
                 Entry::V6(key, value) => v6.enter(&key, &value)?,
@@ -227,6 +203,7 @@ impl<K: IntoBytes + FromBytes + Immutable> Tables<K> {
 mod tests {
     use super::*;
     use std::num::NonZeroU32;
+    use std::time::Duration;
 
     const NOW_NS: u64 = 900_000_000_000;
 
@@ -291,10 +268,10 @@ mod tests {
             ),
             ("SCTP", flow(Protocol::Sctp, MASQUERADED, false, true), vec![]),
         ] {
-            let entries: Vec<_> = given.entries(whose(), NOW_NS).iter().map(shown).collect();
+            let found: Vec<_> = entries(&given, whose(), NOW_NS).iter().map(shown).collect();
             let want: Vec<_> =
                 want.into_iter().map(|(seen, to, role, state)| (seen.to_owned(), to.to_owned(), role, state)).collect();
-            assert_eq!(entries, want, "case: {name}");
+            assert_eq!(found, want, "case: {name}");
         }
     }
 
@@ -306,14 +283,13 @@ mod tests {
             ("TCP", Protocol::Tcp, true, 86_380),
         ] {
             let now_ns = 100_000 * 1_000_000_000;
-            let entries = flow(protocol, MASQUERADED, false, assured).entries(whose(), now_ns);
-            for entry in entries {
+            for entry in entries(&flow(protocol, MASQUERADED, false, assured), whose(), now_ns) {
                 let (Entry::V4(_, value) | Entry::V6(_, value)) = entry;
                 assert_eq!(now_ns - value.seen_ns, idle_s * 1_000_000_000, "case: {name}");
             }
         }
         let long = ForeignFlow { remaining: Duration::MAX, ..flow(Protocol::Udp, PLAIN, false, true) };
-        let entries = long.entries(whose(), NOW_NS);
+        let entries = entries(&long, whose(), NOW_NS);
         assert!(matches!(entries[..], [Entry::V4(_, FlowValue { seen_ns: NOW_NS, .. })]), "{entries:?}");
     }
 }

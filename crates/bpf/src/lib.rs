@@ -14,6 +14,7 @@ pub mod exec;
 mod file_system;
 pub mod foreign;
 pub mod headroom;
+pub mod heap;
 mod ids;
 pub mod image;
 mod interfaces;

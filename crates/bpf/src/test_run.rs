@@ -11,6 +11,7 @@ const SKB_WORDS: usize = 46;
 const SKB_INGRESS_IFINDEX: usize = 9;
 const SKB_IFINDEX: usize = 10;
 const SKB_GSO_SIZE: usize = 44;
+const ETHERNET_HEADER: usize = 14;
 /// How much longer than it was a packet may come out: an ICMP error puts headers in front.
 const GROWTH_MAX: usize = 256;
 
@@ -30,7 +31,7 @@ pub struct Run {
 pub struct Metadata {
     /// The device it comes in or goes out by; 0 = the loopback device.
     pub ifindex: u32,
-    /// At egress the device it came in by; 0 = the node sends it.
+    /// At egress the device it came in by, where [`takes_ingress_ifindex`]; 0 = the node sends it.
     pub ingress_ifindex: u32,
     /// Bytes of data of each segment it is to be cut into; 0 = it is not.
     pub gso_size: u32,
@@ -74,6 +75,23 @@ pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Resu
 /// As [`test_run`].
 pub fn time_each(program: BorrowedFd<'_>, packets: impl IntoIterator<Item = Vec<u8>>) -> io::Result<Vec<Duration>> {
     packets.into_iter().map(|packet| test_run(program, &packet, 1).map(|run| run.time)).collect()
+}
+
+/// Whether this kernel runs programs on packets that came in by another device than they leave by. Before 5.16
+/// (kernel commit b238290b965f) `ingress_ifindex` is one of the fields that have to be zero, and a packet always seems to come from here.
+///
+/// # Errors
+/// As [`test_run`].
+pub fn takes_ingress_ifindex(program: BorrowedFd<'_>) -> io::Result<bool> {
+    const LOOPBACK: u32 = 1;
+    let empty = [0; ETHERNET_HEADER];
+    // Of an error for any other reason this one is told.
+    test_run(program, &empty, 1)?;
+    let from = Metadata { ingress_ifindex: LOOPBACK, ..Metadata::default() };
+    match test_run_with(program, &empty, 1, from) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        ran => ran.map(|_| true),
+    }
 }
 
 /// As [`test_run`], of a packet with more to it than its bytes.

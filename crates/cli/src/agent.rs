@@ -42,6 +42,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return check_config::run(&config, arguments.output);
     }
     anyhow::ensure!(is_root(), "programming the kernel needs root; run: {}", with_sudo());
+    sheave_bpf::heap::make_small();
     let _flushed_at_the_end = logging::start(config.kube_proxy.logging);
     let config = config.resolve()?;
     if let Err(error) = sheave_agent::oom::set_score_adj(config.kube_proxy.oom_score_adj) {

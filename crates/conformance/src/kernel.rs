@@ -71,6 +71,9 @@ pub enum KernelError {
     /// The programs know no way to the endpoint from where the packet leaves.
     #[error("there is no route to the endpoint from the device the packet leaves by")]
     NoRoute,
+    /// The kernel runs no program on a packet as one that came in by another device.
+    #[error("before Linux 5.16, BPF_PROG_TEST_RUN knows no packets that are forwarded")]
+    NotForwarded,
     /// What the programs did makes no sense, whatever was expected.
     #[error("{0}")]
     Contradiction(String),

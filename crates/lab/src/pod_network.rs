@@ -89,6 +89,13 @@ impl<'a> NodeNetwork<'a> {
     /// Makes the devices that a node has before its first pod; returns their addresses.
     pub(crate) fn prepare(&self, node: &mut Rtnl) -> Result<Vec<IpAddr>, RtnlError> {
         let (mut made, mut requests) = (Vec::new(), Vec::new());
+        // Before the bridge, as flannel does: until 5.14 (kernel commit 58fee5fc8365) the lowest address of the bridge's network is one for
+        // broadcasts, unless it is the tunnel's already.
+        for tunnel in self.tunnels() {
+            requests.push(Request::new_link(format!("vxlan {}", tunnel.device), tunnel.message()));
+            requests.push(Request::new_address(tunnel.index, wire::host(tunnel.addr)));
+            made.push(tunnel.addr);
+        }
         if let Some(bridge) = self.bridge() {
             requests.push(Request::new_link(format!("bridge {BRIDGE_DEVICE}"), self.bridge_message(&bridge)));
             requests.extend(bridge.gateways.iter().map(|gateway| Request::new_address(bridge.index, *gateway)));
@@ -96,11 +103,6 @@ impl<'a> NodeNetwork<'a> {
         } else {
             // Like Calico: an address of the block without a pod ends here, it does not go round between node and fabric.
             requests.extend(self.pod_cidrs.iter().map(|&cidr| wire::blackhole(cidr)));
-        }
-        for tunnel in self.tunnels() {
-            requests.push(Request::new_link(format!("vxlan {}", tunnel.device), tunnel.message()));
-            requests.push(Request::new_address(tunnel.index, wire::host(tunnel.addr)));
-            made.push(tunnel.addr);
         }
         node.apply(requests)?;
         for tunnel in self.tunnels() {

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 /// Requests per system call. Each answer takes some 800 bytes of the receive buffer, which is 208 KiB unless tuned.
 const BATCH: usize = 64;
-/// For how long a new device may stay without its queue.
-const READY_DEADLINE: Duration = Duration::from_secs(5);
+/// For how long a new device may stay without its queue: long, because only one that never gets it is a fault.
+const READY_DEADLINE: Duration = Duration::from_secs(30);
 const READY_POLL: Duration = Duration::from_millis(1);
 /// The queue of a device that is not ready: everything sent is lost.
 const QUEUE_OF_THE_UNREADY: &str = "noop";

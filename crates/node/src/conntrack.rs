@@ -1,17 +1,17 @@
 //! The flows that netfilter translates, as connection tracking has them (ctnetlink).
 use crate::attribute::{attributes, inner};
 use crate::dump::each;
+use crate::nf_tables::uapi::NFGENMSG_LEN;
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
-use sheave_core::Protocol;
+use sheave_core::{ForeignFlow, Protocol};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h
+/// include/uapi/linux/netfilter/nfnetlink_conntrack.h
 const IPCTNL_MSG_CT_NEW: u16 = 0x0100;
 const IPCTNL_MSG_CT_GET: u16 = 0x0101;
-const NFGENMSG_LEN: usize = 4;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
@@ -33,30 +33,10 @@ const CTA_PROTOINFO_TCP: u16 = 1;
 const CTA_PROTOINFO_TCP_STATE: u16 = 1;
 /// include/uapi/linux/netfilter/nf_conntrack_common.h: its destination is translated.
 const IPS_DST_NAT: u32 = 1 << 5;
+/// It has lasted: UDP that is more than a question and its answer, TCP after its handshake.
 const IPS_ASSURED: u32 = 1 << 2;
 /// include/uapi/linux/netfilter/nf_conntrack_tcp.h: SYN_SENT, SYN_RECV, and SYN_SENT2 of a simultaneous open.
 const HANDSHAKE: [u8; 3] = [1, 2, 9];
-
-/// A flow whose destination netfilter translates.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TranslatedFlow {
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// Who sends.
-    pub client: SocketAddr,
-    /// What the client sends to.
-    pub dialled: SocketAddr,
-    /// Where that goes.
-    pub backend: SocketAddr,
-    /// Who the backend takes for its client: the client itself, unless it is masqueraded.
-    pub source: SocketAddr,
-    /// TCP whose handshake is not over: its SYN may come again.
-    pub opening: bool,
-    /// Whether it has lasted (`IPS_ASSURED`): UDP that is more than a question and its answer, TCP after its handshake.
-    pub assured: bool,
-    /// How long connection tracking keeps it from now on, unless a packet comes.
-    pub remaining: Duration,
-}
 
 /// Hands out the flows of this network namespace whose destination is translated, one after the other, until told to stop. Only
 /// those of the default zone, where kube-proxy's are. Some may be missed or come twice while the table changes.
@@ -64,7 +44,7 @@ pub struct TranslatedFlow {
 /// # Errors
 /// The kernel does not say: without `CAP_NET_ADMIN`, or without connection tracking and its netlink module
 /// (`nf_conntrack_netlink`).
-pub fn translated_flows(mut take: impl FnMut(TranslatedFlow) -> ControlFlow<()>) -> io::Result<()> {
+pub fn translated_flows(mut take: impl FnMut(ForeignFlow) -> ControlFlow<()>) -> io::Result<()> {
     each(NETLINK_NETFILTER, IPCTNL_MSG_CT_GET, &request(), |kind, payload| match flow(kind, payload) {
         Some(flow) => take(flow),
         None => ControlFlow::Continue(()),
@@ -96,7 +76,7 @@ fn request() -> Vec<u8> {
 }
 
 /// What a message of the listing says; `None` for what is of no use here.
-fn flow(kind: u16, payload: &[u8]) -> Option<TranslatedFlow> {
+fn flow(kind: u16, payload: &[u8]) -> Option<ForeignFlow> {
     let number = |value: &[u8]| value.try_into().ok().map(u32::from_be_bytes);
     let (mut original, mut reply, mut status, mut opening, mut remaining_s) = (None, None, 0, false, 0);
     for (attribute, value) in attributes(payload.get(NFGENMSG_LEN..)?).filter(|_| kind == IPCTNL_MSG_CT_NEW) {
@@ -113,7 +93,7 @@ fn flow(kind: u16, payload: &[u8]) -> Option<TranslatedFlow> {
     let (Tuple { protocol, src: client, dst: dialled }, reply) = (original?, reply?);
     let (backend, source, remaining) = (reply.src, reply.dst, Duration::from_secs(remaining_s.into()));
     let assured = status & IPS_ASSURED != 0;
-    let flow = TranslatedFlow { protocol, client, dialled, backend, source, opening, assured, remaining };
+    let flow = ForeignFlow { protocol, client, dialled, backend, source, opening, assured, remaining };
     (status & IPS_DST_NAT != 0 && reply.protocol == protocol).then_some(flow)
 }
 
@@ -227,7 +207,7 @@ mod tests {
             let read = flow(IPCTNL_MSG_CT_NEW, &message(protocol, ways, IPS_DST_NAT | status, &more)).unwrap();
             let [[client, dialled], [backend, source]] = ways.map(|way| way.map(|end| end.parse().unwrap()));
             let ((protocol, opening, assured), remaining) = (want, Duration::from_secs(29));
-            let want = TranslatedFlow { protocol, client, dialled, backend, source, opening, assured, remaining };
+            let want = ForeignFlow { protocol, client, dialled, backend, source, opening, assured, remaining };
             assert_eq!(read, want, "case: {name}");
         }
     }

@@ -7,9 +7,16 @@
 use crate::attribute::inner;
 use crate::conntrack::any_translated_flow;
 use crate::dump::each;
-use crate::nf_tables::{Message, attribute, commit, named, nested};
+use crate::nf_tables::uapi::{
+    NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC, NFGENMSG_LEN, NFPROTO_IPV4, NFPROTO_IPV6, NFT_CT_STATE, NFT_MSG_DELRULE,
+    NFT_MSG_DELTABLE, NFT_MSG_GETTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWTABLE, NFT_REG_1,
+    NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_TABLE, NFTA_CHAIN_TYPE, NFTA_CT_DREG, NFTA_CT_KEY, NFTA_EXPR_DATA,
+    NFTA_EXPR_NAME, NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_LIST_ELEM, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS,
+    NFTA_RULE_TABLE, NFTA_TABLE_NAME,
+};
+use crate::nf_tables::{Message, attribute, commit, message_type, named, nested};
 use crate::notice::text;
-use crate::survey::{Chain, NFPROTO_IPV4, NFPROTO_IPV6, chains};
+use crate::survey::{Chain, chains};
 use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 use sheave_core::Family;
@@ -19,34 +26,6 @@ use std::ops::ControlFlow;
 /// The table's name, in each family.
 pub const TABLE: &str = "sheave-keep-nat";
 const CHAIN: &str = "keep";
-/// include/uapi/linux/netfilter/nf_tables.h
-const NFT_MSG_NEWTABLE: u16 = 0;
-const NFT_MSG_GETTABLE: u16 = 0x0a01;
-const NFT_MSG_DELTABLE: u16 = 2;
-const NFT_MSG_NEWCHAIN: u16 = 3;
-const NFT_MSG_NEWRULE: u16 = 6;
-const NFT_MSG_DELRULE: u16 = 8;
-const NFTA_TABLE_NAME: u16 = 1;
-const NFTA_CHAIN_TABLE: u16 = 1;
-const NFTA_CHAIN_NAME: u16 = 3;
-const NFTA_CHAIN_HOOK: u16 = 4;
-const NFTA_CHAIN_TYPE: u16 = 7;
-const NFTA_HOOK_HOOKNUM: u16 = 1;
-const NFTA_HOOK_PRIORITY: u16 = 2;
-const NFTA_RULE_TABLE: u16 = 1;
-const NFTA_RULE_CHAIN: u16 = 2;
-const NFTA_RULE_EXPRESSIONS: u16 = 4;
-const NFTA_LIST_ELEM: u16 = 1;
-const NFTA_EXPR_NAME: u16 = 1;
-const NFTA_EXPR_DATA: u16 = 2;
-const NFTA_CT_DREG: u16 = 1;
-const NFTA_CT_KEY: u16 = 2;
-const NFT_REG_1: u32 = 1;
-const NFT_CT_STATE: u32 = 0;
-const NFGENMSG_LEN: usize = 4;
-/// Any hook will do: whichever chain is the first brings all of them. This one, as `srcnat`.
-const NF_INET_POST_ROUTING: u32 = 4;
-const NF_IP_PRI_NAT_SRC: u32 = 100;
 
 pub(crate) fn number(family: Family) -> u8 {
     match family {
@@ -60,6 +39,7 @@ pub(crate) fn number(family: Family) -> u8 {
 /// # Errors
 /// The kernel has no nftables with nat of the family, or the process no `CAP_NET_ADMIN`.
 pub fn keep(family: Family) -> io::Result<()> {
+    // Any hook will do: whichever chain is the first brings all of them. This one, as `srcnat`.
     let hook = [
         attribute(NFTA_HOOK_HOOKNUM, &NF_INET_POST_ROUTING.to_be_bytes()),
         attribute(NFTA_HOOK_PRIORITY, &NF_IP_PRI_NAT_SRC.to_be_bytes()),
@@ -140,7 +120,7 @@ fn kept() -> io::Result<Vec<u8>> {
 /// The tables of nftables: family and name.
 pub(crate) fn tables() -> io::Result<Vec<(u8, String)>> {
     let mut tables = Vec::new();
-    each(NETLINK_NETFILTER, NFT_MSG_GETTABLE, &[0; NFGENMSG_LEN], |_, payload| {
+    each(NETLINK_NETFILTER, message_type(NFT_MSG_GETTABLE), &[0; NFGENMSG_LEN], |_, payload| {
         let name = payload.get(NFGENMSG_LEN..).and_then(|bytes| inner(bytes, NFTA_TABLE_NAME)).map(text);
         tables.extend(payload.first().copied().zip(name));
         ControlFlow::Continue(())

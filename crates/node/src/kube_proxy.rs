@@ -6,23 +6,18 @@ pub mod legacy;
 mod rules;
 
 use crate::keep_nat::{keep, number, tables};
+use crate::nf_tables::uapi::{
+    NFPROTO_IPV4, NFPROTO_IPV6, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELTABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_TABLE,
+    NFTA_RULE_CHAIN, NFTA_RULE_TABLE, NFTA_TABLE_NAME,
+};
 use crate::nf_tables::{Message, commit, commit_in_parts, named};
-use crate::survey::{Chain, NFPROTO_IPV4, NFPROTO_IPV6, chains};
+use crate::survey::{Chain, chains};
 use rules::{Jump, jumps};
 use sheave_core::Family;
 use std::io;
 
 /// kube-proxy's table (`pkg/proxy/nftables/proxier.go`, `kubeProxyTable`).
 const TABLE: &str = "kube-proxy";
-/// include/uapi/linux/netfilter/nf_tables.h
-const NFT_MSG_DELTABLE: u16 = 2;
-const NFT_MSG_DELCHAIN: u16 = 5;
-const NFT_MSG_DELRULE: u16 = 8;
-const NFTA_TABLE_NAME: u16 = 1;
-const NFTA_CHAIN_TABLE: u16 = 1;
-const NFTA_CHAIN_NAME: u16 = 3;
-const NFTA_RULE_TABLE: u16 = 1;
-const NFTA_RULE_CHAIN: u16 = 2;
 
 /// The chains of kube-proxy's iptables and IPVS modes, of releases 1.20 and later (`pkg/proxy/iptables/proxier.go`,
 /// `pkg/proxy/ipvs/proxier.go`). What kubelet keeps, and kube-proxy's own clean-up leaves, is not among them:

@@ -19,7 +19,7 @@ mod table;
 mod watch;
 
 pub use addresses::{AddressWatch, NodeAddresses, SourceAddr, watch_addresses};
-pub use conntrack::{TranslatedFlow, translated_flows};
+pub use conntrack::translated_flows;
 pub use devices::{Surroundings, device_values, fallback_addresses};
 pub use feed::{Subject, WatchError};
 pub use link::{Exclusion, Layer, Link, LinkIndex, LinkKind, Upper, exclusion, serves};

@@ -1,14 +1,13 @@
 //! Changes of nftables: the few messages that are needed, one transaction at a time.
+pub(crate) mod uapi;
+
 use crate::notice::{NLMSG_ERROR, errno};
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer};
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 use rtnetlink::sys::{Socket, SocketAddr};
 use std::io;
+use uapi::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES};
 
-/// include/uapi/linux/netfilter/nfnetlink.h, nf_tables.h
-const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
-const NFNL_MSG_BATCH_END: u16 = 0x11;
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NLA_F_NESTED: u16 = 1 << 15;
 const NLMSG_HEADER_LEN: usize = 16;
 const FLAGS_AT: usize = 6;
@@ -45,6 +44,11 @@ pub(crate) fn named(kind: u16, name: &str) -> Vec<u8> {
 /// An attribute that consists of others.
 pub(crate) fn nested(kind: u16, attributes: &[Vec<u8>]) -> Vec<u8> {
     attribute(kind | NLA_F_NESTED, &attributes.concat())
+}
+
+/// The type under which a message of nftables travels.
+pub(crate) fn message_type(kind: u16) -> u16 {
+    NFNL_SUBSYS_NFTABLES << 8 | kind
 }
 
 /// Performs all of them or none.
@@ -98,7 +102,7 @@ fn transaction(messages: &[Message]) -> Vec<u8> {
     let mut last = bytes.len();
     for Message { kind, flags, family, attributes } in messages {
         last = bytes.len();
-        push(&mut bytes, NFNL_SUBSYS_NFTABLES << 8 | kind, *flags, &[*family, 0, 0, 0], attributes);
+        push(&mut bytes, message_type(*kind), *flags, &[*family, 0, 0, 0], attributes);
     }
     // Success is said once, for the last one.
     let flags = bytes.get(last + FLAGS_AT..last + FLAGS_AT + 2).and_then(|flags| flags.try_into().ok());

@@ -4,6 +4,12 @@ use crate::attribute::{attributes, inner};
 use crate::devices::{Surroundings, uplinks};
 use crate::dump::{Message, dump};
 use crate::link::{Link, LinkIndex};
+use crate::nf_tables::message_type;
+use crate::nf_tables::uapi::{
+    NF_DROP, NF_INET_FORWARD, NFGENMSG_LEN, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6, NFT_MSG_GETCHAIN,
+    NFT_MSG_NEWCHAIN, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY, NFTA_CHAIN_TABLE, NFTA_CHAIN_TYPE,
+    NFTA_CHAIN_USE, NFTA_HOOK_HOOKNUM,
+};
 use crate::notice::{News, Notice, notice, text};
 use rtnetlink::sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use sheave_core::rules::LocalPods;
@@ -21,23 +27,6 @@ const TC_H_EGRESS: u32 = 0xffff_fff3;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
 const TCA_BPF_NAME: u16 = 7;
-/// include/uapi/linux/netfilter/nfnetlink.h, nf_tables.h
-const NFT_MSG_NEWCHAIN: u16 = 0x0a03;
-const NFT_MSG_GETCHAIN: u16 = 0x0a04;
-const NFGENMSG_LEN: usize = 4;
-const NFTA_CHAIN_TABLE: u16 = 1;
-const NFTA_CHAIN_NAME: u16 = 3;
-const NFTA_CHAIN_HOOK: u16 = 4;
-const NFTA_CHAIN_POLICY: u16 = 5;
-const NFTA_CHAIN_USE: u16 = 6;
-const NFTA_CHAIN_TYPE: u16 = 7;
-const NFTA_HOOK_HOOKNUM: u16 = 1;
-const NF_INET_FORWARD: u32 = 2;
-const NF_DROP: u32 = 0;
-/// include/uapi/linux/netfilter.h
-const NFPROTO_INET: u8 = 1;
-pub(crate) const NFPROTO_IPV4: u8 = 2;
-pub(crate) const NFPROTO_IPV6: u8 = 10;
 
 /// What there is in a network namespace.
 #[derive(Clone, Debug, Default)]
@@ -121,7 +110,7 @@ pub fn filters(device: LinkIndex) -> io::Result<Vec<Filter>> {
 /// # Errors
 /// The kernel does not say: without `CAP_NET_ADMIN`, or without nftables.
 pub fn chains() -> io::Result<Vec<Chain>> {
-    Ok(dump(NETLINK_NETFILTER, NFT_MSG_GETCHAIN, &[0; NFGENMSG_LEN])?.iter().filter_map(chain).collect())
+    Ok(dump(NETLINK_NETFILTER, message_type(NFT_MSG_GETCHAIN), &[0; NFGENMSG_LEN])?.iter().filter_map(chain).collect())
 }
 
 fn filter(message: &Message) -> Option<Filter> {
@@ -142,7 +131,7 @@ fn filter(message: &Message) -> Option<Filter> {
 
 fn chain(message: &Message) -> Option<Chain> {
     let family = match *message.payload.first()? {
-        _ if message.kind != NFT_MSG_NEWCHAIN => return None,
+        _ if message.kind != message_type(NFT_MSG_NEWCHAIN) => return None,
         NFPROTO_INET => "inet",
         NFPROTO_IPV4 => "ip",
         NFPROTO_IPV6 => "ip6",

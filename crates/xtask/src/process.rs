@@ -39,7 +39,10 @@ pub(crate) fn succeeds(program: &str, args: &[&str]) -> bool {
 /// Runs a command with its output going where ours goes; an error when it fails.
 pub(crate) fn run(mut command: Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start `{}`", line(&command)))?;
-    check(&command, status)
+    if !status.success() {
+        bail!("`{}`: {status}", line(&command));
+    }
+    Ok(())
 }
 
 /// Runs a command and hands each line of its output, standard error included and in order, to `see` after showing it.
@@ -64,8 +67,30 @@ pub(crate) fn run_seen(mut command: Command, mut see: impl FnMut(&str)) -> Resul
     Ok(())
 }
 
-/// Runs a command, returns its standard output and process id; it is killed, which is an error, after `limit`.
-pub(crate) fn run_captured(mut command: Command, limit: Duration) -> Result<(String, u32)> {
+/// What a command left behind.
+pub(crate) struct Captured {
+    /// Its standard output.
+    pub(crate) text: String,
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// How it ended.
+    pub(crate) status: ExitStatus,
+}
+
+/// Runs a command that has to succeed, and returns its standard output and process id; it is killed, which is an error, after `limit`.
+pub(crate) fn run_captured(command: Command, limit: Duration) -> Result<(String, u32)> {
+    let described = line(&command);
+    let Captured { text, pid, status } = captured(command, limit)?;
+    if !status.success() {
+        // What it printed may say why it failed.
+        println!("{text}");
+        bail!("`{described}`: {status}");
+    }
+    Ok((text, pid))
+}
+
+/// As [`run_captured`], of a command whose failure is no error.
+pub(crate) fn captured(mut command: Command, limit: Duration) -> Result<Captured> {
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{}`", line(&command)))?;
     let pid = child.id();
@@ -76,9 +101,7 @@ pub(crate) fn run_captured(mut command: Command, limit: Duration) -> Result<(Str
     });
     let status = wait(&mut child, limit).with_context(|| format!("`{}`", line(&command)))?;
     let text = reader.join().expect("invariant: the reader does not panic")?;
-    // What it printed may say why it failed.
-    check(&command, status).inspect_err(|_| println!("{text}"))?;
-    Ok((text, pid))
+    Ok(Captured { text, pid, status })
 }
 
 fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
@@ -94,13 +117,6 @@ fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-fn check(command: &Command, status: ExitStatus) -> Result<()> {
-    if !status.success() {
-        bail!("`{}`: {status}", line(command));
-    }
-    Ok(())
 }
 
 /// The command as one would type it.
@@ -120,6 +136,15 @@ mod tests {
             run_seen(command("sh", &["-c", "echo one; echo two >&2; exit 3"]), |line| lines.push(line.to_owned()));
         assert_eq!(lines, ["one", "two"]);
         assert!(result.is_err_and(|error| error.to_string().contains("exit status: 3")));
+    }
+
+    #[test]
+    fn a_captured_command_that_fails_is_an_error_only_where_it_has_to_succeed() {
+        let fails = || command("sh", &["-c", "echo why; exit 3"]);
+        let seen = captured(fails(), Duration::from_secs(60)).unwrap();
+        assert_eq!((seen.text.as_str(), seen.status.code()), ("why\n", Some(3)));
+        let error = run_captured(fails(), Duration::from_secs(60)).unwrap_err();
+        assert!(error.to_string().contains("exit status: 3"), "{error}");
     }
 
     #[test]

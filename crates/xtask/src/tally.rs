@@ -23,6 +23,29 @@ impl Tally {
     pub(crate) const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
 }
 
+/// What a stage found.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// How many of its tests passed, failed and were skipped.
+    pub(crate) tally: Tally,
+    /// Which failed: the name of each, and the reason where it is short.
+    pub(crate) failures: Vec<String>,
+}
+
+impl Report {
+    /// Of one check that failed.
+    pub(crate) fn failed(why: impl Into<String>) -> Self {
+        Self { tally: Tally::FAILED, failures: vec![why.into()] }
+    }
+}
+
+impl From<Tally> for Report {
+    /// Of a run without failures.
+    fn from(tally: Tally) -> Self {
+        Self { tally, failures: Vec::new() }
+    }
+}
+
 impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.passed += other.passed;
@@ -43,34 +66,82 @@ impl fmt::Display for Tally {
 /// libtest has no way to skip a test at run time: a test that finds itself without root prints `SKIPPED name: reason` and
 /// returns, and libtest counts it as passed. Such tests are moved from one column to the other, each name once. One that prints `DEFERRED`
 /// is taken out of the count: another stage of the run has it.
+///
+/// The names of those that failed stand in a list before each result, below `failures:` and four spaces in. Above it comes what they
+/// printed, below the same word; so the last such list before a result is it.
 #[derive(Debug, Default)]
 pub(crate) struct LibtestReader {
     printed: Tally,
     skipped: BTreeSet<String>,
     deferred: BTreeSet<String>,
+    /// The test binary whose results come next.
+    running: Option<String>,
+    /// What may be the list of failures.
+    listed: Vec<String>,
+    failures: Vec<String>,
 }
 
 impl LibtestReader {
     /// Takes one line of output.
     pub(crate) fn read(&mut self, line: &str) {
+        if let Some(binary) = binary(line) {
+            self.end_of_binary();
+            self.running = Some(binary.to_owned());
+        } else if line == "failures:" {
+            self.listed.clear();
+        } else if let Some(name) = line.strip_prefix("    ") {
+            self.listed.push(name.to_owned());
+        } else {
+            self.read_result(line);
+        }
+    }
+
+    fn read_result(&mut self, line: &str) {
         if let Some(name) = named(line, "SKIPPED ") {
             self.skipped.insert(name);
         } else if let Some(name) = named(line, "DEFERRED ") {
             self.deferred.insert(name);
         } else if let Some((_, result)) = line.split_once("test result: ") {
             self.printed.passed += number_before(result, " passed");
-            self.printed.failed += number_before(result, " failed");
+            let failed = number_before(result, " failed");
+            self.printed.failed += failed;
             self.printed.skipped += number_before(result, " ignored");
+            let binary = self.running.take().unwrap_or_default();
+            let failures = self.listed.drain(..).take(failed).map(|name| format!("{binary}: {name}"));
+            self.failures.extend(failures);
         }
     }
 
-    /// The count so far.
+    /// A test binary that did not live to print its result has failed, whatever became of its tests.
+    fn end_of_binary(&mut self) {
+        self.listed.clear();
+        if let Some(binary) = self.running.take() {
+            self.printed.failed += 1;
+            self.failures.push(format!("{binary}: ended before its result"));
+        }
+    }
+
+    /// What was found, when all output has been read.
     #[must_use]
-    pub(crate) fn tally(&self) -> Tally {
+    pub(crate) fn report(mut self) -> Report {
+        self.end_of_binary();
         let moved = self.skipped.len().min(self.printed.passed);
         let passed = (self.printed.passed - moved).saturating_sub(self.deferred.len());
-        Tally { passed, skipped: self.printed.skipped + moved, ..self.printed }
+        let tally = Tally { passed, skipped: self.printed.skipped + moved, ..self.printed };
+        Report { tally, failures: self.failures }
     }
+}
+
+/// The test binary that cargo says it runs now: `netns` of `     Running netns/main.rs (target/debug/deps/netns-0a1b)`, or `   Doc-tests sheave_core`.
+fn binary(line: &str) -> Option<&str> {
+    let words = line.trim_start();
+    if words.starts_with("Doc-tests ") {
+        return Some(words);
+    }
+    // Not what a test says itself: cargo names the file that it runs as well.
+    let (_source, file) = words.strip_prefix("Running ")?.strip_suffix(')')?.split_once(" (")?;
+    let name = file.rsplit('/').next()?;
+    Some(name.rsplit_once('-').map_or(name, |(name, _hash)| name))
 }
 
 /// The test that says this word of itself, with a reason.
@@ -91,7 +162,7 @@ mod tests {
     fn read(lines: &[&str]) -> String {
         let mut reader = LibtestReader::default();
         lines.iter().for_each(|line| reader.read(line));
-        reader.tally().to_string()
+        reader.report().tally.to_string()
     }
 
     const OK: &str = "test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s";
@@ -120,6 +191,34 @@ mod tests {
             ),
         ] {
             assert_eq!(read(lines), want, "case: {name}");
+        }
+    }
+
+    const NETNS: &str = "     Running netns/main.rs (target/debug/deps/netns-0a1b)";
+    const TWO: &str =
+        "test result: FAILED. 5 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s";
+
+    #[test]
+    fn failures_are_told_by_test_binary_and_name() {
+        let two =
+            ["failures:", "", "---- b stdout ----", "    left: 1", "", "failures:", "    a::b", "    c d", "", TWO];
+        for (name, lines, want) in [
+            ("none", [NETNS, OK].to_vec(), &[][..]),
+            ("the list, not what they print", [&[NETNS][..], &two].concat(), &["netns: a::b", "netns: c d"]),
+            (
+                "of documentation",
+                [&["   Doc-tests core"][..], &two].concat(),
+                &["Doc-tests core: a::b", "Doc-tests core: c d"],
+            ),
+            ("died", [NETNS, "test a ... ok", NETNS, OK].to_vec(), &["netns: ended before its result"]),
+            ("died as the last one", [NETNS, OK, NETNS].to_vec(), &["netns: ended before its result"]),
+            ("a test that talks", [NETNS, "Running away", "    indented", OK].to_vec(), &[]),
+        ] {
+            let mut reader = LibtestReader::default();
+            lines.iter().for_each(|line| reader.read(line));
+            let report = reader.report();
+            assert_eq!(report.failures, want, "case: {name}");
+            assert_eq!(report.tally.failed, want.len(), "case: {name}");
         }
     }
 }

@@ -1,25 +1,23 @@
-//! HTTP/1.1 on the admin socket: bounded in connections, in the size of a request, and in how long a peer may take for it.
+//! What is answered at the admin socket. Who finds every connection taken waits; one request a connection.
 use super::request::{ExplainRequest, Request};
 use super::route::{Route, route};
+use crate::http::{self, JSON, Reply};
+use crate::metrics::ReadCounters;
 use crate::status::{AgentStatus, ServiceQuestion, ServiceStatus, When};
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use sheave_bpf::counters::Counters;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tokio::time::timeout;
+use tracing::debug;
 
 /// Connections at a time; others wait in the kernel's queue until one ends.
 const CONNECTIONS_MAX: usize = 32;
@@ -27,20 +25,14 @@ const CONNECTIONS_MAX: usize = 32;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a request's body: addresses and names.
 const BODY_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of a request's head; hyper asks for 8 KiB at least.
-const HEAD_BYTES_MAX: usize = 8192;
 /// The loop answers between two syncs; it is stuck when that takes this long.
 const LOOP_TIMEOUT: Duration = Duration::from_secs(60);
-/// After a failed accept(): out of file descriptors, mostly.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-type Reply = Response<Full<Bytes>>;
 
 /// What answers.
 #[derive(Clone)]
 pub(super) struct Handler {
     requests: mpsc::Sender<Request>,
-    counters: Option<Arc<Counters>>,
+    counters: ReadCounters,
 }
 
 /// Serves until it is dropped, which closes the listener and its connections.
@@ -49,19 +41,12 @@ pub(super) async fn serve(listener: UnixListener, handler: Handler) {
     let mut connections = JoinSet::new();
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("invariant: the semaphore is never closed");
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let handler = handler.clone();
-                connections.spawn(async move {
-                    converse(stream, handler).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                debug!(%error, "a connection to the admin socket was not taken");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        let (stream, _) = http::taken(|| listener.accept()).await;
+        let handler = handler.clone();
+        connections.spawn(async move {
+            converse(stream, handler).await;
+            drop(place);
+        });
         while connections.try_join_next().is_some() {}
     }
 }
@@ -69,20 +54,19 @@ pub(super) async fn serve(listener: UnixListener, handler: Handler) {
 async fn converse(stream: UnixStream, handler: Handler) {
     let service = service_fn(move |request| {
         let handler = handler.clone();
-        async move { Ok::<_, Infallible>(handler.answer(request).await) }
+        async move { Ok::<_, Infallible>(handler.answer(request).await.into_response()) }
     });
-    let mut builder = http1::Builder::new();
-    // One request a connection: who keeps one open without asking holds no place.
-    builder.keep_alive(false).timer(TokioTimer::new());
-    builder.header_read_timeout(REQUEST_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    let mut builder = http::builder(REQUEST_TIMEOUT);
+    // Who keeps a connection open without asking holds no place.
+    builder.keep_alive(false);
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
         debug!(%error, "a connection to the admin socket ended early");
     }
 }
 
 impl Handler {
-    pub(super) fn new(requests: mpsc::Sender<Request>, counters: Option<Counters>) -> Self {
-        Self { requests, counters: counters.map(Arc::new) }
+    pub(super) fn new(requests: mpsc::Sender<Request>, counters: ReadCounters) -> Self {
+        Self { requests, counters }
     }
 
     async fn answer(&self, request: hyper::Request<Incoming>) -> Reply {
@@ -99,18 +83,8 @@ impl Handler {
             Ok(status) => status,
             Err(busy) => return busy,
         };
-        json(&AgentStatus { counters: self.counters(), ..status })
-    }
-
-    fn counters(&self) -> std::collections::BTreeMap<String, u64> {
-        let Some(counters) = &self.counters else { return Default::default() };
-        match counters.read() {
-            Ok(counters) => counters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            Err(error) => {
-                warn!(%error, "the admin socket tells no counters");
-                Default::default()
-            }
-        }
+        let counters = (self.counters)().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        json(&AgentStatus { counters, ..status })
     }
 
     async fn service(&self, question: ServiceQuestion, wait: Duration) -> Reply {
@@ -166,18 +140,11 @@ impl Handler {
 
 fn json(document: &impl Serialize) -> Reply {
     match serde_json::to_vec(document) {
-        Ok(body) => reply(StatusCode::OK, body),
+        Ok(body) => Reply::new(StatusCode::OK, JSON, body),
         Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 
 fn refusal(code: StatusCode, error: &str) -> Reply {
-    reply(code, serde_json::json!({ "error": error }).to_string().into_bytes())
-}
-
-fn reply(code: StatusCode, body: Vec<u8>) -> Reply {
-    let mut reply = Reply::new(Full::new(body.into()));
-    *reply.status_mut() = code;
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    reply
+    Reply::new(code, JSON, serde_json::json!({ "error": error }).to_string())
 }

@@ -11,6 +11,7 @@ use sheave_dataplane::Fake;
 use sheave_kube_source::events::Recorder;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) const NODE: &str = "node-a";
@@ -43,7 +44,7 @@ impl Agent {
     }
 
     pub(crate) fn of(config: &Config, fake: Fake, recorder: Option<Recorder>) -> Self {
-        let counters = Box::new(|| vec![("flow_new", 7), ("drop_no_route", 1)]);
+        let counters = Arc::new(|| vec![("flow_new", 7), ("drop_no_route", 1)]);
         let monitor = Monitor::start(config, counters, recorder).unwrap();
         let syncer = Syncer::new(NODE, config.proxy(), fake).since(1_000_000_000);
         let (healthz, metrics) = (config.kube_proxy.healthz_bind.unwrap(), config.kube_proxy.metrics_bind.unwrap());

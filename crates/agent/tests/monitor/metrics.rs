@@ -4,6 +4,7 @@ use crate::client::get;
 use sheave_agent::metrics::Metrics;
 use sheave_core::{Diagnostic, Event, Object, ObjectName, ObjectRef, Problem, ServiceName, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The value of a series.
 async fn value(agent: &Agent, series: &str) -> f64 {
@@ -148,7 +149,7 @@ fn documented(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
 
 #[test]
 fn the_document_lists_exactly_what_is_exposed() {
-    let metrics = Metrics::new(Box::new(|| vec![("flow_new", 1)]));
+    let metrics = Metrics::new(Arc::new(|| vec![("flow_new", 1)]));
     let text = include_str!("../../../../docs/metrics.md");
     assert_eq!(documented(text), exposed(&metrics.text().unwrap()));
 }

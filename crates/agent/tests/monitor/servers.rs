@@ -4,6 +4,7 @@ use crate::client::{DEADLINE, get, get_until, try_get};
 use sheave_agent::config::Config;
 use sheave_agent::monitor::Monitor;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -56,7 +57,7 @@ async fn a_request_that_is_too_long_is_refused() {
 }
 
 fn start(config: &Config) -> Result<Monitor, String> {
-    Monitor::start(config, Box::new(Vec::new), None).map_err(|error| error.to_string())
+    Monitor::start(config, Arc::new(Vec::new), None).map_err(|error| error.to_string())
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Which flows of another translator are flows to Services of ours.
-use super::{ForeignFlow, Whose};
+use super::Whose;
 use crate::image::Image;
 use sheave_abi::{BackendId, ServiceId};
-use sheave_core::{Backend, Frontend, Port};
+use sheave_core::{Backend, ForeignFlow, Frontend, Port};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 

@@ -2,12 +2,14 @@
 //! programs do, against `decide()`, in every verdict, set, masquerade and affinity (A2, A3, A5, A6, E4, E5, E6, E10, E11, R1 to
 //! R4, R8). The kernel itself is not asked.
 mod lookup;
+#[path = "../../../dataplane/tests/decisions/rounds.rs"]
+mod rounds;
 #[path = "../../../dataplane/tests/decisions/world.rs"]
 mod world;
 
 use lookup::outcome;
-use proptest::collection::vec;
 use proptest::prelude::*;
+use rounds::rounds;
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::image::Image;
 use sheave_bpf::limits::Limits;
@@ -16,21 +18,7 @@ use sheave_core::decide::{Decision, Packet, Transport};
 use sheave_core::plan::plan;
 use sheave_core::{Desired, Event, Index, ProxyConfig, Realized, decide};
 use sheave_dataplane::{Dataplane, Outcome};
-use world::{NODE, config, event, packet};
-
-/// What happens at once, and packets after it was carried out: as they are, and sent to some frontend.
-#[derive(Clone, Debug)]
-struct Round {
-    events: Vec<Event>,
-    packets: Vec<Packet>,
-    aimed: Vec<(Packet, prop::sample::Index)>,
-}
-
-fn rounds() -> impl Strategy<Value = Vec<Round>> {
-    let aimed = vec((packet(), any::<prop::sample::Index>()), 12);
-    let round = (vec(event(), 1..8), vec(packet(), 12), aimed);
-    vec(round.prop_map(|(events, packets, aimed)| Round { events, packets, aimed }), 1..6)
-}
+use world::{NODE, config};
 
 struct Agent {
     config: ProxyConfig,

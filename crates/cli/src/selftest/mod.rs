@@ -10,7 +10,7 @@ use crate::output::{Output, is_root, print, with_sudo};
 use clap::{Args, ValueEnum};
 use live::Live;
 use report::Tally;
-use sheave_conformance::matrix::Watch as _;
+use sheave_conformance::matrix::{Pace, Watch as _};
 use sheave_conformance::{Engine, FakeEngine, KernelEngine, matrix};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -32,9 +32,12 @@ pub(crate) struct Arguments {
     /// What is put to the test
     #[arg(long, value_enum, default_value_t)]
     dataplane: Dataplane,
-    /// Only cases whose names contain this
-    #[arg(long, value_name = "PATTERN", default_value = "")]
-    only: String,
+    /// Only cases whose names contain this; given several times, any of these
+    #[arg(long, value_name = "PATTERN")]
+    only: Vec<String>,
+    /// Wait so many times longer for everything: for emulated machines
+    #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
+    patience: u8,
     /// Print the names of the cases and do nothing
     #[arg(long)]
     list: bool,
@@ -68,8 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut tally = Tally::default();
     cases(arguments, &live, &mut tally)?;
     if arguments.dataplane == Dataplane::Ebpf {
-        let selected = |name: &str| name.contains(&arguments.only);
-        for report in matrix::run(&selected, &live) {
+        for report in matrix::run(&|name| arguments.selects(name), Pace::times(arguments.patience), &live) {
             tally.count(report.name, report.outcome);
         }
     }
@@ -77,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if interrupted.load(Ordering::Relaxed) {
         anyhow::bail!("interrupted after {} cases, of which {} failed", tally.cases(), tally.failed());
     }
-    anyhow::ensure!(tally.cases() > 0, "no case has {:?} in its name; see them with --list", arguments.only);
+    anyhow::ensure!(tally.cases() > 0, "no case has any of {:?} in its name; see them with --list", arguments.only);
     match arguments.output {
         Output::Text => print(&format!("{}\n{}", tally.tables(), tally.object()))?,
         Output::Json => print(&format!("{:#}", tally.everything()))?,
@@ -85,15 +87,23 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// The conformance cases.
+impl Arguments {
+    fn selects(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|pattern| name.contains(pattern))
+    }
+}
+
+/// The conformance cases. Nothing is loaded if none of them is selected.
 fn cases(arguments: &Arguments, live: &Live, tally: &mut Tally) -> anyhow::Result<()> {
+    let selected = |name: &str| arguments.selects(&case_name(name));
+    if !sheave_conformance::case_names().iter().any(|name| selected(name)) {
+        return Ok(());
+    }
     let mut engine: Box<dyn Engine> = match arguments.dataplane {
         Dataplane::Ebpf => Box::new(KernelEngine::start()?),
         Dataplane::Fake => Box::new(FakeEngine::default()),
     };
-    // A pattern of the matrix is none of theirs, and one that begins with their prefix is all of theirs.
-    let filter = arguments.only.strip_prefix(DECISION).unwrap_or(&arguments.only);
-    sheave_conformance::run_while(&mut *engine, filter, |result| {
+    sheave_conformance::run_while(&mut *engine, &selected, |result| {
         live.case(&result.name);
         tally.count(case_name(&result.name), result.outcome.clone());
         if live.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -111,6 +121,6 @@ fn list(arguments: &Arguments) -> String {
     if arguments.dataplane == Dataplane::Ebpf {
         names.extend(matrix::names());
     }
-    names.retain(|name| name.contains(&arguments.only));
+    names.retain(|name| arguments.selects(name));
     names.join("\n")
 }

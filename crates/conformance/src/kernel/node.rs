@@ -11,9 +11,11 @@ use sheave_bpf::image::Image;
 use sheave_bpf::limits::Limits;
 use sheave_bpf::load::{Loader, Programs, SocketLb};
 use sheave_bpf::read_back::read_back;
+use sheave_bpf::test_run::takes_ingress_ifindex;
 use sheave_core::decide::Transport;
 use sheave_core::{Desired, NodeRules, Packet, Protocol, Realized};
 use sheave_lab::Stand;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,6 +30,8 @@ pub(super) struct Node {
     pub(super) notes: Notes,
     pub(super) devices: Devices,
     pub(super) rules: Arc<NodeRules>,
+    /// Whether packets can be run as ones that came in by another device.
+    pub(super) takes_ingress: bool,
     /// The source port of the last flow.
     pub(super) port: u16,
     dataplane: BpfDataplane<KernelMaps>,
@@ -40,9 +44,11 @@ impl Node {
         let limits = Limits::default();
         let open = || {
             let programs = Loader::new(bpffs, limits, FLOWS_MAX, SocketLb::Off).load()?;
+            let takes_ingress = takes_ingress(&programs)?;
             let counters = Counters::open(bpffs)?;
             Ok::<_, KernelError>(Self {
                 programs,
+                takes_ingress,
                 tally: Tally::new(&counters)?,
                 counters,
                 notes: Notes::open(bpffs)?,
@@ -96,6 +102,8 @@ impl Node {
                  entrance serves it"
                     .to_owned(),
             )),
+            // Why, its text says.
+            Err(error @ KernelError::NotForwarded) => Ok(Answer::Unasked(error.to_string())),
             answer => answer,
         }
     }
@@ -124,4 +132,14 @@ impl Node {
     pub(super) fn is_sent_here(&self, packet: &Packet) -> bool {
         packet.interface.is_none() && self.rules.is_own(packet.source)
     }
+}
+
+fn takes_ingress(programs: &Programs) -> Result<bool, KernelError> {
+    let fd = device_program(programs, "egress")?;
+    takes_ingress_ifindex(fd).map_err(|source| KernelError::TestRun { program: "egress", source })
+}
+
+/// A program of the device entrance.
+pub(super) fn device_program<'a>(programs: &'a Programs, program: &'static str) -> Result<BorrowedFd<'a>, KernelError> {
+    programs.device_fd(program).map_err(|error| KernelError::NoProgram { program, why: error.to_string() })
 }

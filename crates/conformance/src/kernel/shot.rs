@@ -1,7 +1,7 @@
 //! One flow: its first packet, through the programs a node would run it through.
 use super::KernelError;
 use super::devices::MASQUERADE;
-use super::node::Node;
+use super::node::{Node, device_program};
 use super::survey::contradiction;
 use super::tally::Mark;
 use crate::packet::{Body, Flags, Frame, Link, Tcp};
@@ -64,7 +64,7 @@ impl Node {
             Done::Answered => Ok(Shot::Rejected),
             Done::Rewritten(bytes, _) => self.forward(packet, &bytes, device),
             Done::Untouched if self.rules.is_own(packet.destination) => Ok(Shot::Passed),
-            Done::Untouched => match self.run("egress", packet, &first, self.forwarded(device))? {
+            Done::Untouched => match self.run("egress", packet, &first, self.forwarded(device)?)? {
                 Done::Untouched => Ok(Shot::Passed),
                 Done::Dropped => Ok(Shot::Dropped),
                 Done::Answered | Done::Rewritten(..) => {
@@ -81,7 +81,7 @@ impl Node {
         if translated.source != packet.source {
             return Err(contradiction(packet, "the source is replaced before the stack has seen it"));
         }
-        match self.run("egress", packet, bytes, self.forwarded(came_in))? {
+        match self.run("egress", packet, bytes, self.forwarded(came_in)?)? {
             Done::Untouched => Ok(Shot::Forwarded(backend, false)),
             Done::Rewritten(_, left) if left.destination == translated.destination => {
                 Ok(Shot::Forwarded(backend, is_masqueraded(packet, &left)?))
@@ -110,14 +110,14 @@ impl Node {
     }
 
     /// At egress, of a packet that came in by this device.
-    fn forwarded(&self, came_in: Device) -> Metadata {
-        Metadata { ifindex: self.devices.inner.index, ingress_ifindex: came_in.index, gso_size: 0 }
+    fn forwarded(&self, came_in: Device) -> Result<Metadata, KernelError> {
+        let at = Metadata { ifindex: self.devices.inner.index, ingress_ifindex: came_in.index, gso_size: 0 };
+        if self.takes_ingress { Ok(at) } else { Err(KernelError::NotForwarded) }
     }
 
     /// Runs a program on a packet. What it returned and what became of the bytes have to tell one story.
     fn run(&mut self, program: &'static str, packet: &Packet, bytes: &[u8], at: Metadata) -> Result<Done, KernelError> {
-        let fd = self.programs.device_fd(program);
-        let fd = fd.map_err(|error| KernelError::NoProgram { program, why: error.to_string() })?;
+        let fd = device_program(&self.programs, program)?;
         let ran = test_run_with(fd, bytes, 1, at);
         let Run { verdict, packet: out, .. } = ran.map_err(|source| KernelError::TestRun { program, source })?;
         let (mark, done) = match verdict {

@@ -137,7 +137,7 @@ fn replies_by_the_right_uplink(world: &mut World) -> Result<(), String> {
         for service in [service("cluster"), service("local")] {
             let addr = SocketAddr::new(addrs[usize::from(!v4)], service.node_port(transport));
             let target = Target { addr, transport };
-            until_answered(&world.client(HOSTS[0].0, PATIENCE), target)?;
+            until_answered(&world.client(HOSTS[0].0, PATIENCE), target, world.pace.of(DEADLINE))?;
             for _ in 0..REQUESTS {
                 ask(&client, target)?;
             }
@@ -147,13 +147,13 @@ fn replies_by_the_right_uplink(world: &mut World) -> Result<(), String> {
 }
 
 /// The agent has to hear of a new device and its address first.
-fn until_answered(client: &Client, target: Target) -> Result<(), String> {
-    let deadline = Instant::now() + DEADLINE;
+fn until_answered(client: &Client, target: Target, limit: Duration) -> Result<(), String> {
+    let deadline = Instant::now() + limit;
     loop {
         match ask(client, target) {
             Ok(_) => return Ok(()),
             Err(why) if Instant::now() > deadline => {
-                return Err(format!("{why}, {DEADLINE:?} after the address was added"));
+                return Err(format!("{why}, {limit:?} after the address was added"));
             }
             Err(_) => {}
         }

@@ -6,6 +6,7 @@
 mod behaviour;
 mod cell;
 mod expect;
+mod pace;
 mod run;
 mod services;
 mod setting;
@@ -13,6 +14,7 @@ mod world;
 
 pub use cell::{Cell, Destination, Size, Source, cells};
 pub use expect::{Expected, Peers, judge};
+pub use pace::Pace;
 pub use run::{Report, Watch, names, run};
 pub use setting::{Setting, settings};
 pub use world::WorldError;

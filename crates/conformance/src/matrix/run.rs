@@ -2,6 +2,7 @@
 use super::behaviour::{BEHAVIOURS, Behaviour};
 use super::cell::{Cell, cells};
 use super::expect::{Expected, judge};
+use super::pace::Pace;
 use super::setting::{Setting, settings};
 use super::world::World;
 use crate::CaseOutcome;
@@ -45,7 +46,7 @@ pub fn names() -> impl Iterator<Item = String> {
 
 /// Carries out the cases whose names are selected, in the order of [`names`].
 #[must_use]
-pub fn run(selected: &dyn Fn(&str) -> bool, watch: &dyn Watch) -> Vec<Report> {
+pub fn run(selected: &dyn Fn(&str) -> bool, pace: Pace, watch: &dyn Watch) -> Vec<Report> {
     let of = names().filter(|name| selected(name)).count();
     let mut reports = Vec::new();
     for &setting in settings() {
@@ -56,7 +57,7 @@ pub fn run(selected: &dyn Fn(&str) -> bool, watch: &dyn Watch) -> Vec<Report> {
         }
         watch.progress(&setting.to_string(), reports.len(), of);
         let progress = |done| watch.progress(&setting.to_string(), reports.len() + done, of);
-        let found = in_world(setting, &cells, &behaviours, &progress, &|| watch.interrupted());
+        let found = in_world((setting, pace), &cells, &behaviours, &progress, &|| watch.interrupted());
         reports.extend(found);
     }
     reports
@@ -67,13 +68,13 @@ fn behaviours(setting: Setting) -> impl Iterator<Item = &'static Behaviour> {
 }
 
 fn in_world(
-    setting: Setting,
+    (setting, pace): (Setting, Pace),
     cells: &[Cell],
     behaviours: &[&Behaviour],
     progress: &(dyn Fn(usize) + Sync),
     interrupted: &(dyn Fn() -> bool + Sync),
 ) -> Vec<Report> {
-    let mut world = match World::build(setting) {
+    let mut world = match World::build(setting, pace) {
         Ok(world) => world,
         Err(error) => {
             let why = format!("this world cannot be built: {error}");

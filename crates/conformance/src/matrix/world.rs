@@ -1,6 +1,7 @@
 //! A world: two nodes and their pods, machines outside, servers, the real agent on the first node.
 use super::cell::Cell;
 use super::expect::{Expected, expected};
+use super::pace::Pace;
 use super::services::{HOSTS, LED, NODE, NODES, OTHER_NODE, POD_CIDRS, PODS, SERVERS, SERVICES, ports, surroundings};
 use super::setting::{Filter, Setting};
 use crate::agent::Agent;
@@ -18,8 +19,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The agent has this long until the first answer. In a guest without acceleration the kernel verifies its programs for half a minute.
-const START_DEADLINE: Duration = Duration::from_secs(180);
+/// The agent has this long until the first answer.
+const START_DEADLINE: Duration = Duration::from_secs(60);
 /// And this long from there until each kind of client had one: after it, cells say what is missing.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -57,8 +58,8 @@ pub enum WorldError {
     #[error("the agent ended by itself: {0}")]
     AgentEnded(String),
     /// Nothing answered.
-    #[error("{0} does not answer {START_DEADLINE:?} after the agent was started")]
-    NotServed(Target),
+    #[error("{0} does not answer {1:?} after the agent was started")]
+    NotServed(Target, Duration),
 }
 
 impl WorldError {
@@ -77,12 +78,13 @@ pub(super) struct World {
     proxy: ProxyConfig,
     index: Index,
     _directory: TempDir,
+    pub(super) pace: Pace,
     pub(super) cluster: Cluster,
 }
 
 impl World {
     /// Builds it; when this returns, the agent serves.
-    pub(super) fn build(setting: Setting) -> Result<Self, WorldError> {
+    pub(super) fn build(setting: Setting, pace: Pace) -> Result<Self, WorldError> {
         let cluster = cluster(setting)?;
         let directory = TempDir::new()?;
         let servers = SERVERS.iter().map(|pod| serve(&cluster, pod)).collect::<Result<_, _>>()?;
@@ -93,7 +95,8 @@ impl World {
         let node = cluster.node(NODE).expect("invariant: built above");
         index.apply(Event::LocalAddresses(node.all_addrs().collect()));
         let proxy = config.proxy();
-        let mut world = Self { agent: None, _servers: servers, config, proxy, index, _directory: directory, cluster };
+        let mut world =
+            Self { agent: None, _servers: servers, config, proxy, index, _directory: directory, pace, cluster };
         world.start_agent()?;
         world.wait_until_served()?;
         Ok(world)
@@ -109,9 +112,10 @@ impl World {
         self.cluster.node(NODE).is_some_and(|node| node.addrs().iter().any(|addr| addr.is_ipv4() == v4))
     }
 
-    /// Someone who sends requests from a place.
+    /// Someone who sends requests from a place, each with a timeout at the pace of this world.
     pub(super) fn client(&self, place: &str, timeout: Duration) -> Client {
-        Client::new(self.cluster.place(place).expect("invariant: cells name places of the world"), timeout)
+        let place = self.cluster.place(place).expect("invariant: cells name places of the world");
+        Client::new(place, self.pace.of(timeout))
     }
 
     pub(super) fn start_agent(&mut self) -> Result<(), WorldError> {
@@ -127,16 +131,16 @@ impl World {
     /// Waits for the first answer to a pod, then until each place had one over each transport, if it gets any.
     fn wait_until_served(&mut self) -> Result<(), WorldError> {
         let first = self.target(Transport::Udp, true);
-        let deadline = Instant::now() + START_DEADLINE;
+        let deadline = Instant::now() + self.pace.of(START_DEADLINE);
         while self.client("client", PATIENCE).request(first)?.is_err() {
             if let Some(agent) = self.agent.take_if(|agent| agent.ended()) {
                 return Err(WorldError::AgentEnded(agent.stop().err().unwrap_or_default()));
             }
             if Instant::now() > deadline {
-                return Err(WorldError::NotServed(first));
+                return Err(WorldError::NotServed(first, self.pace.of(START_DEADLINE)));
             }
         }
-        let deadline = Instant::now() + SETTLE_DEADLINE;
+        let deadline = Instant::now() + self.pace.of(SETTLE_DEADLINE);
         for place in ["client", "near", NODE, HOSTS[0].0] {
             for (transport, v4) in [Transport::Tcp, Transport::Udp].into_iter().flat_map(|t| [(t, true), (t, false)]) {
                 let (client, target) = (self.client(place, PATIENCE), self.target(transport, v4));

@@ -1,32 +1,18 @@
 //! What a dataplane does from what it holds, after any history, is what the reference makes of the objects: the `Fake` after
 //! plans against `decide()`, in every verdict, set, masquerade and affinity.
+mod rounds;
 mod world;
 
-use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
+use rounds::{Round, rounds};
 use sheave_core::decide::{Decision, Masquerade, Packet, Rule, Transport, Verdict};
 use sheave_core::plan::{plan, plan_all};
 use sheave_core::{Desired, Event, Index, Plan, ProxyConfig, Realized, Touched, decide};
 use sheave_dataplane::{Dataplane, Fake, Outcome};
 use std::collections::BTreeSet;
-use world::{NODE, config, event, packet};
-
-/// What happens at once, and packets after it was carried out.
-#[derive(Clone, Debug)]
-struct Round {
-    events: Vec<Event>,
-    packets: Vec<Packet>,
-    /// Where packets that are aimed at a frontend come from.
-    aimed: Vec<(Packet, prop::sample::Index)>,
-}
-
-fn rounds() -> impl Strategy<Value = Vec<Round>> {
-    let aimed = vec((packet(), any::<prop::sample::Index>()), 12);
-    let round = (vec(event(), 1..8), vec(packet(), 12), aimed);
-    vec(round.prop_map(|(events, packets, aimed)| Round { events, packets, aimed }), 1..6)
-}
+use world::{NODE, config};
 
 /// The pure part of an agent, with a dataplane in memory.
 struct Agent {

@@ -3,7 +3,11 @@ use super::{OwnedChain, is_kube_proxys};
 use crate::attribute::{attributes, inner};
 use crate::dump::each;
 use crate::keep_nat::number;
-use crate::nf_tables::{Message, attribute, named};
+use crate::nf_tables::uapi::{
+    NFGENMSG_LEN, NFT_MSG_DELRULE, NFT_MSG_GETRULE, NFTA_DATA_VERDICT, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
+    NFTA_IMMEDIATE_DATA, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_HANDLE, NFTA_RULE_TABLE, NFTA_VERDICT_CHAIN,
+};
+use crate::nf_tables::{Message, attribute, message_type, named};
 use crate::notice::text;
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 use sheave_core::Family;
@@ -13,19 +17,6 @@ use std::ops::ControlFlow;
 
 /// The chains at which kube-proxy hooks in, and in which nobody keeps thousands of rules.
 pub(super) const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
-/// include/uapi/linux/netfilter/nf_tables.h
-const NFT_MSG_GETRULE: u16 = 0x0a07;
-const NFT_MSG_DELRULE: u16 = 8;
-const NFTA_RULE_TABLE: u16 = 1;
-const NFTA_RULE_CHAIN: u16 = 2;
-const NFTA_RULE_HANDLE: u16 = 3;
-const NFTA_RULE_EXPRESSIONS: u16 = 4;
-const NFTA_EXPR_NAME: u16 = 1;
-const NFTA_EXPR_DATA: u16 = 2;
-const NFTA_IMMEDIATE_DATA: u16 = 2;
-const NFTA_DATA_VERDICT: u16 = 2;
-const NFTA_VERDICT_CHAIN: u16 = 2;
-const NFGENMSG_LEN: usize = 4;
 
 /// A rule that leads to a chain of kube-proxy's.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +55,7 @@ fn handles(family: Family, table: &str, chain: &str) -> io::Result<Vec<[u8; 8]>>
     let header = vec![number(family), 0, 0, 0];
     let body = [header, named(NFTA_RULE_TABLE, table), named(NFTA_RULE_CHAIN, chain)].concat();
     let mut handles = Vec::new();
-    each(NETLINK_NETFILTER, NFT_MSG_GETRULE, &body, |_, payload| {
+    each(NETLINK_NETFILTER, message_type(NFT_MSG_GETRULE), &body, |_, payload| {
         handles.extend(handle(payload));
         ControlFlow::Continue(())
     })?;

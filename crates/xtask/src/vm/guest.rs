@@ -37,6 +37,13 @@ impl Default for Size {
     }
 }
 
+impl Size {
+    /// With at least so many seconds for the command.
+    pub(super) fn lasting(self, seconds: u64) -> Self {
+        Self { timeout: self.timeout.max(seconds), ..self }
+    }
+}
+
 /// A guest at work; gone when dropped.
 struct Guest<'a> {
     qemu: Child,

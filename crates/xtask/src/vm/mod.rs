@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Run the selftest on one kernel after another and print one table.
     #[arg(long, conflicts_with_all = ["kernel", "command"])]
     matrix: bool,
+    /// With --matrix: only cases whose names contain this; may be given several times.
+    #[arg(long, value_name = "PATTERN", requires = "matrix")]
+    only: Vec<String>,
     /// Where kernels are kept; they are downloaded once.
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -39,7 +42,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         bail!("virtual machines are those of x86-64 machines; this one is none");
     }
     let cache = args.cache.as_deref().map_or_else(default_cache, |cache| Ok(std::path::absolute(cache)?))?;
-    let Some(version) = &args.kernel else { return matrix::main(&cache, args.size) };
+    let Some(version) = &args.kernel else { return matrix::main(&cache, args.size, &args.only) };
     let kernel = kernel::get(version, &cache)?;
     Ok(ExitCode::from(guest::run(&kernel, &args.command, args.size, Stdio::inherit())?))
 }
