@@ -36,7 +36,7 @@ impl Node {
         let changed = index.take_changed();
         desired.update(&index, &changed);
         let limits = Limits::default();
-        let mut dataplane = BpfDataplane::new(Image::default(), limits, MemoryMaps::new(limits.frontends_max));
+        let mut dataplane = BpfDataplane::new(Image::default(), limits, MemoryMaps::new());
         assert!(dataplane.apply(&plan_all(&desired, &dataplane)).pending.is_empty());
         Self { services, next: 0, index, desired, dataplane }
     }

@@ -66,7 +66,7 @@ pub trait Family: 'static {
     /// Bits of the rules' flags: pods of this node are told from others.
     const DETECTS: u32;
 
-    fn frontends() -> &'static maps::Frontends<Self::FrontendKey>;
+    fn frontends() -> Option<&'static maps::Frontends<Self::FrontendKey>>;
     fn established() -> &'static maps::Established<Self::FlowKey>;
     fn half() -> &'static maps::Half<Self::FlowKey>;
     fn affinity() -> &'static maps::Affinity<Self::AffinityKey>;
@@ -164,8 +164,8 @@ impl Family for V4 {
     const DETECTS: u32 = RULES_PODS_V4 | DETECTS_BY_DEVICE;
 
     #[inline(always)]
-    fn frontends() -> &'static maps::Frontends<FrontendKeyV4> {
-        &maps::FRONTENDS_V4
+    fn frontends() -> Option<&'static maps::Frontends<FrontendKeyV4>> {
+        maps::frontends(&maps::FRONTENDS_V4)
     }
     #[inline(always)]
     fn established() -> &'static maps::Established<FlowKeyV4> {
@@ -297,8 +297,8 @@ impl Family for V6 {
     const DETECTS: u32 = RULES_PODS_V6 | DETECTS_BY_DEVICE;
 
     #[inline(always)]
-    fn frontends() -> &'static maps::Frontends<FrontendKeyV6> {
-        &maps::FRONTENDS_V6
+    fn frontends() -> Option<&'static maps::Frontends<FrontendKeyV6>> {
+        maps::frontends(&maps::FRONTENDS_V6)
     }
     #[inline(always)]
     fn established() -> &'static maps::Established<FlowKeyV6> {

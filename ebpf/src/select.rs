@@ -81,17 +81,18 @@ pub fn dialled<F: Family>(addr: &F::Addr, port: NetPort, protocol: u8) -> Dialle
 #[inline(never)]
 fn look_up<F: Family>(addr: &F::Addr, port: NetPort, protocol: u8) -> u64 {
     let packed = |kind: u8, service: u32| u64::from(kind) << 32 | u64::from(service);
+    let Some(frontends) = F::frontends() else { return packed(NOTHING, 0) };
     let wildcard = F::Addr::new_zeroed();
     // Whoever dials the wildcard address must not meet the keys of NodePorts.
     let at_address = |port, protocol| {
-        if *addr == wildcard { None } else { maps::frontend(F::frontends(), &F::frontend_key(*addr, port, protocol)) }
+        if *addr == wildcard { None } else { maps::frontend(frontends, &F::frontend_key(*addr, port, protocol)) }
     };
     if let Some(FrontendValue { service, kind, .. }) = at_address(port, protocol) {
         return packed(kind, service);
     }
     let uses = F::node_addr(addr);
     if uses & ADDR_NODE_PORTS != 0
-        && let Some(frontend) = maps::frontend(F::frontends(), &F::frontend_key(wildcard, port, protocol))
+        && let Some(frontend) = maps::frontend(frontends, &F::frontend_key(wildcard, port, protocol))
     {
         return packed(frontend.kind, frontend.service);
     }

@@ -1,4 +1,5 @@
-//! What a client dials: keys and value of the maps `frontends_v4` and `frontends_v6` (hash, not preallocated).
+//! What a client dials: keys and value of the maps `frontends_v4` and `frontends_v6` (an array of one hash,
+//! not preallocated, which a larger one takes the place of).
 //!
 //! An exact key names one frontend. The wildcard address stands for NodePorts: such a key is looked up for a destination that
 //! accepts them ([`crate::ADDR_NODE_PORTS`]) and has no exact one (X1). A key with port [`NetPort::ANY`] and protocol 0 marks an

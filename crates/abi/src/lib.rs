@@ -35,7 +35,7 @@ pub use service::*;
 pub use socket::*;
 
 /// Part of the pin path: maps of another layout are never opened.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Entries per inner array of the `services` map (an array of arrays that grows chunk by chunk).
 pub const SERVICES_CHUNK: u32 = 1 << 14;
@@ -45,6 +45,9 @@ pub const SLOTS_CHUNK: u32 = 1 << 16;
 pub const BACKENDS_CHUNK: u32 = 1 << 14;
 /// Inner arrays an outer map can hold: the ceiling of on-line growth.
 pub const CHUNKS_MAX: u32 = 256;
+
+/// Entries that a hash which grows on line has room for at first: `frontends_v4`, `frontends_v6` and `names`.
+pub const HASH_FIRST: u32 = 1 << 12;
 
 /// Entries of `node_addrs_v4` and `node_addrs_v6`, each.
 pub const NODE_ADDRS_MAX: u32 = 1 << 14;

@@ -119,7 +119,7 @@ fn nothing() -> Vec<Event> {
 
 fn memory(services_max: u32) -> BpfDataplane<MemoryMaps> {
     let limits = Limits { services_max, ..Limits::default() };
-    BpfDataplane::new(Image::default(), limits, MemoryMaps::new(limits.frontends_max))
+    BpfDataplane::new(Image::default(), limits, MemoryMaps::new())
 }
 
 /// State, the Service's version as programmed, and what it waits for.

@@ -32,7 +32,7 @@ fn syncer(services_max: u32) -> Syncer<BpfDataplane<MemoryMaps>> {
     Syncer::new(
         "node-a",
         ProxyConfig::default(),
-        BpfDataplane::new(Image::default(), limits, MemoryMaps::new(limits.frontends_max)),
+        BpfDataplane::new(Image::default(), limits, MemoryMaps::new()),
     )
 }
 

@@ -6,6 +6,7 @@ use crate::limits::Limits;
 use crate::lower::{lower, lower_sources};
 use crate::maps::{MapError, Maps};
 use crate::ops::MapOp;
+use crate::refused::Refused;
 use sheave_core::{Change, Diagnostic, Frontend, NodeRules, Plan, Realized, Service, ServiceKey, Serving};
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Room, Subject, Writes};
 use std::net::IpAddr;
@@ -50,22 +51,45 @@ impl<M: Maps> BpfDataplane<M> {
         &mut self.maps
     }
 
-    /// Carries out steps, each on its own: what one could not write, `lower` sees in the image when the next one builds on it.
-    fn run(&mut self, changes: &[Change], applied: &mut Applied) {
+    /// Carries out steps, each on its own: what one could not write, `lower` sees in the image when the next one builds on it. False when
+    /// one of them stopped on its way.
+    fn run(&mut self, changes: &[Change], applied: &mut Applied) -> bool {
+        let mut whole = true;
         for change in changes {
-            let ops = match lower(&self.image, &self.limits, change) {
-                Ok(ops) => ops,
-                Err(refused) => {
-                    applied.refused.extend(refused.diagnostic());
-                    applied.pending.merge(change.touched());
-                    lower_sources(&self.image, change)
-                }
-            };
+            let lowered = lower(&self.image, &self.limits, change);
+            let ops = lowered.and_then(|ops| self.make_room(change, ops, applied)).unwrap_or_else(|refused| {
+                applied.refused.extend(refused.diagnostic());
+                applied.pending.merge(change.touched());
+                lower_sources(&self.image, change)
+            });
             if let Err(cause) = self.perform(&ops, &mut applied.writes) {
                 applied.failed.push(ApplyError { subject: Subject::of(change), cause: cause.into() });
                 applied.pending.merge(change.touched());
+                whole = false;
             }
         }
+        whole
+    }
+
+    /// Performs the growths that a step begins with, and returns the rest of it. One that fails refuses the step as a whole, as a limit
+    /// does, and is tried again: it stops nothing else.
+    fn make_room(
+        &mut self,
+        change: &Change,
+        mut ops: Vec<MapOp>,
+        applied: &mut Applied,
+    ) -> Result<Vec<MapOp>, Refused> {
+        while let Some(MapOp::Grow { hash, .. }) = ops.first() {
+            let hash = *hash;
+            let rest = ops.split_off(1);
+            if let Err(cause) = self.perform(&ops, &mut applied.writes) {
+                let refused = Refused::growth(change, hash, cause.errno, &self.image);
+                applied.failed.push(ApplyError { subject: Subject::of(change), cause: cause.into() });
+                return Err(refused);
+            }
+            ops = rest;
+        }
+        Ok(ops)
     }
 
     /// Performs operations up to the first that fails; the image follows each.
@@ -85,8 +109,7 @@ impl<M: Maps> BpfDataplane<M> {
 impl<M: Maps> Dataplane for BpfDataplane<M> {
     fn apply(&mut self, plan: &Plan) -> Applied {
         let mut applied = Applied::default();
-        self.run(&plan.make, &mut applied);
-        if applied.failed.is_empty() {
+        if self.run(&plan.make, &mut applied) {
             self.run(&plan.break_, &mut applied);
         } else {
             plan.break_.iter().for_each(|change| applied.pending.merge(change.touched()));

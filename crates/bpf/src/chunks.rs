@@ -40,7 +40,7 @@ impl<V: IntoBytes + FromBytes + Immutable> Chunks<V> {
             return Ok(());
         }
         let template: Map<u32, V> = Map::create_array(len)?;
-        Map::create_array_of(name, CHUNKS_MAX, &template)?.pin(path)
+        Map::create_outer(name, CHUNKS_MAX, &template)?.pin(path)
     }
 
     /// Writes entries; indices that lie next to each other in `keys` and share a chunk go in one batch. Chunks that are

@@ -1,7 +1,7 @@
 //! What was found in the maps, before it is trusted: from the pins of an earlier run, or on an audit.
 use crate::blocks;
 use crate::image::Image;
-use crate::ops::{AddrUse, BackendEntry, MapOp, RulesEntry, ServiceEntry};
+use crate::ops::{AddrUse, BackendEntry, Hash, HashRooms, MapOp, RulesEntry, ServiceEntry};
 use ipnet::IpNet;
 use sheave_abi::{BackendId, ServiceId, SetWord};
 use sheave_core::{Family, Frontend, FrontendKind, ServiceKey};
@@ -32,6 +32,8 @@ pub struct Contents {
     pub addrs: BTreeMap<IpAddr, AddrUse>,
     /// Map `rules`.
     pub rules: RulesEntry,
+    /// How many entries the hashes have room for.
+    pub rooms: HashRooms,
 }
 
 /// A Service id that is not taken over. It is never handed out again, and a plan from scratch leads every frontend away
@@ -83,6 +85,9 @@ impl Image {
         let stray_ids: BTreeSet<_> = strays.iter().map(|stray| stray.service).collect();
         let is_stray = |id: &ServiceId| stray_ids.contains(id);
         let mut image = Self::default();
+        for hash in Hash::ALL {
+            image.commit(&MapOp::Grow { hash, entries: contents.rooms.of(hash) });
+        }
         for (service, key) in contents.names.iter().filter(|(id, _)| !is_stray(id)) {
             image.commit(&MapOp::PutName { service: *service, key: key.clone() });
         }

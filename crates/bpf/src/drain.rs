@@ -3,6 +3,7 @@
 //! What a device translates ends with the programs. So before they go, the frontends do: from then on the next proxy decides what is new,
 //! and the programs only follow the flows they know.
 use crate::cleanup::CleanupError;
+use crate::growing::Growing;
 use crate::map::{Cursor, Map};
 use crate::pins::Pins;
 use crate::sweep::FlowKey;
@@ -151,22 +152,21 @@ fn empty_frontends<K>(path: &Path, is_chosen: impl Fn(&K) -> bool) -> io::Result
 where
     K: IntoBytes + FromBytes + Immutable,
 {
-    remove_keys::<K, FrontendValue>(path, is_chosen)
+    remove_keys::<K, FrontendValue>(Growing::open(path)?.table(), is_chosen)
 }
 
 fn empty<K>(path: &Path, is_chosen: impl Fn(&K) -> bool) -> io::Result<()>
 where
     K: IntoBytes + FromBytes + Immutable,
 {
-    remove_keys::<K, u32>(path, is_chosen)
+    remove_keys::<K, u32>(&Map::open(path)?, is_chosen)
 }
 
-fn remove_keys<K, V>(path: &Path, is_chosen: impl Fn(&K) -> bool) -> io::Result<()>
+fn remove_keys<K, V>(map: &Map<K, V>, is_chosen: impl Fn(&K) -> bool) -> io::Result<()>
 where
     K: IntoBytes + FromBytes + Immutable,
     V: IntoBytes + FromBytes + Immutable,
 {
-    let map: Map<K, V> = Map::open(path)?;
     let chosen = map.entries()?.into_iter().map(|(key, _)| key).filter(|key| is_chosen(key));
     chosen.into_iter().try_for_each(|key| map.delete(&key))
 }

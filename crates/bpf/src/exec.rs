@@ -1,9 +1,10 @@
 //! Performs operations on the kernel's pinned maps.
 use crate::chunks::Chunks;
+use crate::growing::Growing;
 use crate::load::LoadError;
 use crate::map::Map;
 use crate::maps::{MapError, Maps};
-use crate::ops::{AddrUse, BackendEntry, MapOp, RulesEntry, ServiceEntry};
+use crate::ops::{AddrUse, BackendEntry, Hash, MapOp, RulesEntry, ServiceEntry};
 use crate::pins::Pins;
 use crate::withheld::Withheld;
 use ipnet::IpNet;
@@ -24,9 +25,9 @@ use std::path::Path;
 /// The pinned maps, open for writing. One writer at a time.
 #[derive(Debug)]
 pub struct KernelMaps {
-    frontends_v4: Map<FrontendKeyV4, FrontendValue>,
-    frontends_v6: Map<FrontendKeyV6, FrontendValue>,
-    names: Map<u32, ServiceNameValue>,
+    frontends_v4: Growing<FrontendKeyV4, FrontendValue>,
+    frontends_v6: Growing<FrontendKeyV6, FrontendValue>,
+    names: Growing<u32, ServiceNameValue>,
     services: Chunks<ServiceValue>,
     slots: Chunks<u32>,
     backends_v4: Chunks<BackendV4>,
@@ -49,9 +50,9 @@ impl KernelMaps {
         let dir = Pins::new(bpffs).maps();
         let at = |map: &'static str| (map, dir.join(map));
         Ok(Self {
-            frontends_v4: opened(at("frontends_v4"), Map::open)?,
-            frontends_v6: opened(at("frontends_v6"), Map::open)?,
-            names: opened(at("names"), Map::open)?,
+            frontends_v4: opened(at("frontends_v4"), Growing::open)?,
+            frontends_v6: opened(at("frontends_v6"), Growing::open)?,
+            names: opened(at("names"), Growing::open)?,
             services: opened(at("services"), |path| Chunks::open(path, SERVICES_CHUNK))?,
             slots: opened(at("slots"), |path| Chunks::open(path, SLOTS_CHUNK))?,
             backends_v4: opened(at("backends_v4"), |path| Chunks::open(path, BACKENDS_CHUNK))?,
@@ -81,6 +82,15 @@ impl KernelMaps {
         Ok(withheld.len())
     }
 
+    fn grow(&mut self, hash: Hash, entries: u32) -> Result<(), MapError> {
+        let grown = match hash {
+            Hash::Frontends(Family::V4) => self.frontends_v4.grow(entries),
+            Hash::Frontends(Family::V6) => self.frontends_v6.grow(entries),
+            Hash::Names => self.names.grow(entries),
+        };
+        said(hash.name(), "growth", grown)
+    }
+
     fn write_backends(&mut self, family: Family, entries: &[(BackendId, BackendEntry)]) -> Result<(), MapError> {
         let ids: Vec<u32> = entries.iter().map(|(id, _)| id.0.get()).collect();
         match family {
@@ -101,7 +111,7 @@ impl KernelMaps {
     }
 
     fn put_name(&self, service: ServiceId, key: &ServiceKey) -> Result<(), MapError> {
-        let put = name(key).map(|name| self.names.put(&id(service), &name));
+        let put = name(key).map(|name| self.names.table().put(&id(service), &name));
         said("names", "update", put.unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))))
     }
 
@@ -109,11 +119,11 @@ impl KernelMaps {
         match addr {
             IpAddr::V4(addr) => {
                 let key = FrontendKeyV4 { addr: addr.octets(), port, protocol, zero: 0 };
-                said("frontends_v4", "update", self.frontends_v4.put(&key, &value))
+                said("frontends_v4", "update", self.frontends_v4.table().put(&key, &value))
             }
             IpAddr::V6(addr) => {
                 let key = FrontendKeyV6 { addr: addr.octets(), port, protocol, zero: 0 };
-                said("frontends_v6", "update", self.frontends_v6.put(&key, &value))
+                said("frontends_v6", "update", self.frontends_v6.table().put(&key, &value))
             }
         }
     }
@@ -122,11 +132,11 @@ impl KernelMaps {
         match addr {
             IpAddr::V4(addr) => {
                 let key = FrontendKeyV4 { addr: addr.octets(), port, protocol, zero: 0 };
-                said("frontends_v4", "delete", self.frontends_v4.delete(&key))
+                said("frontends_v4", "delete", self.frontends_v4.table().delete(&key))
             }
             IpAddr::V6(addr) => {
                 let key = FrontendKeyV6 { addr: addr.octets(), port, protocol, zero: 0 };
-                said("frontends_v6", "delete", self.frontends_v6.delete(&key))
+                said("frontends_v6", "delete", self.frontends_v6.table().delete(&key))
             }
         }
     }
@@ -169,6 +179,7 @@ impl Maps for KernelMaps {
             return Ok(());
         }
         match op {
+            MapOp::Grow { hash, entries } => self.grow(*hash, *entries),
             MapOp::WriteBackends { family, entries } => self.write_backends(*family, entries),
             MapOp::WriteSlots { first, ids } => self.write_slots(*first, ids),
             MapOp::WriteService { service, entry } => {
@@ -192,7 +203,7 @@ impl Maps for KernelMaps {
             MapOp::DeleteRange { service, range } => self.delete_range(*service, *range),
             MapOp::WriteRules { rules } => said("rules", "update", self.rules.put(&0, &rules_value(rules))),
             MapOp::PutName { service, key } => self.put_name(*service, key),
-            MapOp::DeleteName { service } => said("names", "delete", self.names.delete(&id(*service))),
+            MapOp::DeleteName { service } => said("names", "delete", self.names.table().delete(&id(*service))),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! found at start serves the same under the same ids (I5).
 use crate::blocks::{self, Blocks};
 use crate::ids::IdPool;
-use crate::ops::{AddrUse, BackendEntry, MapOp, RulesEntry, ServiceEntry};
+use crate::ops::{AddrUse, BackendEntry, Hash, HashRooms, MapOp, RulesEntry, ServiceEntry};
 use ipnet::IpNet;
 use sheave_abi::{BackendId, ServiceId, SetWord};
 use sheave_core::{
@@ -27,6 +27,7 @@ pub struct Image {
     vips: BTreeSet<IpAddr>,
     /// Frontends and addresses per family: they share a map.
     frontend_entries: [u32; 2],
+    rooms: HashRooms,
     rules: RulesEntry,
     addrs: BTreeMap<IpAddr, AddrUse>,
     service_cidrs: BTreeSet<IpNet>,
@@ -180,6 +181,20 @@ impl Image {
         self.frontend_entries[at(family)]
     }
 
+    /// Entries in use in a hash that grows, or a few more.
+    pub(crate) fn hash_entries(&self, hash: Hash) -> u32 {
+        match hash {
+            Hash::Frontends(family) => self.frontend_entries(family),
+            Hash::Names => self.services_used(),
+        }
+    }
+
+    /// Entries that a hash has room for without growing.
+    #[must_use]
+    pub fn room(&self, hash: Hash) -> u32 {
+        self.rooms.of(hash)
+    }
+
     /// Entries in use in a family's map of prefixes.
     pub(crate) fn range_entries(&self, family: Family) -> u32 {
         self.range_entries[at(family)]
@@ -199,6 +214,7 @@ impl Image {
     /// The kernel performed this operation.
     pub fn commit(&mut self, op: &MapOp) {
         match op {
+            MapOp::Grow { hash, entries } => self.rooms.set(*hash, *entries),
             MapOp::WriteBackends { family, entries } => self.write_backends(*family, entries),
             MapOp::WriteSlots { first, ids } => {
                 for (slot, id) in (*first..).zip(ids) {

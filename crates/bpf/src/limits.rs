@@ -2,8 +2,8 @@
 use sheave_abi::{BACKENDS_CHUNK, CHUNKS_MAX, SERVICES_CHUNK, SLOTS_CHUNK};
 use std::fmt;
 
-/// The most entries sheave puts into each map. Slots and backends cost nothing until they are used, since
-/// the arrays grow chunk by chunk; a hash takes 16 bytes for each entry it may have.
+/// The most entries sheave puts into each map. They cost nothing until they are used: the maps grow on line. By default there is room for
+/// a cluster beyond what Kubernetes can hold; a lower limit keeps what a cluster asks for from taking a node's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Entries of `frontends_v4` and of `frontends_v6`, each: frontends, and addresses that are ours as a whole (A2).
@@ -18,7 +18,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { frontends_max: 1 << 18, services_max: 1 << 18, slots_max: 1 << 22, backends_max: 1 << 21 }
+        Self { frontends_max: 1 << 21, services_max: 1 << 20, slots_max: 1 << 23, backends_max: 1 << 21 }
     }
 }
 
@@ -39,6 +39,8 @@ pub enum Knob {
 
 /// The most buckets of a hash map (`htab_map_alloc`).
 const HASH_MAX: u32 = 1 << 31;
+/// As many as there can be slots: a hash of so many has 256 MiB of buckets.
+const FRONTENDS_MAX: u32 = CHUNKS_MAX * SLOTS_CHUNK;
 
 impl Knob {
     /// All settings.
@@ -50,22 +52,42 @@ impl Knob {
     /// A value that leaves room for nothing, or is beyond what the kernel or [`CHUNKS_MAX`] inner arrays hold. Index 0 is
     /// never a Service or backend.
     pub fn check(self, value: u32) -> Result<(), BadLimit> {
-        let (floor, ceiling) = match self {
-            Self::Frontends => (1, HASH_MAX),
-            Self::Services => (1, CHUNKS_MAX * SERVICES_CHUNK - 1),
-            Self::Slots => (1, CHUNKS_MAX * SLOTS_CHUNK),
-            Self::Backends => (1, CHUNKS_MAX * BACKENDS_CHUNK - 1),
-            Self::Flows => (2, HASH_MAX),
-        };
+        // A flow takes two entries.
+        let floor = if self == Self::Flows { 2 } else { 1 };
+        let ceiling = self.ceiling();
         let fits = (floor..=ceiling).contains(&value);
         fits.then_some(()).ok_or(BadLimit { knob: self, value, floor, ceiling })
     }
 
-    /// What makes a higher value count: arrays grow chunk by chunk, a hash is as large as it was made.
+    /// The highest value.
+    pub(crate) fn ceiling(self) -> u32 {
+        match self {
+            Self::Frontends => FRONTENDS_MAX,
+            Self::Services => CHUNKS_MAX * SERVICES_CHUNK - 1,
+            Self::Slots => CHUNKS_MAX * SLOTS_CHUNK,
+            Self::Backends => CHUNKS_MAX * BACKENDS_CHUNK - 1,
+            Self::Flows => HASH_MAX,
+        }
+    }
+
+    /// What takes room there.
+    pub(crate) fn counts(self) -> &'static str {
+        match self {
+            Self::Frontends => "Service ports and addresses",
+            Self::Services => "Service ports",
+            Self::Slots | Self::Backends => "endpoints",
+            Self::Flows => "flows",
+        }
+    }
+
+    /// What makes a higher value count.
     pub(crate) fn raise(self) -> String {
         match self {
-            Self::Slots | Self::Backends => format!("raise `{self}` and start the agent again"),
-            Self::Frontends | Self::Services | Self::Flows => format!(
+            Self::Frontends | Self::Services | Self::Slots | Self::Backends => {
+                format!("raise `{self}` and start the agent again")
+            }
+            // The programs write these tables: there is no moment at which a larger one holds the same.
+            Self::Flows => format!(
                 "raise `{self}`, stop the agent, run `sheave cleanup`, which cuts Service traffic, and start the agent \
                  again"
             ),

@@ -2,6 +2,7 @@
 use crate::attach::DeviceHook;
 use crate::chunks::Chunks;
 use crate::file_system;
+use crate::growing::Growing;
 use crate::limits::{BadLimit, Knob, Limits};
 use crate::map::Shape;
 use crate::pins::Pins;
@@ -24,9 +25,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../object/sheave.o");
 
 /// The maps that are pinned: name, `enum bpf_map_type`, bytes of key and value, what sizes them.
 pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 25] = [
-    ("frontends_v4", HASH, size_of::<FrontendKeyV4>(), size_of::<FrontendValue>(), Size::Frontends),
-    ("frontends_v6", HASH, size_of::<FrontendKeyV6>(), size_of::<FrontendValue>(), Size::Frontends),
-    ("names", HASH, 4, size_of::<ServiceNameValue>(), Size::Services),
+    ("frontends_v4", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
+    ("frontends_v6", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
+    ("names", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
     ("services", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
     ("slots", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
     ("backends_v4", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
@@ -67,10 +68,8 @@ const HALF_FLOWS_SHARE: u32 = 8;
 /// What sizes a map.
 #[derive(Clone, Copy)]
 pub(crate) enum Size {
-    /// The object; arrays grow by chunks instead.
+    /// The object; maps of maps grow instead.
     Fixed,
-    Frontends,
-    Services,
     Flows,
     HalfFlows,
 }
@@ -200,17 +199,18 @@ impl Loader {
         lift_memory_lock();
         let lock =
             self.pins.lock().map_err(|source| LoadError::Locked { path: self.pins.root().to_owned(), source })?;
-        self.make_chunked_maps()?;
+        for (map, map_type, key_size, value_size, sized) in PINNED {
+            self.check(map, &maps.join(map), (map_type, key_size, value_size), sized)?;
+        }
+        self.make_maps_of_maps()?;
         let globals = Globals::new(self.socket_lb)?;
         let mut loader = EbpfLoader::new();
         globals.set(&mut loader);
-        for (map, map_type, key_size, value_size, sized) in PINNED {
-            let path = maps.join(map);
-            self.check(map, &path, (map_type, key_size, value_size), sized)?;
+        for (map, .., sized) in PINNED {
             if let Some((entries, _)) = self.entries(sized) {
                 loader.map_max_entries(map, entries);
             }
-            loader.map_pin_path(map, path);
+            loader.map_pin_path(map, maps.join(map));
         }
         let ebpf = load_programs(&mut loader, OBJECT)?;
         Ok(Programs { ebpf, links_dir: self.pins.links(), device_hook: device_hook(), _lock: lock })
@@ -230,15 +230,19 @@ impl Loader {
         Ok(())
     }
 
-    fn make_chunked_maps(&self) -> Result<(), LoadError> {
-        let make = |map: &'static str, create: fn(&str, &Path, u32) -> io::Result<()>, len| {
+    /// No program reads `names`; it belongs to the pinned state that `dump` and a restarted agent read.
+    fn make_maps_of_maps(&self) -> Result<(), LoadError> {
+        let make = |map: &'static str, create: &dyn Fn(&Path) -> io::Result<()>| {
             let path = self.pins.maps().join(map);
-            create(map, &path, len).map_err(|source| LoadError::Map { map, path, source })
+            create(&path).map_err(|source| LoadError::Map { map, path, source })
         };
-        make("services", Chunks::<ServiceValue>::create_pinned, SERVICES_CHUNK)?;
-        make("slots", Chunks::<u32>::create_pinned, SLOTS_CHUNK)?;
-        make("backends_v4", Chunks::<BackendV4>::create_pinned, BACKENDS_CHUNK)?;
-        make("backends_v6", Chunks::<BackendV6>::create_pinned, BACKENDS_CHUNK)
+        make("frontends_v4", &|path| Growing::<FrontendKeyV4, FrontendValue>::create_pinned("frontends_v4", path))?;
+        make("frontends_v6", &|path| Growing::<FrontendKeyV6, FrontendValue>::create_pinned("frontends_v6", path))?;
+        make("names", &|path| Growing::<u32, ServiceNameValue>::create_pinned("names", path))?;
+        make("services", &|path| Chunks::<ServiceValue>::create_pinned("services", path, SERVICES_CHUNK))?;
+        make("slots", &|path| Chunks::<u32>::create_pinned("slots", path, SLOTS_CHUNK))?;
+        make("backends_v4", &|path| Chunks::<BackendV4>::create_pinned("backends_v4", path, BACKENDS_CHUNK))?;
+        make("backends_v6", &|path| Chunks::<BackendV6>::create_pinned("backends_v6", path, BACKENDS_CHUNK))
     }
 
     /// A map that is taken over must be what a new one would be.
@@ -263,8 +267,6 @@ impl Loader {
     fn entries(&self, sized: Size) -> Option<(u32, Knob)> {
         match sized {
             Size::Fixed => None,
-            Size::Frontends => Some((self.limits.frontends_max, Knob::Frontends)),
-            Size::Services => Some((self.limits.services_max, Knob::Services)),
             Size::Flows => Some((self.flows_max, Knob::Flows)),
             Size::HalfFlows => Some(((self.flows_max / HALF_FLOWS_SHARE).max(HALF_FLOWS_MIN), Knob::Flows)),
         }

@@ -5,8 +5,9 @@
 //! the flag that makes them count, the set before the frontends that lead to it; what goes, in the opposite order.
 use crate::image::Image;
 use crate::limits::{Knob, Limits};
+use crate::lower_growth::growth;
 use crate::lower_rules::lower_rules;
-use crate::ops::{BackendEntry, MapOp, ServiceEntry};
+use crate::ops::{BackendEntry, Hash, MapOp, ServiceEntry};
 use crate::refused::{Full, Refused, Remedy};
 use crate::set;
 use ipnet::IpNet;
@@ -35,24 +36,25 @@ pub fn lower(image: &Image, limits: &Limits, change: &Change) -> Result<Vec<MapO
 }
 
 fn serve(image: &Image, limits: &Limits, key: &ServiceKey, serving: &Serving) -> Result<Vec<MapOp>, Refused> {
-    let mut ops = Vec::new();
-    let service = match image.id(key) {
-        Some(service) => service,
-        None => {
-            let service = new_service(image, limits, key)?;
-            ops.push(MapOp::PutName { service, key: key.clone() });
-            service
-        }
-    };
+    let held = image.id(key);
+    let service = held.map_or_else(|| new_service(image, limits, key), Ok)?;
     let members = Members::plan(image, limits, (key, service), serving)?;
     let new_ranges = new_ranges(image, (key, service), serving)?;
     let sets = sets(image, limits, (key, service), serving, &members)?;
+    let frontends = new_frontends(image, limits, (key, service), &serving.frontends)?;
+    // Room comes first of all: a kernel without memory for it leaves nothing half done.
+    let new = frontends.iter().filter(|(frontend, _)| image.leads_to(frontend).is_none()).count();
+    let mut ops = Vec::from_iter(growth(image, Hash::Frontends(key.family), new));
+    if held.is_none() {
+        ops.extend(growth(image, Hash::Names, 1));
+        ops.push(MapOp::PutName { service, key: key.clone() });
+    }
     ops.extend(members.first);
     ops.extend(new_ranges);
     ops.extend(sets);
     // A frontend that comes from another Service lets in whom either lets in, never whom this one let in before.
     ops.extend(old_ranges(image, service, serving));
-    ops.extend(put_frontends(image, limits, (key, service), &serving.frontends)?);
+    ops.extend(frontends.into_iter().map(|(frontend, kind)| MapOp::PutFrontend { frontend, kind, service }));
     ops.extend(members.last);
     Ok(ops)
 }
@@ -64,7 +66,7 @@ fn new_service(image: &Image, limits: &Limits, key: &ServiceKey) -> Result<Servi
     }
     let max = limits.services_max;
     let id = image.service_ids.peek(1, max).and_then(|ids| NonZeroU32::new(*ids.first()?));
-    let full = || Full { map: "services", max, remedy: Remedy::Raise(Knob::Services) };
+    let full = || Full { map: "services", max, remedy: Remedy::of(Knob::Services, max) };
     id.map(ServiceId).ok_or_else(|| Refused::full(full(), key, image))
 }
 
@@ -89,7 +91,7 @@ impl Members {
         let mut ids = image.members(service);
         let new: Vec<Backend> = serving.members().filter(|backend| !ids.contains_key(backend)).copied().collect();
         let fresh = image.backend_ids(family).peek(new.len(), max).ok_or_else(|| {
-            let full = Full { map: backends_map(family), max, remedy: Remedy::Raise(Knob::Backends) };
+            let full = Full { map: backends_map(family), max, remedy: Remedy::of(Knob::Backends, max) };
             Refused::full(full, key, image)
         })?;
         ids.extend(new.into_iter().zip(fresh.into_iter().filter_map(NonZeroU32::new).map(BackendId)));
@@ -218,17 +220,18 @@ pub(crate) fn room_for_ranges(image: &Image, new: &[IpNet]) -> Result<(), Full> 
     Ok(())
 }
 
-fn put_frontends(
+/// The frontends that do not lead there yet, as what they are to.
+fn new_frontends(
     image: &Image,
     limits: &Limits,
     (key, service): (&ServiceKey, ServiceId),
     frontends: &FlatMap<Frontend, FrontendKind>,
-) -> Result<impl Iterator<Item = MapOp>, Refused> {
+) -> Result<Vec<(Frontend, FrontendKind)>, Refused> {
     let missing = frontends.iter().filter(|(frontend, kind)| image.leads_to(frontend) != Some((service, **kind)));
     let missing: Vec<_> = missing.map(|(frontend, kind)| (*frontend, *kind)).collect();
     let new = missing.iter().filter(|(frontend, _)| image.leads_to(frontend).is_none()).count();
     room_for_frontends(image, limits, key.family, new).map_err(|full| Refused::full(full, key, image))?;
-    Ok(missing.into_iter().map(move |(frontend, kind)| MapOp::PutFrontend { frontend, kind, service }))
+    Ok(missing)
 }
 
 fn room_for_frontends(image: &Image, limits: &Limits, family: Family, new: usize) -> Result<(), Full> {
@@ -237,12 +240,13 @@ fn room_for_frontends(image: &Image, limits: &Limits, family: Family, new: usize
     if new == 0 || used.saturating_add(needed) <= max {
         return Ok(());
     }
-    Err(Full { map: frontends_map(family), max, remedy: Remedy::Raise(Knob::Frontends) })
+    Err(Full { map: Hash::Frontends(family).name(), max, remedy: Remedy::of(Knob::Frontends, max) })
 }
 
 fn claim_vip(image: &Image, limits: &Limits, addr: IpAddr) -> Result<Vec<MapOp>, Refused> {
     room_for_frontends(image, limits, Family::of(addr), 1).map_err(|full| Refused::Vip { addr, full })?;
-    Ok(vec![MapOp::PutVip { addr }])
+    let room = growth(image, Hash::Frontends(Family::of(addr)), 1);
+    Ok(room.into_iter().chain([MapOp::PutVip { addr }]).collect())
 }
 
 fn release(image: &Image, frontend: Frontend, key: Option<&ServiceKey>) -> Result<Vec<MapOp>, Refused> {
@@ -293,12 +297,5 @@ fn backends_map(family: Family) -> &'static str {
     match family {
         Family::V4 => "backends_v4",
         Family::V6 => "backends_v6",
-    }
-}
-
-fn frontends_map(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "frontends_v4",
-        Family::V6 => "frontends_v6",
     }
 }

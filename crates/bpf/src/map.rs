@@ -23,8 +23,11 @@ const BUCKET_MAX: usize = 256;
 /// Bytes of a batch's token: the longest key is 40 bytes.
 const TOKEN_LEN: usize = 64;
 
+const BPF_MAP_TYPE_HASH: u32 = 1;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
+/// Memory for an entry is taken when it is written.
+const BPF_F_NO_PREALLOC: u32 = 1;
 /// The kernel's own errno "operation not supported" (`include/linux/errno.h`).
 const ENOTSUPP: i32 = 524;
 
@@ -133,7 +136,22 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
 
     /// Creates an array that may stand in a map of arrays with a template of the same shape.
     pub(crate) fn create_array(max_entries: u32) -> io::Result<Self> {
-        Self::from_fd(create("chunk", BPF_MAP_TYPE_ARRAY, size_u32::<V>(), max_entries, 0)?)
+        Self::create("chunk", BPF_MAP_TYPE_ARRAY, max_entries, 0, 0)
+    }
+
+    /// Creates a hash that may stand in a map of maps with a template of the same shape, of whatever size (5.10, kernel commit
+    /// 134fede4eecf).
+    pub(crate) fn create_hash(max_entries: u32) -> io::Result<Self> {
+        Self::create("table", BPF_MAP_TYPE_HASH, max_entries, BPF_F_NO_PREALLOC, 0)
+    }
+
+    fn create(name: &str, map_type: u32, max_entries: u32, flags: u32, inner_map: u32) -> io::Result<Self> {
+        let mut shown = [0; 16];
+        // The last byte stays zero.
+        shown.iter_mut().take(15).zip(name.bytes()).for_each(|(to, from)| *to = from);
+        let (key_size, value_size) = (size_u32::<K>(), size_u32::<V>());
+        let attr = Create { map_type, key_size, value_size, max_entries, flags, inner_map, numa_node: 0, name: shown };
+        Self::from_fd(owned(bpf(BPF_MAP_CREATE, &attr)?))
     }
 
     pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
@@ -280,6 +298,16 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
         raw(&self.fd)
     }
 
+    /// The kernel's number for this very map, as a lookup in a map of maps returns it.
+    pub(crate) fn id(&self) -> io::Result<u32> {
+        object::info::<Info>(&self.fd).map(|info| info.id)
+    }
+
+    /// How many entries it may have.
+    pub(crate) fn max_entries(&self) -> io::Result<u32> {
+        Shape::of(&self.fd).map(|shape| shape.max_entries)
+    }
+
     /// Pins the map: it outlives this process until the file is removed.
     pub(crate) fn pin(&self, path: &Path) -> io::Result<()> {
         object::pin(&self.fd, path)
@@ -291,20 +319,10 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
 }
 
 impl Map<u32, u32> {
-    /// Creates a map of arrays like `template`.
-    pub(crate) fn create_array_of<K, V>(name: &str, max_entries: u32, template: &Map<K, V>) -> io::Result<Self> {
-        Self::from_fd(create(name, BPF_MAP_TYPE_ARRAY_OF_MAPS, size_u32::<u32>(), max_entries, raw(&template.fd))?)
+    /// Creates a map of maps like `template`.
+    pub(crate) fn create_outer<K, V>(name: &str, max_entries: u32, template: &Map<K, V>) -> io::Result<Self> {
+        Self::create(name, BPF_MAP_TYPE_ARRAY_OF_MAPS, max_entries, 0, raw(&template.fd))
     }
-}
-
-/// Creates a map with keys of four bytes.
-fn create(name: &str, map_type: u32, value_size: u32, max_entries: u32, inner_map: u32) -> io::Result<OwnedFd> {
-    let mut shown = [0; 16];
-    // The last byte stays zero.
-    shown.iter_mut().take(15).zip(name.bytes()).for_each(|(to, from)| *to = from);
-    let key_size = size_u32::<u32>();
-    let attr = Create { map_type, key_size, value_size, max_entries, flags: 0, inner_map, numa_node: 0, name: shown };
-    bpf(BPF_MAP_CREATE, &attr).map(owned)
 }
 
 impl Shape {

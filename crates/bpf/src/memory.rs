@@ -3,10 +3,11 @@
 use crate::blocks;
 use crate::contents::Contents;
 use crate::maps::{MapError, Maps};
-use crate::ops::{AddrUse, BackendEntry, MapOp, RulesEntry, ServiceEntry};
+use crate::ops::{AddrUse, BackendEntry, Hash, HashRooms, MapOp, RulesEntry, ServiceEntry};
 use ipnet::IpNet;
 use sheave_abi::{
-    BACKENDS_CHUNK, BackendId, CHUNKS_MAX, NODE_ADDRS_MAX, RANGES_MAX, SERVICES_CHUNK, SLOTS_CHUNK, ServiceId, SetWord,
+    BACKENDS_CHUNK, BackendId, CHUNKS_MAX, HASH_FIRST, NODE_ADDRS_MAX, RANGES_MAX, SERVICES_CHUNK, SLOTS_CHUNK,
+    ServiceId, SetWord,
 };
 use sheave_core::{Backend, Family, Frontend, FrontendKind, ServiceKey, TrafficPolicy};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -93,10 +94,16 @@ pub struct MemoryMaps {
     addrs: BTreeMap<IpAddr, AddrUse>,
     ranges: BTreeMap<Option<ServiceId>, BTreeSet<IpNet>>,
     ranges_used: [u32; 2],
-    frontends_max: [u32; 2],
+    rooms: HashRooms,
     entries_used: [u32; 2],
     ops: u64,
     faults: Vec<Fault>,
+}
+
+impl Default for MemoryMaps {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 fn at(family: Family) -> usize {
@@ -144,9 +151,15 @@ fn word(entry: &ServiceEntry, policy: TrafficPolicy) -> SetWord {
 const POLICIES: [TrafficPolicy; 2] = [TrafficPolicy::Cluster, TrafficPolicy::Local];
 
 impl MemoryMaps {
-    /// Empty maps, with room for so many frontends of each family.
+    /// Empty maps, as the loader makes them.
     #[must_use]
-    pub fn new(frontends_max: u32) -> Self {
+    pub fn new() -> Self {
+        Self::with_room(HASH_FIRST)
+    }
+
+    /// Empty maps, whose hashes have room for so many entries until they grow.
+    #[must_use]
+    pub fn with_room(entries: u32) -> Self {
         Self {
             names: HashMap::new(),
             services: Chunks::new(SERVICES_CHUNK),
@@ -158,7 +171,7 @@ impl MemoryMaps {
             addrs: BTreeMap::new(),
             ranges: BTreeMap::new(),
             ranges_used: [0; 2],
-            frontends_max: [frontends_max; 2],
+            rooms: HashRooms::all(entries),
             entries_used: [0; 2],
             ops: 0,
             faults: Vec::new(),
@@ -168,11 +181,6 @@ impl MemoryMaps {
     /// Has operations fail; replaces what was asked before.
     pub fn fail(&mut self, faults: Vec<Fault>) {
         self.faults = faults;
-    }
-
-    /// Makes room for so many frontends of each family.
-    pub fn set_frontends_max(&mut self, frontends_max: u32) {
-        self.frontends_max = [frontends_max; 2];
     }
 
     /// How many operations were asked for, failed ones included.
@@ -257,6 +265,7 @@ impl MemoryMaps {
             ranges: self.ranges.clone(),
             addrs: self.addrs.clone(),
             rules: self.rules.clone(),
+            rooms: self.rooms,
         }
     }
 
@@ -271,6 +280,10 @@ impl MemoryMaps {
             }
             MapOp::WriteSlots { first, ids } => self.write_slots(*first, ids, entries_max),
             _ if entries_max == 0 => Ok(()),
+            MapOp::Grow { hash, entries } => {
+                self.rooms.set(*hash, self.rooms.of(*hash).max(*entries));
+                Ok(())
+            }
             MapOp::WriteService { service, entry } => self.write_service(*service, *entry),
             MapOp::PutFrontend { frontend, kind, service } => self.put_frontend(*frontend, *kind, *service),
             MapOp::DeleteFrontend { frontend } => {
@@ -303,6 +316,10 @@ impl MemoryMaps {
                 Ok(())
             }
             MapOp::PutName { service, key } => {
+                let new = !self.names.contains_key(service);
+                if new && self.names.len() >= self.rooms.of(Hash::Names) as usize {
+                    return Err(no("names", "update", E2BIG));
+                }
                 self.names.insert(*service, key.clone());
                 Ok(())
             }
@@ -311,8 +328,9 @@ impl MemoryMaps {
     }
 
     fn room(&mut self, family: Family, new: bool) -> Result<(), MapError> {
+        let room = self.rooms.of(Hash::Frontends(family));
         let used = &mut self.entries_used[at(family)];
-        if new && *used >= self.frontends_max[at(family)] {
+        if new && *used >= room {
             return Err(no(frontends_map(family), "update", E2BIG));
         }
         *used += u32::from(new);
@@ -468,7 +486,8 @@ impl Maps for MemoryMaps {
         let Some(fault) = self.faults.iter().find(|fault| fault.op == number).copied() else {
             return self.perform(op, usize::MAX);
         };
-        let entries = if op.entries() == 1 { 0 } else { fault.entries };
+        let may_be_done = op.entries() > 1 || matches!(op, MapOp::Grow { .. });
+        let entries = if may_be_done { fault.entries } else { 0 };
         self.perform(op, entries)?;
         Err(no("any", "injected", fault.errno))
     }

@@ -1,6 +1,6 @@
 //! One kernel write each: what `lower` produces, `exec` performs and `Image` commits.
 use ipnet::IpNet;
-use sheave_abi::{BackendId, ServiceId, SetWord};
+use sheave_abi::{BackendId, HASH_FIRST, ServiceId, SetWord};
 use sheave_core::rules::LocalPods;
 use sheave_core::{Affinity, Backend, Family, Frontend, FrontendKind, ServiceKey, TrafficPolicy};
 use std::net::IpAddr;
@@ -55,9 +55,82 @@ pub struct AddrUse {
     pub node_ports: bool,
 }
 
+/// A hash that grows on line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hash {
+    /// `frontends_v4` or `frontends_v6`.
+    Frontends(Family),
+    /// `names`.
+    Names,
+}
+
+impl Hash {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Frontends(Family::V4), Self::Frontends(Family::V6), Self::Names];
+
+    /// Its name in the kernel.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Frontends(Family::V4) => "frontends_v4",
+            Self::Frontends(Family::V6) => "frontends_v6",
+            Self::Names => "names",
+        }
+    }
+}
+
+/// Entries that each [`Hash`] has room for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HashRooms {
+    frontends: [u32; 2],
+    names: u32,
+}
+
+impl Default for HashRooms {
+    /// As they are made.
+    fn default() -> Self {
+        Self::all(HASH_FIRST)
+    }
+}
+
+impl HashRooms {
+    /// Room for so many entries in each.
+    #[must_use]
+    pub fn all(entries: u32) -> Self {
+        Self { frontends: [entries; 2], names: entries }
+    }
+
+    /// The room of one.
+    #[must_use]
+    pub fn of(&self, hash: Hash) -> u32 {
+        match hash {
+            Hash::Frontends(Family::V4) => self.frontends[0],
+            Hash::Frontends(Family::V6) => self.frontends[1],
+            Hash::Names => self.names,
+        }
+    }
+
+    /// Notes the room of one.
+    pub fn set(&mut self, hash: Hash, entries: u32) {
+        *match hash {
+            Hash::Frontends(Family::V4) => &mut self.frontends[0],
+            Hash::Frontends(Family::V6) => &mut self.frontends[1],
+            Hash::Names => &mut self.names,
+        } = entries;
+    }
+}
+
 /// A write to the maps. An operation writes one map; several entries of it go in one batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MapOp {
+    /// Has a larger hash with the same entries take the place of one. Stands before what needs the room. It may have been performed
+    /// even if it failed: then there is more room than is known.
+    Grow {
+        /// Which one.
+        hash: Hash,
+        /// Entries it has room for from then on.
+        entries: u32,
+    },
     /// Writes entries of the backends map of one family. Never rewrites the address of an entry that a slot names.
     WriteBackends {
         /// Chooses the map.

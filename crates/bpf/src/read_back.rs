@@ -1,9 +1,10 @@
 //! Reads the maps back: at start what an earlier run has left, on an audit what is really there.
 use crate::chunks::Chunks;
 use crate::contents::{Contents, Stray};
+use crate::growing::Growing;
 use crate::image::Image;
 use crate::map::Map;
-use crate::ops::{AddrUse, BackendEntry, RulesEntry, ServiceEntry};
+use crate::ops::{AddrUse, BackendEntry, Hash, HashRooms, RulesEntry, ServiceEntry};
 use crate::pins::Pins;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sheave_abi::{
@@ -15,7 +16,7 @@ use sheave_abi::{
     ServiceNameValue, ServiceValue,
 };
 use sheave_core::rules::LocalPods;
-use sheave_core::{Affinity, Backend, Frontend, FrontendKind, Port, Protocol, ServiceKey, TrafficPolicy};
+use sheave_core::{Affinity, Backend, Family, Frontend, FrontendKind, Port, Protocol, ServiceKey, TrafficPolicy};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -57,8 +58,9 @@ pub fn read_back_live(bpffs: &Path) -> Result<(Image, Vec<Stray>), ReadBackError
 }
 
 fn contents(maps: &Path) -> Result<Contents, ReadBackError> {
+    let mut rooms = HashRooms::default();
     let mut contents = Contents {
-        names: hash(maps, "names")?
+        names: growing(maps, Hash::Names, &mut rooms)?
             .into_iter()
             .filter_map(|(id, name)| Some((service_id(id)?, service_key(&name)?)))
             .collect(),
@@ -69,12 +71,13 @@ fn contents(maps: &Path) -> Result<Contents, ReadBackError> {
         rules: rules(maps)?,
         ..Contents::default()
     };
-    for (key, value) in hash::<FrontendKeyV4, FrontendValue>(maps, "frontends_v4")? {
+    for (key, value) in growing::<FrontendKeyV4, FrontendValue>(maps, Hash::Frontends(Family::V4), &mut rooms)? {
         contents.frontend(key.addr.into(), key.port, key.protocol, value);
     }
-    for (key, value) in hash::<FrontendKeyV6, FrontendValue>(maps, "frontends_v6")? {
+    for (key, value) in growing::<FrontendKeyV6, FrontendValue>(maps, Hash::Frontends(Family::V6), &mut rooms)? {
         contents.frontend(key.addr.into(), key.port, key.protocol, value);
     }
+    contents.rooms = rooms;
     let v4 = hash::<[u8; 4], u32>(maps, "node_addrs_v4")?.into_iter().map(|(addr, flags)| (addr.into(), flags));
     let v6 = hash::<[u8; 16], u32>(maps, "node_addrs_v6")?.into_iter().map(|(addr, flags)| (addr.into(), flags));
     contents.addrs = v4.chain(v6).map(|(addr, flags)| (addr, addr_use(flags))).collect();
@@ -85,6 +88,17 @@ fn contents(maps: &Path) -> Result<Contents, ReadBackError> {
         contents.range(service, prefix_len, |len| Ipv6Net::new(addr.into(), len).ok().map(IpNet::V6));
     }
     Ok(contents)
+}
+
+/// The entries of a hash that grows; notes how many it has room for.
+fn growing<K, V>(maps: &Path, hash: Hash, rooms: &mut HashRooms) -> Result<Vec<(K, V)>, ReadBackError>
+where
+    K: FromBytes + IntoBytes + Immutable,
+    V: FromBytes + IntoBytes + Immutable,
+{
+    let opened = Growing::open(&maps.join(hash.name())).map_err(failed(maps, hash.name()))?;
+    rooms.set(hash, opened.max_entries());
+    opened.table().entries().map_err(failed(maps, hash.name()))
 }
 
 fn hash<K, V>(maps: &Path, map: &'static str) -> Result<Vec<(K, V)>, ReadBackError>

@@ -1,8 +1,10 @@
 //! Why a step of a plan is not carried out although the kernel was not asked (I7).
 use crate::image::Image;
 use crate::limits::Knob;
-use sheave_core::{Diagnostic, Frontend, ObjectRef, Problem, ServiceKey};
+use crate::ops::Hash;
+use sheave_core::{Change, Diagnostic, Frontend, ObjectRef, Problem, ServiceKey};
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 
 /// A limit, or an order to keep.
@@ -88,6 +90,15 @@ pub enum Remedy {
     Raise(Knob),
     /// Of this there may be no more.
     Fewer(&'static str),
+    /// The kernel has no larger one, and says so with this errno(3).
+    Memory(i32),
+}
+
+impl Remedy {
+    /// At a limit of `max`: the setting, as far as it can be raised.
+    pub(crate) fn of(knob: Knob, max: u32) -> Self {
+        if max < knob.ceiling() { Self::Raise(knob) } else { Self::Fewer(knob.counts()) }
+    }
 }
 
 impl fmt::Display for Remedy {
@@ -95,11 +106,25 @@ impl fmt::Display for Remedy {
         match self {
             Self::Raise(knob) => f.write_str(&knob.raise()),
             Self::Fewer(what) => write!(f, "that many is all it takes: have fewer {what}"),
+            Self::Memory(errno) => {
+                let cause = io::Error::from_raw_os_error(*errno);
+                write!(f, "the kernel makes no larger one ({cause}): free memory, it is tried again")
+            }
         }
     }
 }
 
 impl Refused {
+    /// A hash could not grow, and the change needs the room.
+    pub(crate) fn growth(change: &Change, hash: Hash, errno: i32, image: &Image) -> Self {
+        let full = Full { map: hash.name(), max: image.room(hash), remedy: Remedy::Memory(errno) };
+        match change {
+            Change::Serve { key, .. } => Self::full(full, key, image),
+            Change::ClaimVip { addr } => Self::Vip { addr: *addr, full },
+            _ => unreachable!("invariant: no other change needs room in a hash that grows"),
+        }
+    }
+
     pub(crate) fn full(full: Full, key: &ServiceKey, image: &Image) -> Self {
         Self::Service { key: key.clone(), full, held: image.id(key).is_some() }
     }

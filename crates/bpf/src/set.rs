@@ -96,7 +96,7 @@ fn replace(
         return Err(Refused::TooManyBackends { key: key.clone(), count, max: SLOTS_CHUNK });
     }
     let max = limits.slots_max;
-    let full = || Refused::full(Full { map: "slots", max, remedy: Remedy::Raise(Knob::Slots) }, key, image);
+    let full = || Refused::full(Full { map: "slots", max, remedy: Remedy::of(Knob::Slots, max) }, key, image);
     let block = image.blocks.find(count, max, taken).ok_or_else(full)?;
     Ok(Change::new(SetWord { block, count }, block, target.to_vec()))
 }

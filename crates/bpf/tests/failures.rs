@@ -48,7 +48,7 @@ fn retire(name: &str, numbers: &[u8]) -> Change {
 }
 
 fn dataplane(limits: Limits) -> BpfDataplane<MemoryMaps> {
-    BpfDataplane::new(Image::default(), limits, MemoryMaps::new(limits.frontends_max))
+    BpfDataplane::new(Image::default(), limits, MemoryMaps::new())
 }
 
 fn apply(dataplane: &mut BpfDataplane<MemoryMaps>, make: &[Change], break_: &[Change]) -> Applied {
@@ -176,14 +176,12 @@ fn a_full_map_is_named_with_its_setting_and_the_others_are_served() {
         (
             Limits { services_max: 2, ..wide },
             serve("c", 3, &[5], &[]),
-            "map services is full (at most 2); raise `maps.servicesMax`, stop the agent, run `sheave cleanup`, which \
-             cuts Service traffic, and start the agent again; shop/c:http/TCP/IPv4 is not served until then",
+            "map services is full (at most 2); raise `maps.servicesMax` and start the agent again; shop/c:http/TCP/IPv4 is not served until then",
         ),
         (
             Limits { frontends_max: 2, ..wide },
             serve("c", 3, &[5], &[]),
-            "map frontends_v4 is full (at most 2); raise `maps.frontendsMax`, stop the agent, run `sheave cleanup`, \
-             which cuts Service traffic, and start the agent again; shop/c:http/TCP/IPv4 is not served until then",
+            "map frontends_v4 is full (at most 2); raise `maps.frontendsMax` and start the agent again; shop/c:http/TCP/IPv4 is not served until then",
         ),
         (
             Limits { slots_max: 8, ..wide },
@@ -200,8 +198,7 @@ fn a_full_map_is_named_with_its_setting_and_the_others_are_served() {
         (
             narrow,
             Change::ClaimVip { addr: [10, 96, 0, 1].into() },
-            "map frontends_v4 is full (at most 2); raise `maps.frontendsMax`, stop the agent, run `sheave cleanup`, \
-             which cuts Service traffic, and start the agent again; ports that 10.96.0.1 does not have are not \
+            "map frontends_v4 is full (at most 2); raise `maps.frontendsMax` and start the agent again; ports that 10.96.0.1 does not have are not \
              rejected until then",
         ),
     ] {
@@ -217,9 +214,8 @@ fn a_full_map_is_named_with_its_setting_and_the_others_are_served() {
             "I7: nothing of it is written"
         );
         // The promise of the message: with a higher limit it fits.
-        let (image, maps) = (dataplane.image().clone(), MemoryMaps::new(0));
-        let mut maps = std::mem::replace(dataplane.maps_mut(), maps);
-        maps.set_frontends_max(wide.frontends_max);
+        let (image, maps) = (dataplane.image().clone(), MemoryMaps::new());
+        let maps = std::mem::replace(dataplane.maps_mut(), maps);
         let mut dataplane = BpfDataplane::new(image, wide, maps);
         assert!(apply(&mut dataplane, &[serve("c", 3, &[5], &[])], &[]).pending.is_empty());
         assert_eq!((resolved(&dataplane, 1), resolved(&dataplane, 3)), (vec![1, 2], vec![5]));

@@ -11,7 +11,7 @@ use sheave_dataplane::Dataplane as _;
 use std::sync::Arc;
 
 fn dataplane() -> BpfDataplane<MemoryMaps> {
-    BpfDataplane::new(Image::default(), Limits::default(), MemoryMaps::new(16))
+    BpfDataplane::new(Image::default(), Limits::default(), MemoryMaps::new())
 }
 
 fn port(number: u16) -> Port {

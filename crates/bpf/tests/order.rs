@@ -70,7 +70,7 @@ fn shown(op: &MapOp) -> String {
 
 fn written(held: Option<&Serving>, change: &Change) -> Vec<String> {
     let limits = Limits::default();
-    let mut dataplane = BpfDataplane::new(Image::default(), limits, MemoryMaps::new(limits.frontends_max));
+    let mut dataplane = BpfDataplane::new(Image::default(), limits, MemoryMaps::new());
     let make = held.map(serve).into_iter().collect();
     assert!(dataplane.apply(&Plan { make, break_: vec![] }).pending.is_empty());
     lower(dataplane.image(), &limits, change).unwrap().iter().map(shown).collect()

@@ -1,5 +1,5 @@
-//! The maps, pinned by the loader under their names. Sizes of hash tables are set at load time; inner arrays are created by
-//! user space chunk by chunk, so growth changes nothing here.
+//! The maps, pinned by the loader under their names. Sizes of flow tables are set at load time; inner arrays are created by
+//! user space chunk by chunk, and a larger hash is put in the place of one that is full, so growth changes nothing here.
 use super::packet::SUMMED_MAX;
 use crate::family::{Backend, Family};
 use crate::segment::Segment;
@@ -10,8 +10,8 @@ use aya_ebpf::macros::btf_map;
 use sheave_abi::{
     AFFINITY_MAX, AffinityKeyV4, AffinityKeyV6, AffinityValue, BACKENDS_CHUNK, BackendV4, BackendV6, CHUNKS_MAX,
     COUNTERS_MAX, DEVICES_MAX, DeviceValue, FRAGMENTS_MAX, FlowKeyV4, FlowKeyV6, FlowValue, FragmentValue,
-    FrontendKeyV4, FrontendKeyV6, FrontendValue, NODE_ADDRS_MAX, Origin, RANGE_SERVICE_BITS, RANGES_MAX, RulesValue,
-    SERVICES_CHUNK, SLOTS_CHUNK, ServiceNameValue, ServiceValue, SetWord,
+    FrontendKeyV4, FrontendKeyV6, FrontendValue, HASH_FIRST, NODE_ADDRS_MAX, Origin, RANGE_SERVICE_BITS, RANGES_MAX,
+    RulesValue, SERVICES_CHUNK, SLOTS_CHUNK, ServiceValue, SetWord,
 };
 
 const NO_PREALLOC: usize = 1;
@@ -19,7 +19,9 @@ const NO_PREALLOC: usize = 1;
 const SIZED_AT_LOAD: usize = 1 << 10;
 const CHUNKS: usize = CHUNKS_MAX as usize;
 
-pub type Frontends<K> = HashMap<K, FrontendValue, SIZED_AT_LOAD, NO_PREALLOC>;
+pub type Frontends<K> = HashMap<K, FrontendValue, { HASH_FIRST as usize }, NO_PREALLOC>;
+/// One slot, with the hash that is in force.
+pub type GrowingFrontends<K> = ArrayOfMaps<Frontends<K>, 1>;
 pub type Established<K> = HashMap<K, FlowValue, SIZED_AT_LOAD, NO_PREALLOC>;
 pub type Half<K> = LruHashMap<K, FlowValue, SIZED_AT_LOAD>;
 /// Key of a node's address, in words.
@@ -31,13 +33,9 @@ pub type Fragments<K> = LruHashMap<K, FragmentValue, { FRAGMENTS_MAX as usize }>
 pub type Backends<V> = ArrayOfMaps<Array<V, { BACKENDS_CHUNK as usize }>, CHUNKS>;
 
 #[btf_map(name = "frontends_v4")]
-pub static FRONTENDS_V4: Frontends<FrontendKeyV4> = HashMap::new();
+pub static FRONTENDS_V4: GrowingFrontends<FrontendKeyV4> = ArrayOfMaps::new();
 #[btf_map(name = "frontends_v6")]
-pub static FRONTENDS_V6: Frontends<FrontendKeyV6> = HashMap::new();
-/// No program reads it; it belongs to the pinned state that `dump` and a restarted agent read.
-#[used(compiler)]
-#[btf_map(name = "names")]
-pub static NAMES: HashMap<u32, ServiceNameValue, SIZED_AT_LOAD, NO_PREALLOC> = HashMap::new();
+pub static FRONTENDS_V6: GrowingFrontends<FrontendKeyV6> = ArrayOfMaps::new();
 #[btf_map(name = "services")]
 pub static SERVICES: ArrayOfMaps<Array<ServiceValue, { SERVICES_CHUNK as usize }>, CHUNKS> = ArrayOfMaps::new();
 #[btf_map(name = "slots")]
@@ -344,6 +342,13 @@ backend!(
 
 /// Reads of a frontend that another one took the place of, before it counts as absent.
 const FRONTEND_TRIES: u32 = 4;
+
+/// The hash of frontends that is in force until this program ends: one that was replaced meanwhile holds what it held then, and the agent
+/// writes nothing before every program that may read it has ended (`maybe_wait_bpf_programs`, kernel commit 1ae80cf31938).
+#[inline(always)]
+pub fn frontends<K>(map: &'static GrowingFrontends<K>) -> Option<&'static Frontends<K>> {
+    map.get(0)
+}
 
 /// What a frontend key leads to. Since 6.1 a removed element may become another key's at once (`bpf_mem_alloc`, kernel commit
 /// fba1a1c6c912): a value counts only if the key still leads to the same one after it was read.

@@ -27,7 +27,7 @@ impl Node {
         let changed = index.take_changed();
         desired.update(&index, &changed);
         let limits = Limits::default();
-        let maps = MemoryMaps::new(limits.frontends_max);
+        let maps = MemoryMaps::new();
         let mut dataplane = BpfDataplane::new(Image::default(), limits, maps);
         let applied = dataplane.apply(&plan_all(&desired, &dataplane));
         assert!(applied.pending.is_empty(), "{:?} {:?}", applied.refused, applied.failed);

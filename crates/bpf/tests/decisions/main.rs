@@ -30,7 +30,7 @@ struct Agent {
 impl Agent {
     fn new(config: ProxyConfig) -> Self {
         let limits = Limits::default();
-        let dataplane = BpfDataplane::new(Image::default(), limits, MemoryMaps::new(limits.frontends_max));
+        let dataplane = BpfDataplane::new(Image::default(), limits, MemoryMaps::new());
         Self { desired: Desired::new(config.clone()), config, index: Index::new(NODE), dataplane }
     }
 
