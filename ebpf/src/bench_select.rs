@@ -6,7 +6,8 @@
 //! keys; `draw_*` does the same without deciding, and the difference is what `select` takes.
 #![no_std]
 #![no_main]
-#![feature(used_with_arg)]
+#![feature(core_intrinsics, used_with_arg)]
+#![allow(internal_features, reason = "an atomic add, which `core` denies this target")]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 #![allow(
     dead_code,

@@ -5,6 +5,7 @@ use crate::outcome::Outcome;
 use crate::segment::Segment;
 use crate::select::Chosen;
 use crate::sys::Packet;
+use crate::sys::flow_counts::{self, Refused};
 use crate::treatment::{Verdict, decide};
 use crate::{divert, new_flow, reject};
 use sheave_abi::{ADDR_OWN, Counter, FLOW_DIVERTED, FLOW_EGRESS, FLOW_INGRESS};
@@ -24,8 +25,8 @@ pub fn at_ingress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u
         Verdict::Own | Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
         _ if !packet.is_to_host() => Outcome::next(Counter::PassNotHost),
         Verdict::Forward => new_flow::begin(packet, segment, &chosen, now_ns),
-        Verdict::Reject => refuse(packet, segment),
-        refused => dropped(refused),
+        Verdict::Reject => reject_by(packet, segment, chosen.service),
+        refused => dropped(refused, chosen.service),
     }
 }
 
@@ -48,8 +49,8 @@ pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u6
         Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
         _ if is_translated(segment) => Outcome::next(Counter::PassNoFrontend),
         Verdict::Forward => divert::begin(packet, segment, &chosen, now_ns),
-        Verdict::Reject => refuse(packet, segment),
-        refused => dropped(refused),
+        Verdict::Reject => reject_by(packet, segment, chosen.service),
+        refused => dropped(refused, chosen.service),
     }
 }
 
@@ -103,11 +104,27 @@ pub fn refuse<F: Family>(packet: Packet, segment: &Segment<F>) -> Outcome {
     }
 }
 
+/// The same, in the name of a Service.
 #[inline(always)]
-fn dropped(verdict: Verdict) -> Outcome {
+fn reject_by<F: Family>(packet: Packet, segment: &Segment<F>, service: u32) -> Outcome {
+    let outcome = refuse(packet, segment);
+    if outcome != Outcome::next(Counter::PassSource) {
+        flow_counts::refused(service, Refused::NoEndpoint);
+    }
+    outcome
+}
+
+#[inline(always)]
+fn dropped(verdict: Verdict, service: u32) -> Outcome {
     Outcome::drop(match verdict {
-        Verdict::NoLocalEndpoint => Counter::DropNoLocalEndpoint,
-        Verdict::SourceRange => Counter::DropSourceRange,
+        Verdict::NoLocalEndpoint => {
+            flow_counts::refused(service, Refused::NoLocalEndpoint);
+            Counter::DropNoLocalEndpoint
+        }
+        Verdict::SourceRange => {
+            flow_counts::refused(service, Refused::SourceRange);
+            Counter::DropSourceRange
+        }
         _ => Counter::DropSetRaced,
     })
 }

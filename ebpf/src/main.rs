@@ -1,7 +1,8 @@
 //! The kernel programs of sheave. Nothing here logs: every outcome has a counter.
 #![no_std]
 #![no_main]
-#![feature(used_with_arg)]
+#![feature(core_intrinsics, used_with_arg)]
+#![allow(internal_features, reason = "an atomic add, which `core` denies this target")]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod bridge;

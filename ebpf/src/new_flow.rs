@@ -7,7 +7,7 @@ use crate::ports::reserve;
 use crate::rewrite::translate;
 use crate::segment::Segment;
 use crate::select::Chosen;
-use crate::sys::Packet;
+use crate::sys::{Packet, flow_counts};
 use crate::sys::maps::new_entry;
 use sheave_abi::{Counter, FLOW_CLIENT_SIDE, FLOW_HALF_OPEN, FLOW_MASQUERADED, FLOW_ONE_WAY, FlowValue};
 
@@ -54,7 +54,8 @@ pub fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, chosen: &Chose
     }
 }
 
-/// As [`enter`]; returns what the packet counts as, `new` if the pair is, or how it ends.
+/// As [`enter`]; returns what the packet counts as, `new` if the pair is, or how it ends. A pair that is no flow's first is none to its
+/// Service: a masqueraded flow has two.
 #[inline(always)]
 pub fn enter_as<F: Family>(
     packet: Packet,
@@ -63,7 +64,12 @@ pub fn enter_as<F: Family>(
     new: Counter,
 ) -> Result<Counter, Outcome> {
     match enter(packet, segment, flow) {
-        Entered::New => Ok(new),
+        Entered::New => {
+            if new == Counter::FlowNew {
+                flow_counts::begun::<F>(flow.service, flow.backend);
+            }
+            Ok(new)
+        }
         Entered::Other => Ok(Counter::FlowForward),
         Entered::NoPort => Err(Outcome::drop(Counter::DropNoSourcePort)),
         Entered::Full => Err(Outcome::drop(Counter::DropFlowTableFull)),

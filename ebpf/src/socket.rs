@@ -14,6 +14,7 @@ pub use name::{getpeername4, getpeername6};
 use crate::family::{Family, MAPPED, V4, V6};
 use crate::select::{Chosen, Decision, Set, pick};
 use crate::sys::SockAddr;
+use crate::sys::flow_counts::{self, Refused};
 use crate::sys::kernel::{SocketLb, count, has_set_retval, host_netns, socket_lb};
 use crate::sys::maps::{self, Service};
 use sheave_abi::{
@@ -233,9 +234,9 @@ impl<A> Answer<A> {
         Self::Leave
     }
 
-    /// The call fails at once (E11, A2): with ECONNREFUSED, where a program can say so.
+    /// The call fails at once (E11, A2): with ECONNREFUSED, where a program can say so. `service` is 0 for a port that no Service has.
     #[inline(always)]
-    fn rejected(socket: &SockAddr, owner: Owner) -> Self {
+    fn rejected(socket: &SockAddr, owner: Owner, service: u32) -> Self {
         if has_set_retval() {
             socket.set_errno(ECONNREFUSED);
         } else if owner == Owner::Pod {
@@ -244,13 +245,15 @@ impl<A> Answer<A> {
         }
         // Without bpf_set_retval (5.18) the caller sees EPERM: for the node's own sockets better than to wait for nothing.
         count(Counter::SocketReject);
+        flow_counts::refused(service, Refused::NoEndpoint);
         Self::Refuse
     }
 
     /// EPERM, as a sender sees it whose packet netfilter drops on its way out.
     #[inline(always)]
-    fn dropped() -> Self {
+    fn dropped(service: u32) -> Self {
         count(Counter::SocketReject);
+        flow_counts::refused(service, Refused::SourceRange);
         Self::Refuse
     }
 }

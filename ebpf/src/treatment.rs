@@ -46,7 +46,8 @@ enum Source {
     Outside,
 }
 
-/// Decides a packet that has no flow and came in by `device`; 0 = the node sends it.
+/// Decides a packet that has no flow and came in by `device`; 0 = the node sends it. Whatever becomes of it, `chosen` says whose frontend it
+/// dials; 0 = nobody's.
 #[inline(never)]
 pub fn decide<F: Family>(key: &F::FlowKey, device: u32, chosen: &mut Chosen<F::Addr>) -> Verdict {
     let Tuple { src, dst, dst_port, protocol, .. } = F::tuple(key);
@@ -58,6 +59,7 @@ pub fn decide<F: Family>(key: &F::FlowKey, device: u32, chosen: &mut Chosen<F::A
         Dialled::Own => return Verdict::Own,
         Dialled::Nothing => return Verdict::Nothing,
     };
+    chosen.service = service;
     // A frontend is published after its Service.
     let Some(held) = maps::service(service) else { return Verdict::Reject };
     let flags = held.flags();

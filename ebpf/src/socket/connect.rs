@@ -3,7 +3,7 @@ use super::{ALLOW, Address, Answer, Call, Placed, answer_v4, answer_v6, place, r
 use crate::family::{V4, V6};
 use crate::select::{Chosen, Dialled, dialled};
 use crate::sys::kernel::count;
-use crate::sys::{Closing, SockAddr, socket_flows};
+use crate::sys::{Closing, SockAddr, flow_counts, socket_flows};
 use sheave_abi::{Counter, IPPROTO_UDP, NetPort};
 
 /// connect() of an IPv4 socket, or of an IPv6 one to an IPv4 address.
@@ -52,14 +52,14 @@ fn connect<F: Address>(socket: &SockAddr, addr: F::Addr, source: F::Addr) -> Ans
 fn decide<F: Address>(socket: &SockAddr, call: &Call<F::Addr>) -> Answer<F::Addr> {
     let (service, kind) = match dialled::<F>(&call.addr, call.port, call.protocol) {
         Dialled::Frontend { service, kind } => (service, kind),
-        Dialled::Claimed => return Answer::rejected(socket, call.owner),
+        Dialled::Claimed => return Answer::rejected(socket, call.owner, 0),
         Dialled::Own | Dialled::Nothing => return Answer::Leave,
     };
     let mut backend = Chosen::none();
     match place::<F>(call, service, kind, &mut backend) {
         Placed::Decline => Answer::declined(),
-        Placed::Drop => Answer::dropped(),
-        Placed::Reject => Answer::rejected(socket, call.owner),
+        Placed::Drop => Answer::dropped(service),
+        Placed::Reject => Answer::rejected(socket, call.owner, service),
         Placed::Forward => {
             let Some(origin) = socket.new_origin() else { return Answer::declined() };
             origin.set_vip(F::to_mapped(call.addr));
@@ -72,6 +72,7 @@ fn decide<F: Address>(socket: &SockAddr, call: &Call<F::Addr>) -> Answer<F::Addr
                 return Answer::declined();
             }
             count(Counter::SocketForward);
+            flow_counts::begun::<F>(service, backend.id);
             Answer::Translate(backend.addr, backend.port)
         }
     }

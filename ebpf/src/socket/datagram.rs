@@ -8,7 +8,7 @@ use crate::family::{Family as _, V4, V6};
 use crate::select::{Chosen, Dialled, dialled, still_serves};
 use crate::sys::kernel::{count, now_ns};
 use crate::sys::socket_flows::SocketFlow;
-use crate::sys::{SockAddr, socket_flows};
+use crate::sys::{SockAddr, flow_counts, socket_flows};
 use sheave_abi::{Counter, NetPort, SOCKET_RECEIVES, SOCKET_SENDS, SocketFlowKey, SocketFlowValue};
 use zerocopy::transmute;
 
@@ -69,12 +69,13 @@ pub fn recvmsg6(socket: &SockAddr) -> i32 {
 fn send<F: Address>(socket: &SockAddr, call: &Call<F::Addr>) -> Answer<F::Addr> {
     let (service, kind) = match dialled::<F>(&call.addr, call.port, call.protocol) {
         Dialled::Frontend { service, kind } => (service, kind),
-        Dialled::Claimed => return Answer::rejected(socket, call.owner),
+        Dialled::Claimed => return Answer::rejected(socket, call.owner, 0),
         Dialled::Own | Dialled::Nothing => return Answer::Leave,
     };
     let mut backend = Chosen::none();
     let sends = key(socket.cookie(), F::to_mapped(call.addr), call.port, SOCKET_SENDS);
-    let placed = match known::<F>(socket, &sends, service, &mut backend) {
+    let known = known::<F>(socket, &sends, service, &mut backend);
+    let placed = match known {
         Known::Whole => None,
         Known::Half => Some(Placed::Forward),
         Known::Not => Some(place::<F>(call, service, kind, &mut backend)),
@@ -82,11 +83,14 @@ fn send<F: Address>(socket: &SockAddr, call: &Call<F::Addr>) -> Answer<F::Addr> 
     match placed {
         None => {}
         Some(Placed::Decline) => return Answer::declined(),
-        Some(Placed::Drop) => return Answer::dropped(),
-        Some(Placed::Reject) => return Answer::rejected(socket, call.owner),
+        Some(Placed::Drop) => return Answer::dropped(service),
+        Some(Placed::Reject) => return Answer::rejected(socket, call.owner, service),
         Some(Placed::Forward) => {
             if socket.new_origin().is_none() || !begin::<F>(&sends, &backend) {
                 return Answer::declined();
+            }
+            if known == Known::Not {
+                flow_counts::begun::<F>(service, backend.id);
             }
         }
     }

@@ -1,4 +1,5 @@
 //! The only place with `unsafe`: packets, socket contexts, maps and helpers behind safe functions.
+pub mod flow_counts;
 mod flow_entry;
 pub mod kernel;
 pub mod lookup;
