@@ -21,6 +21,7 @@ mod flow;
 mod flow_state;
 mod ip;
 mod object;
+mod sctp;
 mod segment;
 mod select;
 mod sys;

@@ -17,7 +17,6 @@ pub mod headroom;
 mod ids;
 pub mod image;
 mod interfaces;
-mod lacks;
 pub mod limits;
 mod link;
 pub mod load;
