@@ -22,6 +22,7 @@ mod flow;
 mod flow_state;
 mod ip;
 mod object;
+mod sctp;
 mod segment;
 mod select;
 mod sys;

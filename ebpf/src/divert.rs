@@ -1,6 +1,7 @@
 //! Flows decided at egress, too late for the stack to route them to their backend: the packet is sent there by another way, and
 //! its answers are given to the device that would have brought them, had the frontend been a host behind it.
 use crate::family::{Family, Tuple};
+use crate::flow_state::first_state;
 use crate::ip::EthernetHeader;
 use crate::masquerade::address;
 use crate::new_flow::enter_as;
@@ -11,7 +12,7 @@ use crate::segment::Segment;
 use crate::select::Chosen;
 use crate::sys::lookup::{Route, route};
 use crate::sys::{Packet, maps};
-use sheave_abi::{Counter, DEVICE_NO_ETHERNET, FLOW_DIVERTED, FLOW_HALF_OPEN, FLOW_ONE_WAY, FlowValue};
+use sheave_abi::{Counter, DEVICE_NO_ETHERNET, FLOW_DIVERTED, FlowValue};
 
 /// Begins a flow at egress: source and destination at once.
 #[inline(never)]
@@ -33,7 +34,7 @@ pub fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, chosen: &Chose
         backend: chosen.id,
         service: chosen.service,
         ifindex: packet.ifindex(),
-        state: if segment.is_tcp() { FLOW_HALF_OPEN } else { FLOW_ONE_WAY },
+        state: first_state(segment.protocol),
         role: FLOW_DIVERTED,
         ..FlowValue::default()
     };

@@ -11,7 +11,7 @@ use crate::flow_state::Step;
 use crate::sys::FlowEntry;
 use crate::sys::kernel::count;
 use sheave_abi::{
-    Counter, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_FOREIGN, FLOW_PENDING, FLOW_SYN_ACK, FlowValue, IPPROTO_TCP,
+    Counter, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_FOREIGN, FLOW_PENDING, FLOW_SYN_ACK, FlowValue, IPPROTO_UDP,
 };
 use zerocopy::transmute;
 
@@ -158,7 +158,7 @@ pub fn come_by<F: Family>(key: &F::FlowKey, partner_key: &F::FlowKey, ifindex: u
 
 /// Both entries of a pair take a step, and move to the table of its new state: established ones both or neither, since an
 /// entry left behind alone could be evicted, and the other one would lead nowhere. False when the packet must not pass: the table
-/// of established flows has no room for a TCP flow, which stays what it was until there is some (I7).
+/// of established flows has no room for a flow with a handshake, which stays what it was until there is some (I7).
 #[inline(never)]
 pub fn take<F: Family>(key: &F::FlowKey, partner_key: &F::FlowKey, step: Step) -> bool {
     let Some((found, partner)) = pair::<F>(key, partner_key) else { return true };
@@ -177,7 +177,7 @@ pub fn take<F: Family>(key: &F::FlowKey, partner_key: &F::FlowKey, step: Step) -
     if !to_established {
         return true;
     }
-    if F::protocol(key) == IPPROTO_TCP {
+    if F::protocol(key) != IPPROTO_UDP {
         put_both::<F>(key, partner_key, before);
         return false;
     }

@@ -10,12 +10,12 @@ use crate::ip::Part;
 use crate::outcome::Outcome;
 use crate::reject::IcmpHeader;
 use crate::rewrite::outer_address;
-use crate::segment::Segment;
+use crate::segment::{Ports, Segment};
 use crate::select::{Dialled, dialled};
 use crate::sys::packet::difference;
 use crate::sys::{Failed, Packet};
 use sheave_abi::{Counter, FLOW_EGRESS, NetPort};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::FromBytes;
 
 /// Bytes of an ICMP header before the embedded packet.
 const HEADER_LEN: u32 = 8;
@@ -42,14 +42,6 @@ struct NeighbourOption {
 struct Offsets {
     l3: u32,
     l4: u32,
-}
-
-/// The first bytes of TCP and UDP headers.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
-#[repr(C, align(4))]
-struct Ports {
-    src: NetPort,
-    dst: NetPort,
 }
 
 /// An ICMP message; `segment` has its addresses.
@@ -113,7 +105,7 @@ fn error<F: Family>(packet: Packet, segment: &mut Segment<F>) -> Outcome {
     }
 }
 
-/// Reads what a message is about, if it is TCP or UDP with ports: of a later fragment there are none. Makes `segment.to` the answers
+/// Reads what a message is about, if it is of a protocol with ports and has them: of a later fragment there are none. Makes `segment.to` the answers
 /// to it, and returns where its transport header stands; 0 when it is of no use.
 #[inline(never)]
 fn read_embedded<F: Family>(packet: Packet, segment: &mut Segment<F>, l3: u32) -> u32 {

@@ -2,7 +2,7 @@
 use crate::family::{Family, V4, V6};
 use crate::sys::packet::{folded, summed};
 use crate::sys::{Failed, Packet};
-use sheave_abi::{Counter, IPPROTO_TCP, IPPROTO_UDP};
+use sheave_abi::{Counter, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP};
 use zerocopy::{FromBytes, Immutable, IntoBytes, transmute};
 
 /// Where the IP header starts behind an Ethernet header.
@@ -110,7 +110,7 @@ pub enum Part {
 pub struct Located<A> {
     pub src: A,
     pub dst: A,
-    /// TCP, UDP or the family's ICMP.
+    /// TCP, UDP, SCTP or the family's ICMP.
     pub protocol: u8,
     /// Offset of the transport header; of a later fragment, of its data.
     pub l4: u32,
@@ -255,7 +255,7 @@ pub fn header_v6(src: [u32; 4], dst: [u32; 4], next_header: u8, payload_len: u16
 
 #[inline(always)]
 fn served(protocol: u8, icmp: u8) -> Result<u8, Counter> {
-    if protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == icmp {
+    if protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP || protocol == icmp {
         Ok(protocol)
     } else {
         Err(Counter::PassProtocol)

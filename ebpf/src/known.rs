@@ -86,7 +86,7 @@ fn step<F: Family>(segment: &mut Segment<F>, found: Found, now_ns: u64) -> Advan
         && found.entry.state() == FLOW_ESTABLISHED
         && segment.flags & ends == 0
         && !is_idle
-        && (!is_client_side || segment.is_tcp() || serves(segment, found));
+        && (!is_client_side || !segment.is_udp() || serves(segment, found));
     // Before any step: it may move the entry, and the copy has to know.
     found.entry.touch(now_ns);
     if is_settled {
@@ -153,10 +153,10 @@ fn advance_backend<F: Family>(segment: &mut Segment<F>, found: Found, is_idle: b
 }
 
 /// True when a packet must not follow its flow any more: its backend serves no longer and the flow can still be moved (any
-/// UDP flow, L2; a TCP flow nobody has answered, or not for long), or the flow has ended and this SYN begins the next one.
+/// UDP flow, L2; another one that nobody has answered, or not for long), or the flow has ended and this SYN begins the next one.
 #[inline(always)]
 fn is_over<F: Family>(segment: &Segment<F>, found: Found, partner: Option<Found>, now_ns: u64) -> bool {
-    if !segment.is_tcp() {
+    if segment.is_udp() {
         return !serves(segment, found);
     }
     if segment.kind != Kind::Flow || !segment.begins_flow() {

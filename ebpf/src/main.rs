@@ -24,6 +24,7 @@ mod outcome;
 mod ports;
 mod reject;
 mod rewrite;
+mod sctp;
 mod segment;
 mod select;
 mod socket;

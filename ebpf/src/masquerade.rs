@@ -4,14 +4,14 @@
 //! it chooses address and port, and makes a pair of its own out of it. The stack in between, with its policies, sees the client.
 use crate::family::{Family, Tuple};
 use crate::flow::{self, Found};
+use crate::flow_state::first_state;
 use crate::new_flow::enter_as;
 use crate::outcome::Outcome;
 use crate::rewrite::translate;
 use crate::segment::Segment;
 use crate::sys::{Packet, maps};
 use sheave_abi::{
-    Counter, DEVICE_FALLBACK, FLOW_CLIENT_SIDE, FLOW_DIVERTED, FLOW_EGRESS, FLOW_HALF_OPEN, FLOW_MASQUERADED,
-    FLOW_ONE_WAY, FLOW_PENDING, FlowValue, IPPROTO_TCP,
+    Counter, DEVICE_FALLBACK, FLOW_CLIENT_SIDE, FLOW_DIVERTED, FLOW_EGRESS, FLOW_MASQUERADED, FLOW_PENDING, FlowValue,
 };
 use zerocopy::FromZeros;
 
@@ -90,7 +90,7 @@ fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, like: Found, src: 
     like.entry.copy_to(flow);
     flow.role = 0;
     flow.flags = 0;
-    flow.state = if segment.protocol == IPPROTO_TCP { FLOW_HALF_OPEN } else { FLOW_ONE_WAY };
+    flow.state = first_state(segment.protocol);
     flow.seen_ns = now_ns;
     flow.begun_ns = now_ns;
     flow.ifindex = packet.ifindex();

@@ -1,6 +1,7 @@
 //! A flow begins: reserve the way back, remember, translate.
 use crate::family::{Family, Tuple};
 use crate::flow;
+use crate::flow_state::first_state;
 use crate::masquerade;
 use crate::outcome::Outcome;
 use crate::ports::reserve;
@@ -9,7 +10,7 @@ use crate::segment::Segment;
 use crate::select::Chosen;
 use crate::sys::{Packet, flow_counts};
 use crate::sys::maps::new_entry;
-use sheave_abi::{Counter, FLOW_CLIENT_SIDE, FLOW_HALF_OPEN, FLOW_MASQUERADED, FLOW_ONE_WAY, FlowValue};
+use sheave_abi::{Counter, FLOW_CLIENT_SIDE, FLOW_MASQUERADED, FlowValue};
 
 /// How the making of a pair ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, chosen: &Chose
         backend: chosen.id,
         service: chosen.service,
         ifindex: packet.ifindex(),
-        state: if segment.is_tcp() { FLOW_HALF_OPEN } else { FLOW_ONE_WAY },
+        state: first_state(segment.protocol),
         role,
         ..FlowValue::default()
     };

@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// Of the refused packet an ICMP error carries all headers (RFC 792, RFC 4443 §3.1), which is what sockets look at.
 const UDP_HEADER_LEN: u32 = 8;
 /// Of a TCP header the part that every one has: less is not left of a packet whose checksum is still to be filled in
-/// (`__bpf_skb_min_len`).
+/// (`__bpf_skb_min_len`). Of an SCTP packet as much: with it an INIT has its tag, by which its socket knows it (RFC 9260 §10, ICMP6).
 const TCP_HEADER_LEN: u32 = size_of::<TcpHeader>() as u32;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
@@ -86,7 +86,7 @@ fn error<F: Family>(packet: Packet, segment: &Segment<F>, mtu: Option<NonZeroU32
         Some(mtu) => (F::TOO_LONG, mtu.get().to_be_bytes()),
         None => (F::PORT_UNREACHABLE, [0; 4]),
     };
-    let headers = if segment.is_tcp() { TCP_HEADER_LEN } else { UDP_HEADER_LEN };
+    let headers = if segment.is_udp() { UDP_HEADER_LEN } else { TCP_HEADER_LEN };
     let embedded = (segment.l4 - packet.l3() + headers).min(SUMMED_MAX);
     let mut header = IcmpHeader { kind, code, checksum: [0; 2], rest };
     let pseudo = if F::IS_IPV6 { F::pseudo_sum(&dst, &src, F::ICMP, LEN + embedded) } else { 0 };

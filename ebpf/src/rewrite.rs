@@ -8,6 +8,8 @@ use crate::sys::packet::difference;
 use crate::sys::{Failed, Packet};
 use sheave_abi::{Counter, NetPort};
 
+mod sctp;
+
 /// Offsets of the ports within a TCP or UDP header.
 const SRC_PORT: u32 = 0;
 const DST_PORT: u32 = 2;
@@ -16,6 +18,9 @@ const DST_PORT: u32 = 2;
 #[inline(always)]
 pub fn translate<F: Family>(packet: Packet, segment: &Segment<F>) -> Result<(), Outcome> {
     if segment.is_first_fragment {
+        if sctp::changes_ports(segment) {
+            return Err(Outcome::drop(Counter::DropSctpFragment));
+        }
         fragment::remember(segment);
     }
     rewrite(packet, segment).map_err(|Failed| Outcome::drop(Counter::DropRewriteFailed))
@@ -34,6 +39,9 @@ fn rewrite<F: Family>(packet: Packet, segment: &Segment<F>) -> Result<(), Failed
     if segment.kind == Kind::LaterFragment {
         return Ok(());
     }
+    if segment.is_sctp() {
+        return sctp::rewrite_ports(packet, segment);
+    }
     port(packet, segment, SRC_PORT, from.src_port, to.src_port)?;
     port(packet, segment, DST_PORT, from.dst_port, to.dst_port)
 }
@@ -41,7 +49,12 @@ fn rewrite<F: Family>(packet: Packet, segment: &Segment<F>) -> Result<(), Failed
 #[inline(always)]
 fn address<F: Family>(packet: Packet, segment: &Segment<F>, at: u32, from: F::Addr, to: F::Addr) -> Result<(), Failed> {
     let diff = difference(&from, &to, 0);
-    if segment.kind == Kind::Flow {
+    if segment.is_sctp() {
+        // Its checksum covers no address. IPv4's header has one that does.
+        if F::IS_IPV6 {
+            packet.update_device_sum(diff);
+        }
+    } else if segment.kind == Kind::Flow {
         packet.update_pseudo_checksum(segment.checksum(), diff, F::IS_IPV6, !segment.is_tcp())?;
     }
     outer_address::<F>(packet, at, diff, &to)

@@ -1,9 +1,10 @@
-//! A parsed packet: a TCP segment, a UDP datagram, an ICMP message, or a fragment of one of the first two.
+//! A parsed packet: a TCP segment, a UDP datagram, an SCTP packet, an ICMP message, or a fragment of one of the first three.
 use crate::family::{Family, Tuple};
 use crate::flow;
 use crate::ip::{Located, Part};
+use crate::sctp::{self, SctpHeader};
 use crate::sys::{Packet, maps};
-use sheave_abi::{Counter, IPPROTO_TCP, NetPort};
+use sheave_abi::{Counter, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, NetPort};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// TCP flags (RFC 9293 §3.1).
@@ -11,6 +12,8 @@ pub const FIN: u8 = 0x01;
 pub const SYN: u8 = 0x02;
 pub const RST: u8 = 0x04;
 pub const ACK: u8 = 0x10;
+/// What of a segment's flags is looked at.
+const TCP_FLAGS: u8 = FIN | SYN | RST | ACK;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
 #[repr(C, align(4))]
@@ -35,19 +38,27 @@ struct UdpHeader {
     checksum: [u8; 2],
 }
 
+/// The first bytes of TCP, UDP and SCTP headers.
+#[derive(Clone, Copy, PartialEq, FromBytes, IntoBytes, Immutable)]
+#[repr(C, align(4))]
+pub struct Ports {
+    pub src: NetPort,
+    pub dst: NetPort,
+}
+
 /// What a packet is to the programs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// TCP or UDP with ports: part of a flow.
+    /// TCP, UDP or SCTP with ports: part of a flow.
     Flow,
-    /// TCP or UDP without: in place of ports the key has the identification of the datagram.
+    /// The same without: in place of ports the key has the identification of the datagram.
     LaterFragment,
     /// The family's ICMP; the key has no ports.
     Icmp,
 }
 
-/// What the programs need to know of a packet, and what they make of it. The TCP fields are zero for others. It stands in a map of this
-/// processor, because the stack is too small.
+/// What the programs need to know of a packet, and what they make of it. The fields of TCP are zero for others, but that SCTP's first chunk
+/// has its flags, too. It stands in a map of this processor, because the stack is too small.
 pub struct Segment<F: Family> {
     /// Names the packet's flow.
     pub key: F::FlowKey,
@@ -56,8 +67,9 @@ pub struct Segment<F: Family> {
     /// The key of the entry that answers meet; see [`Segment::find_partner_key`].
     pub partner_key: F::FlowKey,
     pub kind: Kind,
-    /// TCP, UDP or ICMP.
+    /// TCP, UDP, SCTP or ICMP.
     pub protocol: u8,
+    /// [`FIN`], [`SYN`], [`RST`], [`ACK`]; of SCTP what means the same, and [`sctp::OPENS`].
     pub flags: u8,
     /// Whether fragments without ports follow; `fragment_id` names them.
     pub is_first_fragment: bool,
@@ -105,6 +117,7 @@ impl<F: Family> Segment<F> {
                 (ip.id as u16, (ip.id >> 16) as u16)
             }
             (IPPROTO_TCP, _) => self.read_tcp(packet, &ip)?,
+            (IPPROTO_SCTP, _) => self.read_sctp(packet, &ip)?,
             _ => self.read_udp(packet, &ip)?,
         };
         let (src_port, dst_port) = (NetPort::from_wire(src_port), NetPort::from_wire(dst_port));
@@ -120,7 +133,7 @@ impl<F: Family> Segment<F> {
         if header_len < 20 || (header_len > ip.l4_len && !self.is_first_fragment) {
             return Err(Counter::PassTruncated);
         }
-        self.flags = header.flags;
+        self.flags = header.flags & TCP_FLAGS;
         self.seq = u32::from_be_bytes(header.seq);
         self.ack = u32::from_be_bytes(header.ack);
         self.payload_len = ip.l4_len.saturating_sub(header_len);
@@ -135,6 +148,14 @@ impl<F: Family> Segment<F> {
             return Err(Counter::PassTruncated);
         }
         self.payload_len = len - 8;
+        Ok((u16::from_ne_bytes(header.src_port), u16::from_ne_bytes(header.dst_port)))
+    }
+
+    #[inline(always)]
+    fn read_sctp(&mut self, packet: Packet, ip: &Located<F::Addr>) -> Result<(u16, u16), Counter> {
+        let header: SctpHeader = load(packet, ip)?;
+        self.flags = sctp::flags(&header, ip.l4_len).ok_or(Counter::PassTruncated)?;
+        self.payload_len = ip.l4_len - sctp::COMMON_HEADER_LEN;
         Ok((u16::from_ne_bytes(header.src_port), u16::from_ne_bytes(header.dst_port)))
     }
 
@@ -155,13 +176,24 @@ impl<F: Family> Segment<F> {
         self.protocol == IPPROTO_TCP
     }
 
-    /// True when a flow may begin with it: any datagram, and a SYN alone. A SYN with RST must not be answered by a RST.
+    /// True for what has neither a handshake nor an end.
     #[inline(always)]
-    pub fn begins_flow(&self) -> bool {
-        !self.is_tcp() || self.flags & (SYN | ACK | RST) == SYN
+    pub fn is_udp(&self) -> bool {
+        self.protocol == IPPROTO_UDP
     }
 
-    /// Offset of the transport checksum.
+    #[inline(always)]
+    pub fn is_sctp(&self) -> bool {
+        self.protocol == IPPROTO_SCTP
+    }
+
+    /// True when a flow may begin with it: any datagram, a SYN alone, an INIT. A SYN with RST must not be answered by a RST.
+    #[inline(always)]
+    pub fn begins_flow(&self) -> bool {
+        self.is_udp() || self.flags & (SYN | ACK | RST) == SYN
+    }
+
+    /// Offset of the transport checksum of TCP or UDP.
     #[inline(always)]
     pub fn checksum(&self) -> u32 {
         if self.is_tcp() { self.l4 + 16 } else { self.l4 + 6 }

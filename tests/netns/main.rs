@@ -23,6 +23,7 @@ mod paths;
 mod raw;
 mod refusals;
 mod restarts;
+mod sctp;
 mod sockets;
 mod world;
 

@@ -1,19 +1,22 @@
 //! Two VIPs with one backend: the client uses one port for both, the backend must not see one connection.
-use crate::frame::{Frame, SYN};
+use crate::frame::{Frame, INIT, SYN};
 use crate::rig::{DROP, NETS, with_rig, with_sized_rig};
 use sheave_abi::{FLOW_HALF_OPEN_IDLE_NS, FLOW_ONE_WAY_IDLE_NS};
 use sheave_core::Protocol;
 
+const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+
 #[test]
 fn a_clash_gets_another_source_port_and_replies_find_the_clients_own() {
-    for (net, protocol) in NETS.into_iter().flat_map(|net| [(net, Protocol::Tcp), (net, Protocol::Udp)]) {
+    for (net, protocol) in NETS.into_iter().flat_map(|net| PROTOCOLS.map(|protocol| (net, protocol))) {
         with_rig("clash", move |rig| {
             let (client, vips, backend) = (net.client(40000), [net.vip(1, 80), net.vip(2, 80)], net.backend(1, 8080));
             rig.service(1, vips[0], protocol, &[backend]);
             rig.service(2, vips[1], protocol, &[backend]);
             let frame = |src, dst| match protocol {
                 Protocol::Tcp => Frame::tcp(src, dst, SYN),
-                _ => Frame::udp(src, dst, b"!"),
+                Protocol::Udp => Frame::udp(src, dst, b"!"),
+                Protocol::Sctp => Frame::sctp(src, dst, INIT),
             };
             let first = rig.ingress(&frame(client, vips[0]), &["flow_new"]).seen();
             let second = rig.ingress(&frame(client, vips[1]), &["flow_new", "event_port_taken"]).seen();
@@ -32,14 +35,15 @@ fn a_clash_gets_another_source_port_and_replies_find_the_clients_own() {
 
 #[test]
 fn the_port_of_a_dead_flow_is_free_again() {
-    for (net, protocol) in NETS.into_iter().flat_map(|net| [(net, Protocol::Tcp), (net, Protocol::Udp)]) {
+    for (net, protocol) in NETS.into_iter().flat_map(|net| PROTOCOLS.map(|protocol| (net, protocol))) {
         with_rig("clash-dead", move |rig| {
             let (client, vips, backend) = (net.client(40000), [net.vip(1, 80), net.vip(2, 80)], net.backend(1, 8080));
             rig.service(1, vips[0], protocol, &[backend]);
             rig.service(2, vips[1], protocol, &[backend]);
             let (frame, idle_ns) = match protocol {
                 Protocol::Tcp => (Frame::tcp(client, vips[0], SYN), FLOW_HALF_OPEN_IDLE_NS),
-                _ => (Frame::udp(client, vips[0], b"!"), FLOW_ONE_WAY_IDLE_NS),
+                Protocol::Udp => (Frame::udp(client, vips[0], b"!"), FLOW_ONE_WAY_IDLE_NS),
+                Protocol::Sctp => (Frame::sctp(client, vips[0], INIT), FLOW_HALF_OPEN_IDLE_NS),
             };
             rig.ingress(&frame, &["flow_new"]);
             rig.age_flows(idle_ns + 1);
@@ -64,13 +68,14 @@ fn a_client_with_every_tried_port_taken_loses_the_packet_and_the_reason_is_count
 
 #[test]
 fn a_flow_to_the_backends_own_address_gives_way_to_one_of_the_same_port_to_its_vip() {
-    for (net, protocol) in NETS.into_iter().flat_map(|net| [(net, Protocol::Tcp), (net, Protocol::Udp)]) {
+    for (net, protocol) in NETS.into_iter().flat_map(|net| PROTOCOLS.map(|protocol| (net, protocol))) {
         with_rig("clash-direct", move |rig| {
             let (client, vip, backend) = (net.client(40000), net.vip(1, 80), net.backend(1, 8080));
             rig.service(1, vip, protocol, &[backend]);
             let frame = |src, dst| match protocol {
                 Protocol::Tcp => Frame::tcp(src, dst, SYN),
-                _ => Frame::udp(src, dst, b"!"),
+                Protocol::Udp => Frame::udp(src, dst, b"!"),
+                Protocol::Sctp => Frame::sctp(src, dst, INIT),
             };
             assert_eq!(rig.ingress(&frame(client, backend), &["pass_no_frontend"]).seen().src, client, "alone");
             let to_vip = rig.ingress(&frame(client, vip), &["flow_new"]).seen();

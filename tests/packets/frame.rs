@@ -1,4 +1,5 @@
 //! Ethernet frames, built and read field by field; checksums are computed here, independently of the programs.
+use crc::{CRC_32_ISCSI, Crc};
 use std::net::{IpAddr, SocketAddr};
 
 pub(crate) const FIN: u8 = 0x01;
@@ -8,12 +9,16 @@ pub(crate) const ACK: u8 = 0x10;
 
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
+pub(crate) const SCTP: u8 = 132;
+
+/// A chunk of SCTP that begins an association: its tag, window, streams, first number.
+pub(crate) const INIT: &[u8] = &[1, 0, 0, 20, 0, 0, 0, 7, 0, 0, 0xff, 0xff, 0, 1, 0, 1, 0, 0, 0, 1];
 
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The loopback device's, by which TEST_RUN lets packets come in.
 const NODE_MAC: [u8; 6] = [0; 6];
 
-/// A TCP segment or UDP datagram to be built.
+/// A TCP segment, UDP datagram or SCTP packet to be built.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub(crate) src: SocketAddr,
@@ -48,6 +53,11 @@ impl Frame {
 
     pub(crate) fn udp(src: SocketAddr, dst: SocketAddr, payload: &[u8]) -> Self {
         Self { protocol: UDP, payload: payload.to_vec(), ..Self::tcp(src, dst, 0) }
+    }
+
+    /// A packet of SCTP with these chunks; `seq` is its verification tag.
+    pub(crate) fn sctp(src: SocketAddr, dst: SocketAddr, chunks: &[u8]) -> Self {
+        Self { protocol: SCTP, payload: chunks.to_vec(), ..Self::tcp(src, dst, 0) }
     }
 
     pub(crate) fn seq(self, seq: u32) -> Self {
@@ -137,6 +147,14 @@ impl Frame {
         let mut bytes = Vec::new();
         bytes.extend(self.src.port().to_be_bytes());
         bytes.extend(self.dst.port().to_be_bytes());
+        if self.protocol == SCTP {
+            bytes.extend(self.seq.to_be_bytes());
+            bytes.extend([0; 4]);
+            bytes.extend(&self.payload);
+            let sum = sctp_checksum(&bytes);
+            bytes[8..12].copy_from_slice(&sum.to_le_bytes());
+            return bytes;
+        }
         let at = if self.protocol == TCP {
             bytes.extend(self.seq.to_be_bytes());
             bytes.extend(self.ack.to_be_bytes());
@@ -246,6 +264,9 @@ struct Ip {
 impl Seen {
     pub(crate) fn read(frame: &[u8]) -> Self {
         let Ip { src, dst, protocol, rest, macs } = ip(frame);
+        if protocol == SCTP {
+            return Self::read_sctp(src, dst, &rest, macs);
+        }
         let zero_is_none = protocol == UDP && src.is_ipv4() && rest[6..8] == [0, 0];
         let sum = transport_checksum(src, dst, protocol, &rest);
         assert!(zero_is_none || sum == 0, "transport checksum is off by {sum:#06x}");
@@ -259,6 +280,16 @@ impl Seen {
         }
         assert_eq!(usize::from(port(4)), rest.len(), "UDP length");
         Self { src, dst, flags: 0, seq: 0, ack: 0, payload: rest[8..].to_vec(), macs }
+    }
+}
+
+impl Seen {
+    fn read_sctp(src: IpAddr, dst: IpAddr, packet: &[u8], macs: [u8; 12]) -> Self {
+        let word = |at: usize| packet[at..at + 4].try_into().unwrap();
+        assert_eq!(u32::from_le_bytes(word(8)), sctp_checksum(packet), "SCTP checksum");
+        let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+        let (src, dst) = (SocketAddr::new(src, port(0)), SocketAddr::new(dst, port(2)));
+        Self { src, dst, flags: 0, seq: u32::from_be_bytes(word(4)), ack: 0, payload: packet[12..].to_vec(), macs }
     }
 }
 
@@ -313,6 +344,12 @@ fn transport_checksum(src: IpAddr, dst: IpAddr, protocol: u8, transport: &[u8]) 
     bytes.extend([0, 0, 0, protocol]);
     bytes.extend(transport);
     checksum(&bytes)
+}
+
+/// Over the whole packet, as if there were zeros in place of the checksum (RFC 9260 §6.8).
+fn sctp_checksum(packet: &[u8]) -> u32 {
+    let plain = [&packet[..8], &[0; 4], &packet[12..]].concat();
+    Crc::<u32>::new(&CRC_32_ISCSI).checksum(&plain)
 }
 
 /// RFC 1071.

@@ -17,6 +17,7 @@ mod pass;
 mod policies;
 mod refusal;
 mod rig;
+mod sctp;
 mod sweep;
 mod tables;
 mod tcp;

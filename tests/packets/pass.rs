@@ -131,7 +131,7 @@ fn other_protocols_and_tagged_frames_pass() {
             with(&syn4, 12, &[0x08, 0x06]),
             tagged,
             with(&syn4, 23, &[1]),
-            with(&syn4, 23, &[132]),
+            with(&syn4, 23, &[47]),
             with(&syn6, 20, &[58]),
             with(&syn6, 20, &[59]),
         ] {

@@ -17,7 +17,7 @@ pub fn kernel_or_skip(reason: &str) -> bool {
     false
 }
 
-/// Whether this kernel has the devices that a test needs. Without them it says so, in the form that `cargo xtask test` counts as not run at
+/// Whether this kernel has the devices or sockets that a test needs. Without them it says so, in the form that `cargo xtask test` counts as not run at
 /// all, since its stage `vm` runs the same test on a kernel that has them; and the test returns.
 ///
 /// # Panics
@@ -28,8 +28,8 @@ pub fn device_or_defer(kind: &str, present: bool) -> bool {
         return true;
     }
     let required = std::env::var_os("REQUIRE_DEVICES").is_some_and(|value| value == "1");
-    assert!(!required, "REQUIRE_DEVICES=1, but this kernel has no device of the kind {kind:?}");
-    say("DEFERRED", &format!("this kernel has no device of the kind {kind:?}; the stage vm runs this test"));
+    assert!(!required, "REQUIRE_DEVICES=1, but this kernel has nothing of the kind {kind:?}");
+    say("DEFERRED", &format!("this kernel has nothing of the kind {kind:?}; the stage vm runs this test"));
     false
 }
 

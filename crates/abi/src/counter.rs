@@ -40,7 +40,7 @@ counters! {
     DropRewriteFailed = "drop_rewrite_failed",
     /// Passed: no frontend and no flow, or an address of the node's own.
     PassNoFrontend = "pass_no_frontend",
-    /// Passed: TCP that neither begins a flow nor belongs to one, whoever it is for: all TCP between pods without a Service in
+    /// Passed: TCP or SCTP that neither begins a flow nor belongs to one, whoever it is for: all of it between pods without a Service in
     /// between, and flows of a previous proxy, which live on.
     PassNotFirst = "pass_not_first",
     /// Passed: a fragment of a datagram that is not known here.
@@ -84,6 +84,8 @@ counters! {
     PassForeign = "pass_foreign",
     /// Passed at a port of a bridge: what goes to the bridge itself, or comes from it, is decided there.
     PassBridgePort = "pass_bridge_port",
+    /// First fragment of an SCTP packet dropped: a port is to change, and how the checksum then changes depends on how long the whole is.
+    DropSctpFragment = "drop_sctp_fragment",
 }
 
 /// Entries of the map `counters`: room for counters to come, so that a pinned map serves the next version too.

@@ -15,25 +15,26 @@ pub const FLOW_INGRESS: u8 = 0;
 /// [`FlowKeyV4::hook`]: packets that go out by a device.
 pub const FLOW_EGRESS: u8 = 1;
 
-/// [`FlowValue::state`]: TCP, SYN seen; the handshake is not over.
+/// [`FlowValue::state`]: TCP, SYN seen, or SCTP, INIT seen; the handshake is not over.
 pub const FLOW_HALF_OPEN: u8 = 1;
 /// [`FlowValue::state`]: UDP, nothing came back yet, or only right after the first datagram: a question and its answer.
 pub const FLOW_ONE_WAY: u8 = 2;
-/// [`FlowValue::state`]: TCP after its handshake, UDP that both sides keep up; never evicted, unless the table is full.
+/// [`FlowValue::state`]: TCP and SCTP after the handshake, UDP that both sides keep up; never evicted, unless the table is full.
 pub const FLOW_ESTABLISHED: u8 = 3;
-/// [`FlowValue::state`]: TCP, FIN seen both ways.
+/// [`FlowValue::state`]: TCP, FIN seen both ways; SCTP, SHUTDOWN both ways.
 pub const FLOW_CLOSING: u8 = 4;
-/// [`FlowValue::state`]: TCP, RST seen.
+/// [`FlowValue::state`]: TCP, RST seen; SCTP, ABORT.
 pub const FLOW_RESET: u8 = 5;
 
-/// [`FlowValue::flags`] of both entries: TCP, FIN seen from the client.
+/// [`FlowValue::flags`] of both entries: TCP, FIN seen from the client; SCTP, SHUTDOWN or its acknowledgement.
 pub const FLOW_FIN_CLIENT: u8 = 1;
-/// [`FlowValue::flags`] of both entries: TCP, FIN seen from the backend.
+/// [`FlowValue::flags`] of both entries: the same from the backend.
 pub const FLOW_FIN_BACKEND: u8 = 2;
-/// [`FlowValue::flags`] of a backend-side entry: TCP, the SYN-ACK was seen and [`FlowValue::handshake_ack`] is valid.
+/// [`FlowValue::flags`] of a backend-side entry: TCP, the SYN-ACK was seen and [`FlowValue::handshake_ack`] is valid; SCTP, the INIT
+/// ACK was seen.
 pub const FLOW_SYN_ACK: u8 = 4;
-/// [`FlowValue::flags`] of both entries: TCP, the handshake was completed. Anybody can forge a RST or a FIN whose sequence number
-/// nobody checks here: such a flow keeps the idle time of an established one, and goes on if its ends go on.
+/// [`FlowValue::flags`] of both entries: the handshake was completed. Anybody can forge a RST or a FIN whose sequence number nobody
+/// checks here, or an ABORT whose tag nobody does: such a flow keeps the idle time of an established one, and goes on if its ends go on.
 pub const FLOW_OPENED: u8 = 8;
 
 /// [`FlowValue::role`]: packets of this entry come from the client. The other entry of the pair is the backend side.
@@ -133,15 +134,15 @@ const _: () = assert!(size_of::<FlowValue>() == 80);
 pub const FLOW_SEEN_GRAIN_NS: u64 = 1_000_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
-/// TCP, no handshake yet: nf_conntrack's SYN_SENT (`net/netfilter/nf_conntrack_proto_tcp.c`, `tcp_timeouts`).
+/// TCP and SCTP, no handshake yet: nf_conntrack's SYN_SENT (`net/netfilter/nf_conntrack_proto_tcp.c`, `tcp_timeouts`).
 pub const FLOW_HALF_OPEN_IDLE_NS: u64 = 120 * SECOND_NS;
-/// TCP, established: kube-proxy's `conntrack.tcpEstablishedTimeout`, 24 h by default.
+/// TCP and SCTP, established: kube-proxy's `conntrack.tcpEstablishedTimeout`, 24 h by default.
 pub const FLOW_ESTABLISHED_IDLE_NS: u64 = 86_400 * SECOND_NS;
-/// TCP, FIN seen one way: kube-proxy's `conntrack.tcpCloseWaitTimeout`, 1 h by default (kubernetes#32551).
+/// TCP and SCTP, FIN seen one way: kube-proxy's `conntrack.tcpCloseWaitTimeout`, 1 h by default (kubernetes#32551).
 pub const FLOW_HALF_CLOSED_IDLE_NS: u64 = 3_600 * SECOND_NS;
-/// TCP, FIN seen both ways: nf_conntrack's TIME_WAIT. After it the port may be had by another flow.
+/// TCP and SCTP, FIN seen both ways: nf_conntrack's TIME_WAIT. After it the port may be had by another flow.
 pub const FLOW_CLOSING_IDLE_NS: u64 = 120 * SECOND_NS;
-/// TCP, RST seen before the handshake's end: nf_conntrack's CLOSE.
+/// TCP and SCTP, RST seen before the handshake's end: nf_conntrack's CLOSE.
 pub const FLOW_RESET_IDLE_NS: u64 = 10 * SECOND_NS;
 /// UDP, not a stream: nf_conntrack's UDP_CT_UNREPLIED (`net/netfilter/nf_conntrack_proto_udp.c`, `udp_timeouts`).
 pub const FLOW_ONE_WAY_IDLE_NS: u64 = 30 * SECOND_NS;
@@ -149,7 +150,7 @@ pub const FLOW_ONE_WAY_IDLE_NS: u64 = 30 * SECOND_NS;
 pub const FLOW_UDP_IDLE_NS: u64 = 120 * SECOND_NS;
 /// UDP that is answered later than this after its first packet is a stream: nf_conntrack's `stream_ts`. DNS is none.
 pub const FLOW_STREAM_NS: u64 = 2 * SECOND_NS;
-/// TCP, established: a backend that serves no longer and was silent for this long has gone; a SYN then begins the next flow.
+/// TCP and SCTP, established: a backend that serves no longer and was silent for this long has gone; a SYN then begins the next flow.
 /// As long as a client keeps a port in TIME_WAIT at most.
 pub const FLOW_SILENT_NS: u64 = 120 * SECOND_NS;
 

@@ -6,11 +6,13 @@ use sheave_bpf::image::Image;
 use sheave_bpf::limits::Limits;
 use sheave_bpf::memory::MemoryMaps;
 use sheave_core::{
-    Diagnostic, Event, Kind, Object, ObjectName, ObjectRef, Port, Problem, Protocol, ProxyConfig, Realized as _,
-    Service, ServiceName, ServicePort,
+    Diagnostic, Event, Frontend, Kind, NodeRules, Object, ObjectName, ObjectRef, Plan, Port, Problem, Protocol,
+    ProxyConfig, Realized, Service, ServiceKey, ServiceName, ServicePort, Serving,
 };
+use sheave_dataplane::{Applied, Dataplane};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 fn service(name: &str, vip: &str) -> Service {
     let port =
@@ -110,10 +112,58 @@ fn what_is_wrong_is_told_when_it_changes_and_only_then() {
     assert_eq!(syncer.changed_diagnostics(), Some([].into()));
 }
 
+/// A dataplane that says it does not do SCTP.
+struct WithoutSctp<D>(D);
+
+impl<D: Realized> Realized for WithoutSctp<D> {
+    fn rules(&self) -> Option<Arc<NodeRules>> {
+        self.0.rules()
+    }
+    fn serving(&self, key: &ServiceKey) -> Option<Serving> {
+        self.0.serving(key)
+    }
+    fn settled(&self, key: &ServiceKey) -> bool {
+        self.0.settled(key)
+    }
+    fn holder(&self, frontend: &Frontend) -> Option<ServiceKey> {
+        self.0.holder(frontend)
+    }
+    fn owns(&self, addr: IpAddr) -> bool {
+        self.0.owns(addr)
+    }
+    fn keys(&self) -> Vec<ServiceKey> {
+        self.0.keys()
+    }
+    fn frontends(&self) -> Vec<Frontend> {
+        self.0.frontends()
+    }
+    fn vips(&self) -> Vec<IpAddr> {
+        self.0.vips()
+    }
+}
+
+impl<D: Dataplane> Dataplane for WithoutSctp<D> {
+    fn apply(&mut self, plan: &Plan) -> Applied {
+        self.0.apply(plan)
+    }
+    fn lacks(&self, service: &Service) -> Vec<Diagnostic> {
+        let sctp = service.ports.iter().filter(|port| port.protocol == Protocol::Sctp);
+        let lack = |_| Diagnostic {
+            object: ObjectRef::new("Service", &service.name.to_string()),
+            field: "spec.ports.protocol".to_owned(),
+            problem: Problem::Unsupported,
+            message: "not this one".to_owned(),
+            origin: None,
+        };
+        sctp.map(lack).collect()
+    }
+}
+
 /// I7
 #[test]
 fn what_the_dataplane_leaves_out_of_a_service_is_told_as_long_as_the_service_asks_for_it() {
-    let mut syncer = syncer(10);
+    let dataplane = WithoutSctp(BpfDataplane::new(Image::default(), Limits::default(), MemoryMaps::new(10)));
+    let mut syncer = Syncer::new("node-a", ProxyConfig::default(), dataplane);
     syncer.observe(nothing());
     let asking = || {
         let mut asking = service("a", "10.96.0.1");

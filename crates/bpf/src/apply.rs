@@ -1,13 +1,12 @@
 //! Carries plans out: lowers each step against the image, has it performed, commits what succeeded.
 use crate::headroom::rooms;
 use crate::image::Image;
-use crate::lacks::lacks;
 use crate::limits::Limits;
 use crate::lower::{lower, lower_sources};
 use crate::maps::{MapError, Maps};
 use crate::ops::MapOp;
 use crate::refused::Refused;
-use sheave_core::{Change, Diagnostic, Frontend, NodeRules, Plan, Realized, Service, ServiceKey, Serving};
+use sheave_core::{Change, Frontend, NodeRules, Plan, Realized, ServiceKey, Serving};
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Room, Subject, Writes};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -115,10 +114,6 @@ impl<M: Maps> Dataplane for BpfDataplane<M> {
             plan.break_.iter().for_each(|change| applied.pending.merge(change.touched()));
         }
         applied
-    }
-
-    fn lacks(&self, service: &Service) -> Vec<Diagnostic> {
-        lacks(service)
     }
 
     fn rooms(&self) -> Vec<Room> {

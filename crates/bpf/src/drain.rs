@@ -10,7 +10,7 @@ use crate::sweep::FlowKey;
 use sheave_abi::{
     FLOW_CLIENT_SIDE, FLOW_CLOSING, FLOW_DIVERTED, FLOW_FIN_BACKEND, FLOW_FIN_CLIENT, FLOW_FOREIGN, FLOW_HALF_OPEN,
     FLOW_INGRESS, FLOW_PENDING, FLOW_RESET, FLOW_SILENT_NS, FlowKeyV4, FlowKeyV6, FlowValue, FrontendKeyV4,
-    FrontendKeyV6, FrontendValue, IPPROTO_TCP, NetPort, RangeKeyV4, RangeKeyV6,
+    FrontendKeyV6, FrontendValue, IPPROTO_SCTP, IPPROTO_TCP, NetPort, RangeKeyV4, RangeKeyV6,
 };
 use std::fs::File;
 use std::io;
@@ -38,6 +38,8 @@ pub struct UnderWay {
     pub tcp: usize,
     /// UDP.
     pub udp: usize,
+    /// SCTP.
+    pub sctp: usize,
 }
 
 impl UnderWay {
@@ -103,8 +105,11 @@ fn count<K: FlowKey>(tables: &[Map<K, FlowValue>; 2], now_ns: u64, under_way: &m
         loop {
             for (key, flow) in table.next_entries(&mut cursor, PIECE)? {
                 if is_counted(&key, &flow) && is_kept_up(tables, &key, &flow, now_ns)? {
-                    let of_protocol =
-                        if key.protocol() == IPPROTO_TCP { &mut under_way.tcp } else { &mut under_way.udp };
+                    let of_protocol = match key.protocol() {
+                        IPPROTO_TCP => &mut under_way.tcp,
+                        IPPROTO_SCTP => &mut under_way.sctp,
+                        _ => &mut under_way.udp,
+                    };
                     *of_protocol += 1;
                 }
             }

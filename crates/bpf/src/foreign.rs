@@ -6,12 +6,13 @@
 //! a flow of ours to the same backend. Each is an entry of its own ([`FLOW_FOREIGN`]).
 mod whose;
 
+use crate::exec::number;
 use crate::image::Image;
 use crate::map::Map;
 use crate::pins::Pins;
 use sheave_abi::{
     BackendId, FLOW_CLIENT_SIDE, FLOW_ESTABLISHED, FLOW_FOREIGN, FLOW_HALF_OPEN, FLOW_INGRESS, FLOW_ONE_WAY, FlowKeyV4,
-    FlowKeyV6, FlowValue, IPPROTO_TCP, IPPROTO_UDP, NetPort, ServiceId,
+    FlowKeyV6, FlowValue, NetPort, ServiceId,
 };
 use sheave_core::{ForeignFlow, Protocol};
 use std::io;
@@ -45,7 +46,7 @@ enum Entry {
     V6(FlowKeyV6, FlowValue),
 }
 
-/// What the tables have to hold of a flow at `now_ns`: nothing of most TCP flows.
+/// What the tables have to hold of a flow at `now_ns`: nothing of most flows of TCP and SCTP.
 fn entries(flow: &ForeignFlow, whose: Whose, now_ns: u64) -> Vec<Entry> {
     let state = match flow.protocol {
         _ if flow.opening => FLOW_HALF_OPEN,
@@ -74,19 +75,15 @@ fn entries(flow: &ForeignFlow, whose: Whose, now_ns: u64) -> Vec<Entry> {
 /// When its last packet must have come, if an entry is to be forgotten when the other translator forgets the flow: a packet that
 /// passes after that is translated by nobody.
 fn seen_ns(flow: &ForeignFlow, begun: &FlowValue, now_ns: u64) -> u64 {
-    let idle_max_ns = begun.idle_max_ns(if flow.protocol == Protocol::Tcp { IPPROTO_TCP } else { IPPROTO_UDP });
+    let idle_max_ns = begun.idle_max_ns(number(flow.protocol));
     let remaining_ns = u64::try_from(flow.remaining.as_nanos()).unwrap_or(u64::MAX);
     now_ns.saturating_sub(idle_max_ns.saturating_sub(remaining_ns))
 }
 
-/// The entry for packets of an address pair that come in, where the other translator rewrites them as it does. `None` for a protocol
-/// that has no flows here, and for addresses of two families.
+/// The entry for packets of an address pair that come in, where the other translator rewrites them as it does. `None` for addresses of two
+/// families.
 fn entry(protocol: Protocol, seen: [SocketAddr; 2], to: [SocketAddr; 2], value: FlowValue) -> Option<Entry> {
-    let protocol = match protocol {
-        Protocol::Tcp => IPPROTO_TCP,
-        Protocol::Udp => IPPROTO_UDP,
-        Protocol::Sctp => return None,
-    };
+    let protocol = number(protocol);
     let [src_port, dst_port] = seen.map(|end| NetPort::from_host(end.port()));
     let value = FlowValue {
         src: wide(to[0].ip()),
@@ -266,7 +263,12 @@ mod tests {
                 flow(Protocol::Tcp, MASQUERADED, false, true),
                 vec![(to_node, back, FLOW_FOREIGN, stream)],
             ),
-            ("SCTP", flow(Protocol::Sctp, MASQUERADED, false, true), vec![]),
+            ("SCTP", flow(Protocol::Sctp, PLAIN, false, true), vec![]),
+            (
+                "SCTP, masqueraded",
+                flow(Protocol::Sctp, MASQUERADED, false, true),
+                vec![(to_node, back, FLOW_FOREIGN, stream)],
+            ),
         ] {
             let found: Vec<_> = entries(&given, whose(), NOW_NS).iter().map(shown).collect();
             let want: Vec<_> =

@@ -19,7 +19,6 @@ pub mod heap;
 mod ids;
 pub mod image;
 mod interfaces;
-mod lacks;
 pub mod limits;
 mod link;
 pub mod load;

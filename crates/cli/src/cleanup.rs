@@ -102,8 +102,11 @@ fn remove_sheave(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Output::Json => print(&as_json(removed, cut, nat_released).to_string())?,
         Output::Text => {
             print(&format!("removed {} links, {} maps, {} filters", removed.links, removed.maps, removed.filters))?;
-            if let Some(UnderWay { tcp, udp }) = cut.filter(|cut| !cut.is_none()) {
-                print(&format!("cut after {} s: {tcp} TCP flows, {udp} UDP flows", arguments.timeout))?;
+            if let Some(UnderWay { tcp, udp, sctp }) = cut.filter(|cut| !cut.is_none()) {
+                print(&format!(
+                    "cut after {} s: {tcp} TCP flows, {udp} UDP flows, {sctp} SCTP flows",
+                    arguments.timeout
+                ))?;
             }
             if !nat_released {
                 print("kept: the empty nat chain for kube-proxy's flows; run cleanup again when they have ended")?;
@@ -117,7 +120,7 @@ fn as_json(removed: Removed, cut: Option<UnderWay>, nat_released: bool) -> serde
     let cut = cut.unwrap_or_default();
     json!({
         "links": removed.links, "maps": removed.maps, "filters": removed.filters,
-        "cut": {"tcp": cut.tcp, "udp": cut.udp}, "natKept": !nat_released,
+        "cut": {"tcp": cut.tcp, "udp": cut.udp, "sctp": cut.sctp}, "natKept": !nat_released,
     })
 }
 
@@ -132,7 +135,8 @@ fn drain(bpffs: &Path, timeout: Duration) -> anyhow::Result<Option<UnderWay>> {
             return Ok(Some(under_way));
         }
         if under_way != told {
-            note(&format!("waiting for {} TCP flows, {} UDP flows", under_way.tcp, under_way.udp));
+            let UnderWay { tcp, udp, sctp } = under_way;
+            note(&format!("waiting for {tcp} TCP flows, {udp} UDP flows, {sctp} SCTP flows"));
             told = under_way;
         }
         std::thread::sleep(LOOK_INTERVAL);

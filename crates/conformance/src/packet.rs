@@ -1,9 +1,10 @@
-//! Packets, built and read field by field. Checksums are `etherparse`'s, so that what the programs compute is held against
+//! Packets, built and read field by field. Checksums are those of `etherparse` and `crc`, so that what the programs compute is held against
 //! someone else's arithmetic.
 //!
 //! [`Frame::read`] is the inverse of [`Frame::bytes`]: what goes in and what comes out are compared as values.
 mod build;
 mod read;
+mod sctp;
 
 pub use read::{Embedded, Malformed};
 
@@ -14,6 +15,8 @@ use std::ops::BitOr;
 pub const TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const UDP: u8 = 17;
+/// IP protocol number of SCTP.
+pub const SCTP: u8 = 132;
 /// IP protocol number of ICMP.
 pub const ICMP: u8 = 1;
 /// IP protocol number of ICMPv6.
@@ -91,6 +94,17 @@ pub enum Body {
         destination_port: u16,
         /// Data.
         payload: Vec<u8>,
+    },
+    /// A packet of SCTP.
+    Sctp {
+        /// Source port.
+        source_port: u16,
+        /// Destination port.
+        destination_port: u16,
+        /// Verification tag.
+        tag: u32,
+        /// Chunks, each padded to a multiple of four bytes.
+        chunks: Vec<u8>,
     },
     /// An ICMP message, ICMPv6 in IPv6.
     Icmp {
@@ -170,6 +184,8 @@ pub enum Checksum {
     Right,
     /// It is the right one plus this, in one's complement. Translating a packet must not change the difference.
     Off(u16),
+    /// SCTP's is the right one, exclusive or this. Translating a packet must not change the difference.
+    CrcOff(u32),
     /// UDP over IPv4 without one.
     Absent,
 }
@@ -219,7 +235,7 @@ impl Frame {
     pub fn source_port(&self) -> Option<u16> {
         match &self.body {
             Body::Tcp(tcp) => Some(tcp.source_port),
-            Body::Udp { source_port, .. } => Some(*source_port),
+            Body::Udp { source_port, .. } | Body::Sctp { source_port, .. } => Some(*source_port),
             Body::Icmp { .. } | Body::Rest { .. } => None,
         }
     }
@@ -229,7 +245,7 @@ impl Frame {
     pub fn destination_port(&self) -> Option<u16> {
         match &self.body {
             Body::Tcp(tcp) => Some(tcp.destination_port),
-            Body::Udp { destination_port, .. } => Some(*destination_port),
+            Body::Udp { destination_port, .. } | Body::Sctp { destination_port, .. } => Some(*destination_port),
             Body::Icmp { .. } | Body::Rest { .. } => None,
         }
     }
@@ -256,6 +272,7 @@ impl Body {
         match self {
             Self::Tcp(_) => TCP,
             Self::Udp { .. } => UDP,
+            Self::Sctp { .. } => SCTP,
             Self::Icmp { .. } if source.is_ipv4() => ICMP,
             Self::Icmp { .. } => ICMPV6,
             Self::Rest { protocol, .. } => *protocol,

@@ -18,7 +18,7 @@ pub struct ForeignFlow {
     pub source: SocketAddr,
     /// TCP whose handshake is not over: its SYN may come again.
     pub opening: bool,
-    /// UDP that is more than a question and its answer; TCP after its handshake.
+    /// UDP that is more than a question and its answer; TCP and SCTP after the handshake.
     pub assured: bool,
     /// How long the other translator keeps it from now on, unless a packet comes.
     pub remaining: Duration,

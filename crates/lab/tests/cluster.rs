@@ -132,7 +132,7 @@ fn a_stopped_server_resets_what_it_had_and_refuses_from_then_on() {
     server.stop();
     for (held, target) in held.iter_mut().zip(targets) {
         let (want_held, want_fresh) = match target.transport {
-            Transport::Tcp => (Failure::Reset(Phase::Exchange), Failure::Refused(Phase::Connect)),
+            Transport::Tcp | Transport::Sctp => (Failure::Reset(Phase::Exchange), Failure::Refused(Phase::Connect)),
             Transport::Udp => (Failure::Refused(Phase::Exchange), Failure::Refused(Phase::Exchange)),
         };
         assert_eq!(held.round_trip(), Err(want_held), "held, {target}");

@@ -7,7 +7,7 @@ use aya_ebpf::bindings::{BPF_F_CURRENT_NETNS, BPF_FIB_LOOKUP_OUTPUT, bpf_fib_loo
 use aya_ebpf::helpers::{bpf_fib_lookup as ask_fib, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp};
 use core::num::NonZeroU32;
 use core::{mem, ptr};
-use sheave_abi::{IPPROTO_TCP, NetPort};
+use sheave_abi::{IPPROTO_SCTP, IPPROTO_TCP, NetPort};
 
 /// `BPF_FIB_LKUP_RET_SUCCESS`.
 const ROUTED: i64 = 0;
@@ -17,6 +17,9 @@ const NO_NEIGHBOUR: i64 = 7;
 const NOT_FORWARDED: i64 = 5;
 /// `BPF_FIB_LKUP_RET_FRAG_NEEDED`.
 const TOO_LONG: i64 = 8;
+/// `GSO_BY_FRAGS`: SCTP, whose segments are as long as they are (`sctp_packet_pack`). What they are on average is less than the longest: what is
+/// lost for that is sent again in a packet of its own, whose length is known.
+const GSO_BY_FRAGS: u32 = 0xffff;
 /// `TCP_LISTEN`.
 const LISTEN: u32 = 10;
 
@@ -116,6 +119,9 @@ fn longest<F: Family>(packet: Packet, segment: &Segment<F>) -> u16 {
     let len = packet.len().wrapping_sub(packet.l3());
     let longest = match packet.gso_size() {
         0 => len,
+        GSO_BY_FRAGS => {
+            len.wrapping_sub(segment.payload_len).wrapping_add(segment.payload_len / packet.gso_segs().max(1))
+        }
         size => len.wrapping_sub(segment.payload_len).wrapping_add(size),
     };
     longest.min(u32::from(u16::MAX)) as u16
@@ -126,6 +132,10 @@ fn longest<F: Family>(packet: Packet, segment: &Segment<F>) -> u16 {
 #[inline(never)]
 pub fn is_taken_by_socket<F: Family>(packet: Packet, segment: &Segment<F>) -> bool {
     let Tuple { src, dst, src_port, dst_port, protocol } = segment.to;
+    // No helper finds a socket of SCTP.
+    if protocol == IPPROTO_SCTP {
+        return false;
+    }
     let mut sockets = Sockets { src: dst, dst: src, src_port: dst_port, dst_port: src_port };
     let tuple: *mut bpf_sock_tuple = ptr::from_mut(&mut sockets).cast();
     let len = mem::size_of::<Sockets<F::Addr>>() as u32;

@@ -76,6 +76,13 @@ impl Packet {
         unsafe { (&raw const (*self.0).gso_size).read_volatile() }
     }
 
+    /// How many segments the packet is cut into further down.
+    #[inline(always)]
+    pub fn gso_segs(self) -> u32 {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw const (*self.0).gso_segs).read_volatile() }
+    }
+
     /// True for a packet that is cut into segments further down.
     #[inline(always)]
     pub fn is_gso(self) -> bool {
@@ -181,8 +188,7 @@ impl Packet {
             // Without the flag the helper takes the difference off the sum that a device made of the whole packet, as if a header
             // checksum had changed with the address. Given back: addresses and transport checksum cancel out. For packets without such
             // a sum this does nothing.
-            // SAFETY: the helper takes any number.
-            unsafe { bpf_csum_update(self.0, diff) };
+            self.update_device_sum(diff);
         }
         Ok(())
     }
@@ -193,6 +199,29 @@ impl Packet {
         let flags = zero_flag(zero_means_none) | size_of::<u16>() as u64;
         // SAFETY: the helper checks the offset.
         done(unsafe { bpf_l4_csum_replace(self.0, offset, u64::from(from), u64::from(to), flags) })
+    }
+
+    /// True while the transport checksum at an offset is still to be filled in by the device or right before it (`CHECKSUM_PARTIAL`): what stands
+    /// there means nothing. No field of the context says so, but a helper goes by it: asked to follow a change outside of any pseudo header it
+    /// changes no such field, and every other one (`inet_proto_csum_replace4`). That is put back then.
+    #[inline(always)]
+    pub fn is_checksum_to_come(self, offset: u32) -> Result<bool, Failed> {
+        let before: u16 = self.load(offset).ok_or(Failed)?;
+        // SAFETY: the helper checks the offset.
+        done(unsafe { bpf_l4_csum_replace(self.0, offset, 0, 1, size_of::<u16>() as u64) })?;
+        let after: u16 = self.load(offset).ok_or(Failed)?;
+        if before == after {
+            return Ok(true);
+        }
+        self.store(offset, &before)?;
+        Ok(false)
+    }
+
+    /// Lets the sum that a device made of the whole packet follow a change that no checksum within cancels. Without such a sum it does nothing.
+    #[inline(always)]
+    pub fn update_device_sum(self, diff: u32) {
+        // SAFETY: the helper takes any number.
+        unsafe { bpf_csum_update(self.0, diff) };
     }
 
     /// Cuts the frame to `len` bytes. A frame that stays longer is no fault: what follows the IP length is padding.

@@ -12,8 +12,7 @@ use sheave_bpf::limits::Limits;
 use sheave_bpf::load::{Loader, Programs, SocketLb};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::test_run::takes_ingress_ifindex;
-use sheave_core::decide::Transport;
-use sheave_core::{Desired, NodeRules, Packet, Protocol, Realized};
+use sheave_core::{Desired, NodeRules, Packet, Realized};
 use sheave_lab::Stand;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -108,17 +107,15 @@ impl Node {
         }
     }
 
-    /// Why no device ever sees such a packet, or the programs do not serve it.
+    /// Why no device ever sees such a packet.
     fn unasked(&mut self, packet: &Packet) -> Result<Option<String>, KernelError> {
-        let Packet { source, destination, transport, interface } = packet;
+        let Packet { source, destination, interface, .. } = packet;
         if let Some(name) = interface
             && self.devices.named(name)?.is_none()
         {
             return Ok(Some(format!("{name} cannot be the name of a device here")));
         }
-        let why = if matches!(transport, Transport::Port(Protocol::Sctp, _)) {
-            "SCTP is not served yet"
-        } else if source.is_unspecified() || destination.is_unspecified() {
+        let why = if source.is_unspecified() || destination.is_unspecified() {
             "no packet has such an address on a device"
         } else if source.is_loopback() || (self.rules.is_own(*source) && self.rules.is_own(*destination)) {
             "what the node sends to itself passes no device; the socket entrance serves it"

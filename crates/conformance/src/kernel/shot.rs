@@ -154,9 +154,8 @@ fn frame(packet: &Packet, port: u16, device: Device) -> Frame {
         Transport::Port(Protocol::Tcp, destination_port) => {
             Body::Tcp(Tcp { source_port, destination_port, flags: Flags::SYN, ..Tcp::default() })
         }
-        Transport::Port(Protocol::Udp | Protocol::Sctp, destination_port) => {
-            Body::Udp { source_port, destination_port, payload }
-        }
+        Transport::Port(Protocol::Udp, destination_port) => Body::Udp { source_port, destination_port, payload },
+        Transport::Port(Protocol::Sctp, destination_port) => Body::init(source_port, destination_port, 1),
         Transport::Echo => Body::echo(packet.source, port),
     };
     let link = Link::Ethernet { destination: device.mac, source: OTHER_MAC, vlan: None };

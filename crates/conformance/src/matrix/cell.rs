@@ -82,7 +82,7 @@ const DESTINATIONS: [Destination; 7] = [
     Destination::OtherPort,
     Destination::Unallocated,
 ];
-const LARGE_TCP: usize = 40_000;
+const LARGE_STREAM: usize = 40_000;
 const LARGE_UDP: usize = 5_000;
 
 /// All cells of a world that make sense there.
@@ -211,7 +211,7 @@ impl Cell {
     pub fn payload_bytes(&self) -> usize {
         match (self.size, self.transport) {
             (Size::Small, _) => 0,
-            (Size::Large, Transport::Tcp) => LARGE_TCP,
+            (Size::Large, Transport::Tcp | Transport::Sctp) => LARGE_STREAM,
             (Size::Large, Transport::Udp) => LARGE_UDP,
         }
     }

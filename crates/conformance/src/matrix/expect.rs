@@ -48,6 +48,7 @@ pub(super) fn expected(cell: &Cell, index: &Index, config: &ProxyConfig) -> Opti
     let protocol = match target.transport {
         Transport::Tcp => Protocol::Tcp,
         Transport::Udp => Protocol::Udp,
+        Transport::Sctp => Protocol::Sctp,
     };
     let source = cell.source_addr();
     let packet = Packet {

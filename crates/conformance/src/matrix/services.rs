@@ -59,6 +59,7 @@ pub(super) const fn ports(transport: Transport) -> (u16, u16, u16) {
     match transport {
         Transport::Tcp => (80, 30_000, 8080),
         Transport::Udp => (53, 31_000, 5353),
+        Transport::Sctp => (2905, 32_000, 2906),
     }
 }
 

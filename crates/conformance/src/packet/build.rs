@@ -98,6 +98,7 @@ impl Frame {
         let right = match self.checksum {
             Checksum::Right => 0,
             Checksum::Off(by) => by,
+            Checksum::CrcOff(by) => return self.body.sctp_bytes(by),
             Checksum::Absent => return self.body_with(|_| 0),
         };
         self.body_with(|sum| if right == 0 { sum } else { plus(sum, right) })
@@ -118,6 +119,7 @@ impl Frame {
             Body::Icmp { kind, code, word, payload } => {
                 [&[*kind, *code][..], &sum.to_be_bytes(), word, payload].concat()
             }
+            Body::Sctp { .. } => self.body.sctp_bytes(0),
             Body::Rest { payload, .. } => payload.clone(),
         }
     }

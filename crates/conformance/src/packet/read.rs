@@ -1,6 +1,6 @@
 //! From bytes to values.
 use super::build::plus;
-use super::{Body, Checksum, Extension, Flags, Fragment, Frame, ICMP, ICMPV6, Link, TCP, Tcp, UDP};
+use super::{Body, Checksum, Extension, Flags, Fragment, Frame, ICMP, ICMPV6, Link, SCTP, TCP, Tcp, UDP, sctp};
 use etherparse::{
     EtherType, Ethernet2Header, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader, SingleVlanHeader,
     TcpHeader, UdpHeader,
@@ -92,6 +92,10 @@ impl Frame {
             frame.body = Body::Rest { protocol, payload: rest.to_vec() };
             return Ok(frame);
         }
+        if protocol == SCTP {
+            (frame.body, frame.checksum) = sctp::read(rest)?;
+            return Ok(frame);
+        }
         let (body, found) = body(protocol, rest)?;
         let right = body.checksum(frame.source, frame.destination);
         frame.checksum = match found {
@@ -114,7 +118,7 @@ impl Embedded {
         let Headers { frame, protocol, rest, .. } = Headers::read(bytes)?;
         let later = frame.fragment.is_some_and(|fragment| fragment.offset > 0);
         let port = |at: usize| match rest.get(at..at + 2) {
-            Some(&[high, low]) if [TCP, UDP].contains(&protocol) && !later => u16::from_be_bytes([high, low]),
+            Some(&[high, low]) if [TCP, UDP, SCTP].contains(&protocol) && !later => u16::from_be_bytes([high, low]),
             _ => 0,
         };
         Ok(Self {

@@ -37,7 +37,15 @@ fn frames() -> Vec<(&'static str, Frame)> {
             }),
         ));
         frames.push(("no link header", with(|frame| frame.link = Link::None)));
-        frames.push(("sctp", with(|frame| frame.body = Body::Rest { protocol: 132, payload: vec![1; 20] })));
+        frames.push(("sctp", with(|frame| frame.body = Body::init(40000, 80, 7))));
+        frames.push((
+            "sctp, wrong checksum",
+            with(|frame| {
+                frame.body = Body::init(40000, 80, 7);
+                frame.checksum = Checksum::CrcOff(0x1234_5678);
+            }),
+        ));
+        frames.push(("another protocol", with(|frame| frame.body = Body::Rest { protocol: 47, payload: vec![1; 20] })));
         frames.push(("wrong checksum", with(|frame| frame.checksum = Checksum::Off(0x1234))));
         let options = |frame: &Frame| match frame.source {
             IpAddr::V4(_) => Frame { options: vec![1, 1, 1, 0], ..frame.clone() },

@@ -1,7 +1,7 @@
 //! Clients: one request at a time, each with a deadline.
 use super::line::{self, LINE_MAX, Nonce};
 use super::outcome::{Answer, Failure, Outcome, Phase};
-use super::{Target, Transport};
+use super::{Target, Transport, sctp};
 use crate::sandbox::{Sandbox, SandboxError};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -30,7 +30,8 @@ pub struct Held {
 }
 
 enum Socket {
-    Tcp(TcpStream),
+    /// Over TCP or SCTP.
+    Stream(TcpStream),
     Udp(UdpSocket),
 }
 
@@ -154,8 +155,9 @@ impl Socket {
             Transport::Tcp => {
                 let stream = TcpStream::connect_timeout(&target.addr, timeout)?;
                 stream.set_nodelay(true)?;
-                Ok(Self::Tcp(stream))
+                Ok(Self::Stream(stream))
             }
+            Transport::Sctp => sctp::connect(target.addr, timeout).map(Self::Stream),
             Transport::Udp => {
                 let any = match target.addr {
                     SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -170,7 +172,7 @@ impl Socket {
 
     fn peer(&self) -> io::Result<SocketAddr> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr(),
+            Self::Stream(stream) => stream.peer_addr(),
             Self::Udp(socket) => socket.peer_addr(),
         }
     }
@@ -179,7 +181,7 @@ impl Socket {
     fn exchange(&mut self, request: &str, deadline: Instant) -> io::Result<String> {
         let mut answer = Vec::new();
         match self {
-            Self::Tcp(stream) => {
+            Self::Stream(stream) => {
                 stream.set_write_timeout(Some(left(deadline)?))?;
                 stream.write_all(request.as_bytes())?;
                 read_line(stream, &mut answer, deadline)?;

@@ -4,11 +4,13 @@ mod client;
 mod line;
 mod load;
 mod outcome;
+mod sctp;
 mod server;
 
 pub use client::{Client, Held};
 pub use load::{Caller, Load, Manner, Sample};
 pub use outcome::{Answer, Failure, Outcome, Phase};
+pub use sctp::has_sctp;
 pub use server::{Server, ServerError};
 
 use std::fmt;
@@ -21,6 +23,8 @@ pub enum Transport {
     Tcp,
     /// A connected socket for each request.
     Udp,
+    /// An association for each request, between one address and another; where [`has_sctp`].
+    Sctp,
 }
 
 impl fmt::Display for Transport {
@@ -28,6 +32,7 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Sctp => "sctp",
         })
     }
 }
@@ -52,6 +57,12 @@ impl Target {
     #[must_use]
     pub fn udp(addr: SocketAddr) -> Self {
         Self { addr, transport: Transport::Udp }
+    }
+
+    /// Over SCTP.
+    #[must_use]
+    pub fn sctp(addr: SocketAddr) -> Self {
+        Self { addr, transport: Transport::Sctp }
     }
 }
 

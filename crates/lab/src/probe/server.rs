@@ -1,6 +1,6 @@
 //! Servers that answer each request with who they are and whom they see.
 use super::line::{self, LINE_MAX};
-use super::{Target, Transport};
+use super::{Target, Transport, sctp};
 use crate::sandbox::{Sandbox, SandboxError};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -51,6 +51,7 @@ pub struct Server {
 
 enum Listener {
     Tcp(TcpListener),
+    Sctp(TcpListener),
     Udp(UdpSocket),
 }
 
@@ -103,6 +104,7 @@ impl Listener {
     fn target(&self) -> io::Result<Target> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Target::tcp),
+            Self::Sctp(listener) => listener.local_addr().map(Target::sctp),
             Self::Udp(socket) => socket.local_addr().map(Target::udp),
         }
     }
@@ -115,6 +117,7 @@ fn listen(pod: &str, target: Target) -> Result<Listener, ServerError> {
         Transport::Udp => {
             UdpSocket::bind(target.addr).and_then(|socket| socket.set_nonblocking(true).map(|()| Listener::Udp(socket)))
         }
+        Transport::Sctp => sctp::listen(target.addr).map(Listener::Sctp),
     };
     bound.map_err(|source| ServerError::Listen { pod: pod.to_owned(), target, source })
 }
@@ -126,7 +129,7 @@ async fn serve(listeners: Vec<Listener>, pod: &Arc<str>, stopped: &watch::Receiv
         let (pod, stopped) = (pod.clone(), stopped.clone());
         tasks.spawn(async move {
             let served = match listener {
-                Listener::Tcp(listener) => serve_tcp(listener, &pod, stopped).await,
+                Listener::Tcp(listener) | Listener::Sctp(listener) => serve_streams(listener, &pod, stopped).await,
                 Listener::Udp(socket) => serve_udp(socket, &pod, stopped).await,
             };
             if let Err(error) = served {
@@ -137,7 +140,7 @@ async fn serve(listeners: Vec<Listener>, pod: &Arc<str>, stopped: &watch::Receiv
     while tasks.join_next().await.is_some() {}
 }
 
-async fn serve_tcp(listener: TcpListener, pod: &Arc<str>, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+async fn serve_streams(listener: TcpListener, pod: &Arc<str>, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
@@ -187,7 +190,8 @@ async fn converse(mut stream: tokio::net::TcpStream, peer: SocketAddr, pod: &str
 }
 
 async fn answer_lines(stream: &mut tokio::net::TcpStream, peer: SocketAddr, pod: &str) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+    // SCTP has no such option, and sends at once while nothing is under way.
+    let _ = stream.set_nodelay(true);
     let backend = stream.local_addr()?;
     let mut reader = BufReader::new(stream);
     let mut request = String::new();
