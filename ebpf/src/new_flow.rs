@@ -8,8 +8,8 @@ use crate::ports::reserve;
 use crate::rewrite::translate;
 use crate::segment::Segment;
 use crate::select::Chosen;
-use crate::sys::{Packet, flow_counts};
 use crate::sys::maps::new_entry;
+use crate::sys::{Packet, flow_counts};
 use sheave_abi::{Counter, FLOW_CLIENT_SIDE, FLOW_MASQUERADED, FlowValue};
 
 /// How the making of a pair ended.
