@@ -29,11 +29,7 @@ fn applied(service: Service) -> Event {
 /// Room for so many Services.
 fn syncer(services_max: u32) -> Syncer<BpfDataplane<MemoryMaps>> {
     let limits = Limits { services_max, ..Limits::default() };
-    Syncer::new(
-        "node-a",
-        ProxyConfig::default(),
-        BpfDataplane::new(Image::default(), limits, MemoryMaps::new()),
-    )
+    Syncer::new("node-a", ProxyConfig::default(), BpfDataplane::new(Image::default(), limits, MemoryMaps::new()))
 }
 
 fn listed(kind: Kind) -> Event {
