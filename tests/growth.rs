@@ -4,7 +4,7 @@
 #[expect(unreachable_pub, reason = "a module of the benchmarks")]
 mod cluster;
 
-use sheave_abi::{HASH_FIRST, ServiceNameValue};
+use sheave_abi::{FlowKeyV4, FlowValue, FrontendKeyV4, FrontendKeyV6, FrontendValue, HASH_FIRST, ServiceNameValue};
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::exec::KernelMaps;
 use sheave_bpf::growing::{Growing, Step};
@@ -22,6 +22,7 @@ use sheave_lab::Sandbox;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
 
 const BPFFS: &str = "/sys/fs/bpf";
 type Table = Growing<u32, u32>;
@@ -121,6 +122,74 @@ fn what_is_written_and_removed_while_a_hash_grows_again_and_again_is_what_is_hel
             assert_eq!(held(table.table()), entries);
             assert_eq!(held(Table::open(&path).unwrap().table()), entries, "another process");
         }
+    });
+}
+
+/// What version 2 of the layout had: frontends and names as hashes of one size, everything else as it is.
+fn make_older(pins: &Pins) {
+    fn flat<K, V>(maps: &Path, older: &Path, map: &str)
+    where
+        K: IntoBytes + FromBytes + Immutable,
+        V: IntoBytes + FromBytes + Immutable,
+    {
+        let growing = Growing::<K, V>::open(&maps.join(map)).unwrap();
+        let (keys, values): (Vec<K>, Vec<V>) = growing.table().entries().unwrap().into_iter().unzip();
+        let hash = Map::create_hash(1 << 18).unwrap();
+        if !keys.is_empty() {
+            hash.put_all(&keys, &values).unwrap();
+        }
+        hash.pin(&older.join(map)).unwrap();
+        for pin in [map.to_owned(), format!("{map}-table")] {
+            std::fs::remove_file(maps.join(pin)).unwrap();
+        }
+    }
+    let root = pins.root().join("v2");
+    let (maps, older) = (pins.maps(), root.join("maps"));
+    std::fs::create_dir_all(&older).unwrap();
+    flat::<FrontendKeyV4, FrontendValue>(&maps, &older, "frontends_v4");
+    flat::<FrontendKeyV6, FrontendValue>(&maps, &older, "frontends_v6");
+    flat::<u32, ServiceNameValue>(&maps, &older, "names");
+    for pin in std::fs::read_dir(&maps).unwrap().map(Result::unwrap) {
+        std::fs::rename(pin.path(), older.join(pin.file_name())).unwrap();
+    }
+    std::fs::rename(pins.links(), root.join("links")).unwrap();
+    std::fs::remove_dir_all(pins.maps().parent().unwrap()).unwrap();
+}
+
+/// I2, I5: with its ids and its flows, and with the links, in which `attach` exchanges the programs.
+#[test]
+fn what_the_layout_before_this_one_held_is_taken_over_wherever_the_upgrade_was_cut_short() {
+    with_bpffs("growth-upgrade", || {
+        let pins = Pins::new(Path::new(BPFFS));
+        drop(load());
+        let (mut index, mut desired) = (Index::new("node"), Desired::default());
+        cluster::lists(3_000, 1).into_iter().for_each(|event| index.apply(event));
+        let changed = index.take_changed();
+        desired.update(&index, &changed);
+        let mut dataplane = BpfDataplane::new(read(), Limits::default(), KernelMaps::open(Path::new(BPFFS)).unwrap());
+        assert!(dataplane.apply(&plan_all(&desired, &dataplane)).pending.is_empty());
+        let ids = |image: &Image| image.keys().iter().map(|key| (key.clone(), image.id(key))).collect::<Vec<_>>();
+        let before = ids(dataplane.image());
+        drop(dataplane);
+        let flow = (FlowKeyV4::new_zeroed(), FlowValue::new_zeroed());
+        let flows = || Map::<FlowKeyV4, FlowValue>::open(&pins.maps().join("flows_v4")).unwrap();
+        flows().put(&flow.0, &flow.1).unwrap();
+        Map::<u32, u32>::create_hash(1).unwrap().pin(&pins.links().join("connect4")).unwrap();
+
+        make_older(&pins);
+        // Cut short once some pins had moved: a hash that was copied has lost its pin, one that was not has it.
+        std::fs::create_dir_all(pins.maps()).unwrap();
+        std::fs::rename(pins.root().join("v2/maps/slots"), pins.maps().join("slots")).unwrap();
+        Growing::<FrontendKeyV4, FrontendValue>::create_pinned("frontends_v4", &pins.maps().join("frontends_v4"))
+            .unwrap();
+
+        drop(load());
+        let image = read();
+        assert_eq!(ids(&image), before, "I5");
+        assert!(plan_all(&desired, &image).is_empty(), "I2");
+        assert_eq!(flows().entries().unwrap().len(), 1);
+        assert!(pins.links().join("connect4").exists());
+        assert!(!pins.root().join("v2").exists());
     });
 }
 

@@ -138,7 +138,7 @@ fn the_table_of_devices_is_written_where_it_differs_and_nowhere_else() {
         let uplink = DeviceValue { flags: DEVICE_UPLINK, mac: [2, 0, 0, 0, 0, 1], ..fallback };
         let three = BTreeMap::from([(DEVICE_FALLBACK, fallback), (2, uplink), (7, DeviceValue::default())]);
         let moved = BTreeMap::from([(DEVICE_FALLBACK, fallback), (2, fallback), (9, uplink)]);
-        let writes = |n| Writes { ops: n, entries: n };
+        let writes = |n| (Writes { ops: n, entries: n }, vec![]);
         let mut table = open();
         assert_eq!(table.update(&three).unwrap(), writes(3));
         assert_eq!(table.update(&three).unwrap(), writes(0), "an idle node writes nothing");

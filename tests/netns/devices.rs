@@ -49,7 +49,7 @@ fn sources(value: DeviceValue) -> Vec<IpAddr> {
 /// Whether both programs are at a device.
 pub(crate) fn served(node: &Sandbox, name: &'static str) -> bool {
     let Some(Link { index, .. }) = device(node, name) else { return false };
-    let pins = move || ["ingress", "egress"].map(|way| format!("{BPFFS}/sheave/v2/links/device-{index}-{way}"));
+    let pins = move || ["ingress", "egress"].map(|way| format!("{BPFFS}/sheave/v3/links/device-{index}-{way}"));
     node.run(move || pins().iter().all(|pin| Path::new(pin).exists())).unwrap()
 }
 

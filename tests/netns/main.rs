@@ -11,6 +11,7 @@ mod changes;
 mod clsact;
 mod devices;
 mod dns;
+mod growth;
 mod health;
 mod host_network;
 mod links;

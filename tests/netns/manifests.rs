@@ -88,7 +88,8 @@ pub(crate) fn write_nodes<'a>(directory: &Path, nodes: impl Iterator<Item = (&'a
     put(directory, "nodes", &nodes.map(node).collect::<Vec<_>>());
 }
 
-fn put(directory: &Path, name: &str, items: &[Value]) {
+/// Writes objects to a file of theirs.
+pub(crate) fn put(directory: &Path, name: &str, items: &[Value]) {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     let (unfinished, path) = (directory.join(format!(".{name}.tmp")), directory.join(format!("{name}.json")));
     fs::write(&unfinished, list.to_string()).unwrap();

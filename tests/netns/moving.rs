@@ -67,7 +67,7 @@ fn counted(world: &World, name: &'static str) -> u64 {
 /// Starts the agent, and waits until it decides what comes in by devices.
 fn take_over(world: &mut World) {
     world.start_agent();
-    let pinned = || Path::new(BPFFS).join("sheave/v2/links").read_dir().is_ok_and(|mut links| links.next().is_some());
+    let pinned = || Path::new(BPFFS).join("sheave/v3/links").read_dir().is_ok_and(|mut links| links.next().is_some());
     let node = world.cluster.node("node-a").unwrap().sandbox().clone();
     eventually("the agent attaches its programs", || node.run(pinned).unwrap());
     for counter in ["flow_new", "flow_masquerade"] {

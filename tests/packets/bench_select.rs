@@ -7,7 +7,7 @@ use sheave_abi::{
 };
 use sheave_bpf::bench_select::{BenchError, Outcomes, SelectBench, Work};
 use sheave_bpf::chunks::Chunks;
-use sheave_bpf::map::Map;
+use sheave_bpf::growing::Growing;
 use sheave_bpf::ops::MapOp;
 use sheave_bpf::pins::Pins;
 use sheave_core::{Frontend, Protocol};
@@ -80,8 +80,8 @@ fn served() -> Served {
     }
     (
         (
-            Map::open(&pin("frontends_v4")).unwrap().entries().unwrap(),
-            Map::open(&pin("frontends_v6")).unwrap().entries().unwrap(),
+            Growing::open(&pin("frontends_v4")).unwrap().table().entries().unwrap(),
+            Growing::open(&pin("frontends_v6")).unwrap().table().entries().unwrap(),
         ),
         (chunked("services", SERVICES_CHUNK), chunked("slots", SLOTS_CHUNK)),
         (chunked("backends_v4", BACKENDS_CHUNK), chunked("backends_v6", BACKENDS_CHUNK)),

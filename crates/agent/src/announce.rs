@@ -62,8 +62,10 @@ impl Announcer {
     /// the same objects.
     pub(crate) fn diagnosed(&mut self, diagnostics: &std::collections::BTreeSet<Diagnostic>) {
         let mut now: BTreeMap<(ObjectRef, Problem), Vec<&Diagnostic>> = BTreeMap::new();
-        for diagnostic in diagnostics.iter().filter(|diagnostic| is_of_a_service(&diagnostic.object)) {
-            now.entry((diagnostic.object.clone(), diagnostic.problem)).or_default().push(diagnostic);
+        for diagnostic in diagnostics {
+            if let Some(object) = self.regarding(&diagnostic.object) {
+                now.entry((object, diagnostic.problem)).or_default().push(diagnostic);
+            }
         }
         let gone = self.told.extract_if(.., |key, _| !now.contains_key(key));
         for ((object, problem), _) in gone {
@@ -73,7 +75,8 @@ impl Announcer {
             let message = message(&found);
             let told = self.told.insert((object.clone(), problem), message.clone());
             if told.is_none_or(|told| told != message) {
-                self.note(object, reason(problem), "Serve", Severity::Warning, message, Witness::Cluster);
+                let witness = if &*object.kind == "Node" { Witness::Node } else { Witness::Cluster };
+                self.note(object, reason(problem), "Serve", Severity::Warning, message, witness);
             }
         }
     }
@@ -81,6 +84,15 @@ impl Announcer {
     /// Events written and dropped so far.
     pub(crate) fn tally(&self) -> (u64, u64) {
         self.recorder.as_ref().map_or((0, 0), |recorder| (recorder.written(), recorder.dropped()))
+    }
+
+    /// Which object of the API server is told: what is wrong with the node, or with an address of nobody in particular, the node.
+    fn regarding(&self, object: &ObjectRef) -> Option<ObjectRef> {
+        match &*object.kind {
+            "Service" | "EndpointSlice" => Some(object.clone()),
+            "Node" | "VIP" => Some(ObjectRef::new("Node", &self.node)),
+            _ => None,
+        }
     }
 
     fn note(
@@ -96,10 +108,6 @@ impl Announcer {
             recorder.note(Note { regarding, reason, action, severity, message, witness });
         }
     }
-}
-
-fn is_of_a_service(object: &ObjectRef) -> bool {
-    matches!(&*object.kind, "Service" | "EndpointSlice")
 }
 
 fn message(found: &[&Diagnostic]) -> String {

@@ -2,6 +2,7 @@
 use sheave_bpf::device_table::DeviceTable;
 use sheave_bpf::maps::MapError;
 use sheave_core::rules::LocalPods;
+use sheave_dataplane::Room;
 use sheave_node::{Link, LinkIndex, NodeAddresses, Surroundings, device_values, fallback_addresses};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -77,6 +78,11 @@ impl DeviceFacts {
         }
     }
 
+    /// How full the programs' table of devices is.
+    pub(crate) fn room(&self) -> Room {
+        self.table.room()
+    }
+
     /// Whether the kernel did not take what it was told last.
     pub(crate) fn failing(&self) -> bool {
         self.standing == Standing::Failed
@@ -84,19 +90,27 @@ impl DeviceFacts {
 
     /// Tells the programs what is different.
     pub(crate) fn tell(&mut self) {
-        let Some(addresses) = &self.addresses else { return };
-        if self.standing == Standing::Told {
+        let Self { links, addresses: Some(addresses), primary, local_pods, table, standing } = self else { return };
+        if *standing == Standing::Told {
             return;
         }
-        let Self { links, primary, local_pods, .. } = &*self;
         let values = device_values(Surroundings { links, addresses, primary, local_pods });
-        match self.table.update(&values) {
-            Ok(writes) => {
-                if self.failing() {
+        match table.update(&values) {
+            Ok((writes, left_out)) => {
+                let Room { map, max, .. } = table.room();
+                for device in left_out.iter().filter_map(|index| links.get(&LinkIndex::new(*index))) {
+                    warn!(
+                        device = &*device.name,
+                        map,
+                        max,
+                        "the map is full: at this device the programs masquerade as the node's primary address"
+                    );
+                }
+                if *standing == Standing::Failed {
                     info!("the programs are told of the devices again");
                 }
                 debug!(devices = values.len(), writes = writes.ops, "programs are told of the devices");
-                self.standing = Standing::Told;
+                *standing = Standing::Told;
             }
             Err(error) => self.failed(&error),
         }

@@ -3,6 +3,7 @@
 use crate::device_facts::DeviceFacts;
 use sheave_bpf::attach::{AttachError, Device, Header, Way, attach_way, detach_device, forget_device, pinned_devices};
 use sheave_bpf::load::Programs;
+use sheave_dataplane::Room;
 use sheave_node::{Layer, Link, LinkChange, LinkIndex, LinkWatch, NodeAddresses, WatchError, exclusion, watch_links};
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -76,6 +77,11 @@ impl Devices {
     /// How many devices are served.
     pub(crate) fn served(&self) -> usize {
         self.served.len()
+    }
+
+    /// How full the programs' table of devices is.
+    pub(crate) fn room(&self) -> Room {
+        self.facts.room()
     }
 
     /// Whether [`Devices::follow`] has been called with success.

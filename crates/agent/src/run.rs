@@ -24,7 +24,7 @@ use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
 use sheave_core::{Event, Index, NodeRules, Realized as _};
-use sheave_dataplane::Dataplane as _;
+use sheave_dataplane::{Dataplane as _, Room};
 use sheave_kube_source::events::{EventPace, Recorder, recorder};
 use sheave_kube_source::{Pace, Source, SourceError};
 use sheave_node::NodeAddresses;
@@ -316,8 +316,7 @@ impl Agent {
         self.status.entered(&self.syncer, self.entrances());
         match request {
             admin::Request::Status(reply) => {
-                let flows = self.sweeper.rooms(self.flows_max);
-                drop(reply.send(self.status.agent(&self.syncer, flows)));
+                drop(reply.send(self.status.agent(&self.syncer, self.more_rooms())));
             }
             admin::Request::Service(question, reply) => self.status.service(&self.syncer, question, reply),
             admin::Request::Explain(question, reply) => {
@@ -353,8 +352,12 @@ impl Agent {
     }
 
     fn tell_rooms(&self) {
-        let flows = self.sweeper.rooms(self.flows_max);
-        self.monitor.rooms(self.syncer.dataplane().rooms().into_iter().chain(flows));
+        self.monitor.rooms(self.syncer.dataplane().rooms().into_iter().chain(self.more_rooms()));
+    }
+
+    /// How full the maps are that no plan fills.
+    fn more_rooms(&self) -> Vec<Room> {
+        [self.devices.room()].into_iter().chain(self.sweeper.rooms(self.flows_max)).collect()
     }
 }
 

@@ -207,7 +207,7 @@ async fn the_agent_tells_what_it_holds_what_is_wrong_and_how_full_the_maps_are()
     assert!(status.diagnostics.items[0].object.contains("shop/"), "{:?}", status.diagnostics);
     let used = |map: &str| status.maps.iter().find(|room| room.map == map).map(|room| (room.used, room.max));
     assert_eq!(used("services"), Some((2, 10)));
-    assert_eq!(used("frontends_v4"), Some((2, 1 << 18)), "the frontend and the address (A2)");
+    assert_eq!(used("frontends_v4"), Some((2, 1 << 21)), "the frontend and the address (A2)");
     assert_eq!(used("backends_v6"), Some((0, 1 << 21)));
 }
 

@@ -3,8 +3,8 @@ use crate::load::LoadError;
 use crate::map::Map;
 use crate::maps::MapError;
 use crate::pins::Pins;
-use sheave_abi::DeviceValue;
-use sheave_dataplane::Writes;
+use sheave_abi::{DEVICES_MAX, DeviceValue};
+use sheave_dataplane::{Room, Writes};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -39,11 +39,19 @@ impl DeviceTable {
         &self.held
     }
 
-    /// Makes the map hold exactly `wanted`. Only what differs is written: nothing while the node is idle.
+    /// How full it is.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        Room { map: MAP, used: self.held.len() as u64, max: DEVICES_MAX.into() }
+    }
+
+    /// Makes the map hold exactly `wanted`, but for devices that find no room: those are returned, and the programs take them for
+    /// devices without addresses. Only what differs is written: nothing while the node is idle.
     ///
     /// # Errors
     /// With the first write the kernel refused; the ones before it count, and the next call goes on from there.
-    pub fn update(&mut self, wanted: &BTreeMap<u32, DeviceValue>) -> Result<Writes, MapError> {
+    pub fn update(&mut self, wanted: &BTreeMap<u32, DeviceValue>) -> Result<(Writes, Vec<u32>), MapError> {
+        let mut left_out = Vec::new();
         let mut writes = Writes::default();
         // Room first: a device that is gone makes it for one that came.
         let gone: Vec<u32> = self.held.keys().filter(|device| !wanted.contains_key(device)).copied().collect();
@@ -53,13 +61,15 @@ impl DeviceTable {
             self.held.remove(&device);
         }
         for (device, value) in wanted {
-            if self.held.get(device) != Some(value) {
+            if !self.held.contains_key(device) && self.held.len() >= DEVICES_MAX as usize {
+                left_out.push(*device);
+            } else if self.held.get(device) != Some(value) {
                 writes.count(1);
                 self.map.put(device, value).map_err(failed("update"))?;
                 self.held.insert(*device, *value);
             }
         }
-        Ok(writes)
+        Ok((writes, left_out))
     }
 }
 

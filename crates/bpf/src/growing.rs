@@ -129,6 +129,13 @@ where
         self.settle()
     }
 
+    /// Makes it hold all that a hash does, in addition to what it holds.
+    pub(crate) fn copy_from(&mut self, other: &Map<K, V>) -> io::Result<()> {
+        let entries = u32::try_from(other.entries()?.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+        self.grow(entries.next_power_of_two())?;
+        copy(other, &self.table)
+    }
+
     /// Gives the hash in force its own pin, and removes the other one.
     fn settle(&self) -> io::Result<()> {
         let held = self.table.id()?;

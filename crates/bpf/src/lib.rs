@@ -39,4 +39,5 @@ mod set;
 pub mod sweep;
 mod sys;
 pub mod test_run;
+mod upgrade;
 mod withheld;

@@ -6,6 +6,7 @@ use crate::growing::Growing;
 use crate::limits::{BadLimit, Knob, Limits};
 use crate::map::Shape;
 use crate::pins::Pins;
+use crate::upgrade;
 use aya::programs::{CgroupSockAddr, Program, ProgramError, ProgramType, SchedClassifier};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::util::KernelVersion;
@@ -154,6 +155,17 @@ pub enum LoadError {
         /// The setting.
         knob: Knob,
     },
+    /// What an earlier version has pinned cannot be taken over.
+    #[error(
+        "cannot take over what an earlier version has pinned below {path}: {source}; its programs go on serving; to begin \
+         anew run `sheave cleanup`, which cuts Service traffic, and start the agent again"
+    )]
+    Upgrade {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A map cannot be opened or created.
     #[error("cannot open or create map {map} at {path}: {source}")]
     Map {
@@ -199,6 +211,8 @@ impl Loader {
         lift_memory_lock();
         let lock =
             self.pins.lock().map_err(|source| LoadError::Locked { path: self.pins.root().to_owned(), source })?;
+        upgrade::take_over(&self.pins)
+            .map_err(|source| LoadError::Upgrade { path: self.pins.root().to_owned(), source })?;
         for (map, map_type, key_size, value_size, sized) in PINNED {
             self.check(map, &maps.join(map), (map_type, key_size, value_size), sized)?;
         }

@@ -141,7 +141,10 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
 
     /// Creates a hash that may stand in a map of maps with a template of the same shape, of whatever size (5.10, kernel commit
     /// 134fede4eecf).
-    pub(crate) fn create_hash(max_entries: u32) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub fn create_hash(max_entries: u32) -> io::Result<Self> {
         Self::create("table", BPF_MAP_TYPE_HASH, max_entries, BPF_F_NO_PREALLOC, 0)
     }
 
@@ -309,7 +312,10 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
     }
 
     /// Pins the map: it outlives this process until the file is removed.
-    pub(crate) fn pin(&self, path: &Path) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub fn pin(&self, path: &Path) -> io::Result<()> {
         object::pin(&self.fd, path)
     }
 

@@ -1,4 +1,4 @@
-//! Where maps and links are pinned: `BPFFS/sheave/v2/{maps,links}/NAME`. Another layout version stands beside this one.
+//! Where maps and links are pinned: `BPFFS/sheave/v3/{maps,links}/NAME`. Another layout version stands beside this one.
 use sheave_abi::LAYOUT_VERSION;
 use std::fs::File;
 use std::io;
@@ -52,7 +52,12 @@ impl Pins {
         Ok(directory)
     }
 
+    /// Where everything of a layout version is.
+    pub(crate) fn of_version(&self, version: u32) -> PathBuf {
+        self.root.join(format!("v{version}"))
+    }
+
     fn version(&self) -> PathBuf {
-        self.root.join(format!("v{LAYOUT_VERSION}"))
+        self.of_version(LAYOUT_VERSION)
     }
 }

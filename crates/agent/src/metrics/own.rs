@@ -22,7 +22,7 @@ pub(super) struct OwnMetrics {
 }
 
 /// The maps of which it is told how full they are.
-const MAPS: [&str; 12] = [
+const MAPS: [&str; 13] = [
     "frontends_v4",
     "frontends_v6",
     "services",
@@ -33,6 +33,7 @@ const MAPS: [&str; 12] = [
     "ranges_v6",
     "node_addrs_v4",
     "node_addrs_v6",
+    "devices",
     "flows_v4",
     "flows_v6",
 ];

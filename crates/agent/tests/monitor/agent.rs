@@ -7,7 +7,7 @@ use sheave_core::{
     Endpoint, EndpointSlice, Event, Family, Kind, Node, NodePortAddresses, Object, Port, Protocol, Service,
     ServiceName, ServicePort, SliceName, SlicePort, TrafficPolicy,
 };
-use sheave_dataplane::Fake;
+use sheave_dataplane::{Dataplane, Fake};
 use sheave_kube_source::events::Recorder;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,9 +16,9 @@ use std::time::Duration;
 
 pub(crate) const NODE: &str = "node-a";
 
-pub(crate) struct Agent {
+pub(crate) struct Agent<D = Fake> {
     pub(crate) monitor: Monitor,
-    pub(crate) syncer: Syncer<Fake>,
+    pub(crate) syncer: Syncer<D>,
     pub(crate) healthz: SocketAddr,
     pub(crate) metrics: SocketAddr,
 }
@@ -43,19 +43,21 @@ impl Agent {
         Self::of(&config(), Fake::default(), None)
     }
 
-    pub(crate) fn of(config: &Config, fake: Fake, recorder: Option<Recorder>) -> Self {
-        let counters = Arc::new(|| vec![("flow_new", 7), ("drop_no_route", 1)]);
-        let monitor = Monitor::start(config, counters, recorder).unwrap();
-        let syncer = Syncer::new(NODE, config.proxy(), fake).since(1_000_000_000);
-        let (healthz, metrics) = (config.kube_proxy.healthz_bind.unwrap(), config.kube_proxy.metrics_bind.unwrap());
-        Self { monitor, syncer, healthz, metrics }
-    }
-
     /// An agent that has seen an empty cluster.
     pub(crate) fn synced() -> Self {
         let mut agent = Self::new();
         agent.hear(empty());
         agent
+    }
+}
+
+impl<D: Dataplane> Agent<D> {
+    pub(crate) fn of(config: &Config, dataplane: D, recorder: Option<Recorder>) -> Self {
+        let counters = Arc::new(|| vec![("flow_new", 7), ("drop_no_route", 1)]);
+        let monitor = Monitor::start(config, counters, recorder).unwrap();
+        let syncer = Syncer::new(NODE, config.proxy(), dataplane).since(1_000_000_000);
+        let (healthz, metrics) = (config.kube_proxy.healthz_bind.unwrap(), config.kube_proxy.metrics_bind.unwrap());
+        Self { monitor, syncer, healthz, metrics }
     }
 
     /// A turn of the loop.
@@ -73,6 +75,7 @@ impl Agent {
     pub(crate) fn sync(&mut self) {
         let mut synced = self.syncer.sync();
         self.monitor.synced(&self.syncer, &mut synced, Duration::from_millis(3));
+        self.monitor.rooms(self.syncer.dataplane().rooms());
         if let Some(diagnostics) = self.syncer.changed_diagnostics() {
             self.monitor.diagnosed(&diagnostics);
         }

@@ -6,5 +6,6 @@ mod agent;
 mod checks;
 mod client;
 mod health;
+mod limits;
 mod metrics;
 mod servers;
