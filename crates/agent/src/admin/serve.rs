@@ -1,7 +1,8 @@
 //! HTTP/1.1 on the admin socket: bounded in connections, in the size of a request, and in how long a peer may take for it.
+use super::flows::Flows;
 use super::request::{ExplainRequest, Request};
-use super::route::{Route, route};
-use crate::status::{AgentStatus, ServiceQuestion, ServiceStatus, When};
+use super::route::{FlowsQuestion, Route, route};
+use crate::status::{AgentStatus, FlowsStatus, ServiceQuestion, ServiceStatus, When};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -12,6 +13,8 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use sheave_bpf::counters::Counters;
+use sheave_bpf::flow_counts::FlowCounts;
+use sheave_core::ServiceName;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +33,7 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a request's head; hyper asks for 8 KiB at least.
 const HEAD_BYTES_MAX: usize = 8192;
 /// The loop answers between two syncs; it is stuck when that takes this long.
-const LOOP_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const LOOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// After a failed accept(): out of file descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -41,6 +44,7 @@ type Reply = Response<Full<Bytes>>;
 pub(super) struct Handler {
     requests: mpsc::Sender<Request>,
     counters: Option<Arc<Counters>>,
+    flows: Option<Flows>,
 }
 
 /// Serves until it is dropped, which closes the listener and its connections.
@@ -81,8 +85,9 @@ async fn converse(stream: UnixStream, handler: Handler) {
 }
 
 impl Handler {
-    pub(super) fn new(requests: mpsc::Sender<Request>, counters: Option<Counters>) -> Self {
-        Self { requests, counters: counters.map(Arc::new) }
+    pub(super) fn new(requests: mpsc::Sender<Request>, counters: Option<Counters>, flows: Option<FlowCounts>) -> Self {
+        let flows = flows.map(|flows| Flows::new(requests.clone(), flows));
+        Self { requests, counters: counters.map(Arc::new), flows }
     }
 
     async fn answer(&self, request: hyper::Request<Incoming>) -> Reply {
@@ -90,6 +95,7 @@ impl Handler {
             Err(bad) => refusal(bad.code(), &bad.to_string()),
             Ok(Route::Status) => self.status().await,
             Ok(Route::Service(question, wait)) => self.service(question, wait).await,
+            Ok(Route::Flows(question)) => json(&self.flows(question).await),
             Ok(Route::Explain) => self.explain(request.into_body()).await,
         }
     }
@@ -99,7 +105,15 @@ impl Handler {
             Ok(status) => status,
             Err(busy) => return busy,
         };
-        json(&AgentStatus { counters: self.counters(), ..status })
+        let flows = self.flows(FlowsQuestion::default()).await;
+        json(&AgentStatus { counters: self.counters(), flows, ..status })
+    }
+
+    async fn flows(&self, FlowsQuestion { top, time }: FlowsQuestion) -> FlowsStatus {
+        match &self.flows {
+            Some(flows) => flows.busiest(top, time).await,
+            None => FlowsStatus::default(),
+        }
     }
 
     fn counters(&self) -> std::collections::BTreeMap<String, u64> {
@@ -117,10 +131,20 @@ impl Handler {
         if question.when == When::Programmed
             && let Some(status) = self.programmed(&question, wait).await
         {
-            return json(&status);
+            return json(&self.with_flows(question.service, status).await);
         }
-        let now = ServiceQuestion { when: When::Now, ..question };
-        self.ask(|reply| Request::Service(now, reply)).await.map_or_else(|busy| busy, |status| json(&status))
+        let now = ServiceQuestion { when: When::Now, ..question.clone() };
+        match self.ask(|reply| Request::Service(now, reply)).await {
+            Ok(status) => json(&self.with_flows(question.service, status).await),
+            Err(busy) => busy,
+        }
+    }
+
+    async fn with_flows(&self, service: ServiceName, mut status: ServiceStatus) -> ServiceStatus {
+        if let Some(flows) = &self.flows {
+            flows.add_to(service, &mut status).await;
+        }
+        status
     }
 
     /// `None` when it is not programmed in time.
