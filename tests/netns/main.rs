@@ -9,6 +9,7 @@ mod bare;
 mod bridge;
 mod changes;
 mod clsact;
+mod counts;
 mod devices;
 mod dns;
 mod growth;

@@ -5,6 +5,7 @@ mod bare;
 mod bench_select;
 mod choice;
 mod clash;
+mod counts;
 mod egress;
 mod errors;
 mod foreign;

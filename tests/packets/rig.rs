@@ -1,9 +1,10 @@
 //! The programs loaded beside maps of their own, and the counters watched: every packet's whole counter delta is checked.
 use crate::frame::{Frame, Seen};
 use ipnet::IpNet;
-use sheave_abi::{BackendId, DeviceValue, ServiceId, SetWord};
+use sheave_abi::{BackendId, DeviceValue, ServiceFlows, ServiceId, SetWord};
 use sheave_bpf::counters::Counters;
 use sheave_bpf::exec::KernelMaps;
+use sheave_bpf::flow_counts::FlowCounts;
 use sheave_bpf::limits::Limits;
 use sheave_bpf::load::{Loader, Programs, SocketLb};
 use sheave_bpf::map::Map;
@@ -96,11 +97,20 @@ impl Out {
     }
 }
 
+/// Flows of all Services and of all backends of the rig.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Flows {
+    services: ServiceFlows,
+    backends: u64,
+}
+
 pub(crate) struct Rig {
     pub(crate) programs: Programs,
     pub(crate) maps: KernelMaps,
     counters: Counters,
     before: Vec<(&'static str, u64)>,
+    flows: FlowCounts,
+    flows_before: Flows,
     /// What packets have besides their bytes from now on.
     pub(crate) metadata: Metadata,
     services: HashMap<ServiceId, ServiceEntry>,
@@ -177,6 +187,8 @@ impl Rig {
             maps,
             counters,
             before,
+            flows: FlowCounts::open(bpffs).unwrap(),
+            flows_before: Flows::default(),
             metadata: Metadata::default(),
             services: HashMap::new(),
             next_backend: 1,
@@ -243,6 +255,10 @@ impl Rig {
 
     /// Changes what is known of a Service.
     pub(crate) fn amend(&mut self, service: ServiceId, change: impl FnOnce(&mut ServiceEntry)) {
+        if !self.services.contains_key(&service) {
+            let key = format!("rig/{}:/TCP/IPv4", service.0).parse().unwrap();
+            self.exec(&MapOp::PutName { service, key });
+        }
         let mut entry = self.services.get(&service).copied().unwrap_or_default();
         change(&mut entry);
         self.services.insert(service, entry);
@@ -302,11 +318,18 @@ impl Rig {
     pub(crate) fn egress_uncounted(&mut self, frame: &Frame) -> Out {
         let ran = test_run(self.programs.device_fd("egress").unwrap(), &frame.bytes(), 1).unwrap();
         self.before = self.counters.read().unwrap();
+        self.flows_before = self.count_flows();
         Out { verdict: ran.verdict, bytes: ran.packet }
     }
 
     pub(crate) fn exec(&mut self, op: &MapOp) {
         self.maps.exec(op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
+    }
+
+    /// The same, of an operation that counts anew.
+    pub(crate) fn exec_uncounted(&mut self, op: &MapOp) {
+        self.exec(op);
+        self.flows_before = self.count_flows();
     }
 
     fn new_id(&mut self) -> BackendId {
@@ -372,7 +395,55 @@ impl Rig {
             after.iter().zip(&self.before).map(|(a, b)| (a.0, a.1 - b.1)).filter(|(_, n)| *n > 0).collect();
         self.before = after;
         assert_eq!(delta, want, "counters");
+        self.check_flows(&delta);
         Out { verdict, bytes: packet }
+    }
+
+    /// What is counted of Services and backends is what the counters say: each new flow once at either, each drop at its Service. A
+    /// refusal is a Service's, or nobody's: of a port that its address does not have (A2).
+    #[track_caller]
+    fn check_flows(&mut self, delta: &[(&str, u64)]) {
+        let (now, before) = (self.count_flows(), self.flows_before);
+        self.flows_before = now;
+        let counted = |name: &str| delta.iter().filter(|(counted, _)| counted.starts_with(name)).map(|(_, n)| n).sum();
+        let rejected = now.services.rejected - before.services.rejected;
+        assert!(rejected <= counted("reject_"), "{rejected} refusals of Services, of {delta:?}");
+        let want = Flows {
+            services: ServiceFlows {
+                begun: before.services.begun + counted("flow_new"),
+                rejected: now.services.rejected,
+                no_local_endpoint: before.services.no_local_endpoint + counted("drop_no_local_endpoint"),
+                source_range: before.services.source_range + counted("drop_source_range"),
+            },
+            backends: before.backends + counted("flow_new"),
+        };
+        assert_eq!(now, want, "flows by Service and by backend");
+    }
+
+    fn count_flows(&mut self) -> Flows {
+        let mut sum = Flows::default();
+        for service in self.services.keys() {
+            let flows = self.flows.service(*service).unwrap();
+            sum.services.begun += flows.begun;
+            sum.services.rejected += flows.rejected;
+            sum.services.no_local_endpoint += flows.no_local_endpoint;
+            sum.services.source_range += flows.source_range;
+        }
+        let ids = (1..self.next_backend).filter_map(NonZeroU32::new).map(BackendId);
+        let of = |flows: &mut FlowCounts, family, id| flows.backend(family, id).unwrap();
+        sum.backends =
+            ids.map(|id| Family::ALL.map(|family| of(&mut self.flows, family, id)).iter().sum::<u64>()).sum();
+        sum
+    }
+
+    /// What is counted of a Service.
+    pub(crate) fn service_flows(&mut self, service: u32) -> ServiceFlows {
+        self.flows.service(service_id(service)).unwrap()
+    }
+
+    /// Flows of a backend.
+    pub(crate) fn backend_flows(&mut self, family: Family, id: BackendId) -> u64 {
+        self.flows.backend(family, id).unwrap()
     }
 
     /// No program of an entrance has run since the last packet of this rig.
@@ -393,6 +464,7 @@ impl Rig {
         let sum =
             after.iter().zip(&self.before).filter(|(a, _)| !a.0.starts_with("event_")).map(|(a, b)| a.1 - b.1).sum();
         self.before = after;
+        self.flows_before = self.count_flows();
         sum
     }
 }

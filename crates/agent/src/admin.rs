@@ -1,18 +1,20 @@
 //! The admin socket: what the agent tells of itself over HTTP/1.1 on a Unix socket that only root can open.
 //!
 //! The loop is never held up by who asks: a connection puts its [`Request`] into a bounded queue, the loop answers it between
-//! two syncs from what it owns, and what takes longer than a look (counters) is read on the connection's own task.
+//! two syncs from what it owns, and what takes longer than a look (counters, flows of all Services) is read on the connection's own task.
 mod client;
+mod flows;
 mod request;
 mod route;
 mod serve;
 mod socket;
 
-pub use client::{ClientError, explain, service, status};
+pub use client::{ClientError, explain, flows, service, status};
 pub use request::{BadExplain, Evidence, ExplainReply, ExplainRequest, PacketQuestion, Request};
 pub use socket::SocketError;
 
 use crate::metrics::ReadCounters;
+use sheave_bpf::flow_counts::FlowCounts;
 use socket::Bound;
 use std::path::Path;
 use tokio::sync::mpsc;
@@ -35,14 +37,14 @@ struct Served {
 }
 
 impl Admin {
-    /// Serves at a path; counters are read anew for each answer. Call within a tokio runtime.
+    /// Serves at a path; counters are read anew for each answer, and flows are told if they are given. Call within a tokio runtime.
     ///
     /// # Errors
     /// [`SocketError`]: another agent is served there, or the path cannot be used.
-    pub fn serve(path: &Path, counters: ReadCounters) -> Result<Self, SocketError> {
+    pub fn serve(path: &Path, counters: ReadCounters, flows: Option<FlowCounts>) -> Result<Self, SocketError> {
         let (socket, listener) = socket::bind(path)?;
         let (sender, requests) = mpsc::channel(BACKLOG);
-        let task = tokio::spawn(serve::serve(listener, serve::Handler::new(sender, counters)));
+        let task = tokio::spawn(serve::serve(listener, serve::Handler::new(sender, counters, flows)));
         Ok(Self { requests, _served: Some(Served { task, _socket: socket }) })
     }
 

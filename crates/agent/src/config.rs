@@ -13,6 +13,7 @@ mod known;
 mod kube_proxy;
 mod logging;
 mod own;
+mod service_metrics;
 mod value;
 
 pub use conntrack::Conntrack;
@@ -20,6 +21,7 @@ pub use effective::{Origins, Setting};
 pub use error::{ConfigError, Where};
 pub use kube_proxy::KubeProxy;
 pub use logging::{LogFormat, Logging};
+pub use service_metrics::{ServiceMetrics, ServicePattern};
 
 use crate::mounts;
 use document::{BadDocument, Document};
@@ -87,6 +89,8 @@ pub struct Config {
     pub external_ips: bool,
     /// How large the maps may grow (I7).
     pub maps: MapsConfig,
+    /// The Services whose flows are metrics of their own.
+    pub service_metrics: ServiceMetrics,
     /// The document `kind: KubeProxyConfiguration`.
     pub kube_proxy: KubeProxy,
     /// Where the values come from.
@@ -125,6 +129,7 @@ impl Default for Config {
             socket_lb: SocketLb::default(),
             external_ips: true,
             maps: MapsConfig::default(),
+            service_metrics: ServiceMetrics::default(),
             kube_proxy: KubeProxy::default(),
             origins: Origins::default(),
         }

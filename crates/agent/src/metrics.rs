@@ -7,8 +7,10 @@ mod kernel;
 mod kube_proxy;
 mod own;
 mod server;
+mod services;
 
 pub(crate) use server::handler;
+pub use services::{ReadServices, ServicesRead};
 
 use crate::arrivals::{Arrivals, Changes};
 use crate::health::Probes;
@@ -60,6 +62,14 @@ impl Metrics {
             [Box::new(Kernel::new(counters)), Box::new(ProcessCollector::for_self())];
         more.into_iter().for_each(|collector| family::register(&metrics.registry, collector));
         metrics
+    }
+
+    /// From now on shows the flows of Service ports as well. To be called once.
+    ///
+    /// # Panics
+    /// When it is called again.
+    pub fn measure_services(&self, read: ReadServices) {
+        family::register(&self.registry, Box::new(services::Services::new(read)));
     }
 
     /// In the text format of Prometheus, version 0.0.4.

@@ -6,7 +6,7 @@ use crate::conntrack;
 use crate::device_facts::DeviceFacts;
 use crate::devices::Devices;
 use crate::login;
-use crate::metrics::ReadCounters;
+use crate::metrics::{ReadCounters, ReadServices, ServicesRead};
 use crate::monitor::Monitor;
 use crate::retry::Retry;
 use crate::said::Said;
@@ -19,18 +19,20 @@ use sheave_bpf::attach::{AttachError, attach_sockets, detach_sockets};
 use sheave_bpf::counters::Counters;
 use sheave_bpf::device_table::DeviceTable;
 use sheave_bpf::exec::KernelMaps;
+use sheave_bpf::flow_counts::{FlowCounts, Meter};
 use sheave_bpf::heap;
 use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
+use sheave_bpf::roster::Roster;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
-use sheave_core::{Event, Index, NodeRules, Realized as _};
+use sheave_core::{Event, Index, NodeRules, Realized as _, ServiceName};
 use sheave_dataplane::{Dataplane as _, Room};
 use sheave_kube_source::events::{EventPace, Recorder, recorder};
 use sheave_kube_source::{Pace, Source, SourceError};
 use sheave_node::NodeAddresses;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -149,7 +151,8 @@ fn identity(config: &Config) -> Identity {
 
 /// The admin socket. Services are served without it as well, so that it cannot be had is no reason not to start.
 fn admin(config: &Config, counters: ReadCounters) -> Admin {
-    Admin::serve(&config.admin_socket, counters).unwrap_or_else(|error| {
+    let flows = FlowCounts::open(&config.bpffs).inspect_err(|error| warn!(%error, "flows are not told"));
+    Admin::serve(&config.admin_socket, counters, flows.ok()).unwrap_or_else(|error| {
         error!(%error, "the admin socket is not served: `sheave status` will not work");
         Admin::unserved()
     })
@@ -192,10 +195,13 @@ impl Agent {
         let takeover = Takeover::new(&config.bpffs, !image.frontends().is_empty());
         info!(services = held, "read back what the kernel holds");
         let mut maps = KernelMaps::open(&config.bpffs)?;
+        // Services are served whatever is counted.
+        maps.adopt(&image).unwrap_or_else(|error| warn!(%error, "flows of Services may count from more than zero"));
         if takeover.due() {
             maps.withhold();
         }
-        let dataplane = BpfDataplane::new(image, limits, maps);
+        let roster = Arc::new(config.service_metrics.roster());
+        let dataplane = BpfDataplane::new(image, limits, maps).with_roster(Arc::clone(&roster));
         // Devices are told by their names only where the settings say so; the Node object is not needed for that.
         let rules = NodeRules::of(&config.proxy(), &Index::new(&config.node_name), &BTreeSet::new());
         let facts = DeviceFacts::new(DeviceTable::open(&config.bpffs)?, rules.local_pods);
@@ -219,6 +225,7 @@ impl Agent {
             monitor: Monitor::start(config, counters, Some(recorder).filter(|_| config.source == "kube"))?,
             takeover,
         };
+        agent.monitor.metrics().measure_services(service_flows(&config.bpffs, roster));
         // After a restart new pods must not wait for the API server; at the first start there is nothing to serve yet.
         if agent.resumed && !agent.attach() {
             agent.retry.failed();
@@ -318,12 +325,23 @@ impl Agent {
             admin::Request::Status(reply) => {
                 drop(reply.send(self.status.agent(&self.syncer, self.more_rooms())));
             }
+            admin::Request::Names(ids, reply) => {
+                let image = self.syncer.dataplane().image();
+                drop(reply.send(ids.into_iter().map(|id| image.key(id).map(ToString::to_string)).collect()));
+            }
+            admin::Request::Meters(service, reply) => drop(reply.send(self.meters(&service))),
             admin::Request::Service(question, reply) => self.status.service(&self.syncer, question, reply),
             admin::Request::Explain(question, reply) => {
                 // Looks at every Service: the one question whose cost grows with them.
                 drop(reply.send(tokio::task::block_in_place(|| status::explain(&self.syncer, &question))));
             }
         }
+    }
+
+    fn meters(&self, service: &ServiceName) -> Vec<Meter> {
+        let image = self.syncer.dataplane().image();
+        let keys = self.syncer.index().service(service).into_iter().flat_map(|service| service.keys());
+        keys.filter_map(|(key, _)| Meter::of(image, &key)).collect()
     }
 
     /// At the first start: serves, once all of the programs are where they are to be.
@@ -365,6 +383,18 @@ impl Agent {
 fn counters(bpffs: &Path) -> ReadCounters {
     let counters = Counters::open(bpffs).inspect_err(|error| warn!(%error, "what packets come to is not told")).ok();
     Arc::new(move || counters.as_ref().and_then(|counters| counters.read().ok()).unwrap_or_default())
+}
+
+/// What the programs count of the Service ports in a roster, the same way.
+fn service_flows(bpffs: &Path, roster: Arc<Roster>) -> ReadServices {
+    let counts = FlowCounts::open(bpffs).inspect_err(|error| warn!(%error, "flows are not measured")).ok();
+    let counts = Mutex::new(counts);
+    Box::new(move || {
+        let (given, omitted) = roster.read();
+        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = |(id, key)| Some((key, counts.as_mut()?.service(id).ok()?));
+        ServicesRead { ports: given.into_iter().filter_map(&mut read).collect(), omitted }
+    })
 }
 
 /// Nanoseconds since 1970.

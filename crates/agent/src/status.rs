@@ -3,10 +3,12 @@
 //! Fields are added within a version, and none changes its meaning. Versions of objects are texts, as in Kubernetes.
 mod evidence;
 mod explained;
+pub(crate) mod flows;
 mod reporter;
 mod waiters;
 
 pub use explained::explain;
+pub use flows::{BusyPort, FlowCountsStatus, FlowsStatus, PortFlowsStatus};
 pub use reporter::{Entrances, Identity, Reporter, ServiceQuestion, When};
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,7 @@ use sheave_dataplane::Room;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The agent: `GET /v1/status`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentStatus {
     /// Version of sheave.
@@ -43,6 +45,8 @@ pub struct AgentStatus {
     pub maps: Vec<MapStatus>,
     /// The kernel programs' counters, since the maps were made.
     pub counters: BTreeMap<String, u64>,
+    /// The Service ports with most new flows and refusals.
+    pub flows: FlowsStatus,
 }
 
 /// Where flows are decided.
@@ -175,6 +179,8 @@ pub struct PortStatus {
     pub local: Option<usize>,
     /// How many go on serving and are not picked any more.
     pub draining: usize,
+    /// Its new flows since the kernel holds it; null if they cannot be read, or it is not held.
+    pub flows: Option<PortFlowsStatus>,
 }
 
 impl From<&Diagnostic> for DiagnosticStatus {

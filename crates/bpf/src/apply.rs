@@ -6,6 +6,7 @@ use crate::lower::{lower, lower_sources};
 use crate::maps::{MapError, Maps};
 use crate::ops::MapOp;
 use crate::refused::Refused;
+use crate::roster::Roster;
 use sheave_core::{Change, Frontend, NodeRules, Plan, Realized, ServiceKey, Serving};
 use sheave_dataplane::{Applied, ApplyError, Dataplane, Room, Subject, Writes};
 use std::net::IpAddr;
@@ -17,12 +18,20 @@ pub struct BpfDataplane<M> {
     image: Image,
     limits: Limits,
     maps: M,
+    roster: Option<Arc<Roster>>,
 }
 
 impl<M: Maps> BpfDataplane<M> {
     /// Over maps that hold what `image` says.
     pub fn new(image: Image, limits: Limits, maps: M) -> Self {
-        Self { image, limits, maps }
+        Self { image, limits, maps, roster: None }
+    }
+
+    /// From now on gives the places of a roster to what is held.
+    #[must_use]
+    pub fn with_roster(self, roster: Arc<Roster>) -> Self {
+        roster.adopt(&self.image);
+        Self { roster: Some(roster), ..self }
     }
 
     /// What the maps hold.
@@ -100,6 +109,7 @@ impl<M: Maps> BpfDataplane<M> {
                 return Err(error);
             }
             self.image.commit(op);
+            self.roster.iter().for_each(|roster| roster.note(op));
         }
         Ok(())
     }

@@ -61,6 +61,25 @@ impl<V: IntoBytes + FromBytes + Immutable> Chunks<V> {
         Ok(())
     }
 
+    /// Makes the chunks that these entries stand in, where they are missing: entries of zeros.
+    ///
+    /// # Errors
+    /// As bpf(2); `E2BIG` beyond the last chunk.
+    pub fn reserve(&mut self, indices: &[u32]) -> io::Result<()> {
+        let len = self.len;
+        let mut runs = indices.chunk_by(|a, b| a / len == b / len).filter_map(|run| run.first());
+        runs.try_for_each(|first| self.chunk_or_new(first / len).map(drop))
+    }
+
+    /// An entry; `None` where there is no chunk for it.
+    ///
+    /// # Errors
+    /// As bpf(2).
+    pub fn get(&mut self, index: u32) -> io::Result<Option<V>> {
+        let len = self.len;
+        self.chunk(index / len)?.map_or(Ok(None), |chunk| chunk.get(&(index % len)))
+    }
+
     /// All entries of a chunk, by place; `None` when there is no such chunk.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! Performs operations on the kernel's pinned maps.
 use crate::chunks::Chunks;
+use crate::flow_counts::FlowCounts;
 use crate::growing::Growing;
+use crate::image::Image;
 use crate::load::LoadError;
 use crate::map::Map;
 use crate::maps::{MapError, Maps};
@@ -37,6 +39,7 @@ pub struct KernelMaps {
     ranges_v4: Map<RangeKeyV4, u32>,
     ranges_v6: Map<RangeKeyV6, u32>,
     rules: Map<u32, RulesValue>,
+    flows: FlowCounts,
     /// What is to be written by [`KernelMaps::publish`].
     withheld: Option<Withheld>,
 }
@@ -62,8 +65,17 @@ impl KernelMaps {
             ranges_v4: opened(at("ranges_v4"), Map::open)?,
             ranges_v6: opened(at("ranges_v6"), Map::open)?,
             rules: opened(at("rules"), Map::open)?,
+            flows: FlowCounts::open(bpffs)?,
             withheld: None,
         })
+    }
+
+    /// To be called once, with the image of what is found: see [`FlowCounts::adopt`].
+    ///
+    /// # Errors
+    /// As that.
+    pub fn adopt(&mut self, image: &Image) -> Result<(), MapError> {
+        self.flows.adopt(image)
     }
 
     /// From now on what leads packets to Services is not written but noted, until [`Self::publish`]: programs that run already leave
@@ -93,6 +105,7 @@ impl KernelMaps {
 
     fn write_backends(&mut self, family: Family, entries: &[(BackendId, BackendEntry)]) -> Result<(), MapError> {
         let ids: Vec<u32> = entries.iter().map(|(id, _)| id.0.get()).collect();
+        self.flows.reserve_backends(family, &ids)?;
         match family {
             Family::V4 => {
                 let values: Vec<_> = entries.iter().map(|(_, entry)| backend_v4(entry)).collect();
@@ -110,7 +123,8 @@ impl KernelMaps {
         said("slots", "update", self.slots.put_all(&slots, &ids))
     }
 
-    fn put_name(&self, service: ServiceId, key: &ServiceKey) -> Result<(), MapError> {
+    fn put_name(&mut self, service: ServiceId, key: &ServiceKey) -> Result<(), MapError> {
+        self.flows.reserve_service(service)?;
         let put = name(key).map(|name| self.names.table().put(&id(service), &name));
         said("names", "update", put.unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))))
     }
@@ -202,6 +216,8 @@ impl Maps for KernelMaps {
             MapOp::PutRange { service, range } => self.put_range(*service, *range),
             MapOp::DeleteRange { service, range } => self.delete_range(*service, *range),
             MapOp::WriteRules { rules } => said("rules", "update", self.rules.put(&0, &rules_value(rules))),
+            MapOp::ClearServiceFlows { service } => self.flows.clear_service(*service),
+            MapOp::ClearBackendFlows { family, ids } => self.flows.clear_backends(*family, ids),
             MapOp::PutName { service, key } => self.put_name(*service, key),
             MapOp::DeleteName { service } => said("names", "delete", self.names.table().delete(&id(*service))),
         }
@@ -216,8 +232,7 @@ fn opened<'a, T>(
 }
 
 fn said(map: &'static str, operation: &'static str, result: io::Result<()>) -> Result<(), MapError> {
-    // Errors without an errno are this crate's own: a map of another shape.
-    result.map_err(|error| MapError { map, operation, errno: error.raw_os_error().unwrap_or(libc::EINVAL) })
+    result.map_err(|error| MapError::new(map, operation, &error))
 }
 
 fn id(service: ServiceId) -> u32 {

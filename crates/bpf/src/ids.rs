@@ -33,6 +33,11 @@ impl IdPool {
         (ids.len() == count).then_some(ids)
     }
 
+    /// Whether an id was never in use, as far as is known: above every one that was.
+    pub(crate) fn is_fresh(&self, id: u32) -> bool {
+        id >= self.fresh
+    }
+
     /// How many ids are in use.
     pub(crate) fn used(&self) -> u32 {
         let resting = u32::try_from(self.resting.len()).expect("invariant: no more rest than there are");
@@ -66,6 +71,7 @@ mod tests {
         (1..=5000).for_each(|id| pool.take(id));
         pool.release(7);
         assert_eq!(pool.peek(1, 10_000), Some(vec![5001]), "a fresh id comes first");
+        assert!(pool.is_fresh(5001) && !pool.is_fresh(5000) && !pool.is_fresh(7), "7 was in use");
         (1000..1000 + 4096).for_each(|id| pool.release(id));
         assert_eq!(pool.peek(2, 10_000), Some(vec![7, 5001]), "7 has rested, the next one has not");
     }

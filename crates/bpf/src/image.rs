@@ -13,6 +13,7 @@ use sheave_core::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// The contents of the maps.
@@ -88,6 +89,19 @@ impl Image {
     #[must_use]
     pub fn key(&self, id: ServiceId) -> Option<&ServiceKey> {
         self.service(id).map(|service| &service.key)
+    }
+
+    /// Whose each id is, in the order of the ids.
+    pub fn keys_by_id(&self) -> impl Iterator<Item = (ServiceId, &ServiceKey)> {
+        let held =
+            (0..).zip(&self.services).filter_map(|(id, service)| Some((NonZeroU32::new(id)?, service.as_ref()?)));
+        held.map(|(id, service)| (ServiceId(id), &service.key))
+    }
+
+    /// The backends of a family that serve, in order.
+    pub(crate) fn backends_of(&self, family: Family) -> impl Iterator<Item = BackendId> {
+        let held = (0..).zip(&self.backends[at(family)].entries).filter(|(_, entry)| entry.is_some());
+        held.filter_map(|(id, _)| NonZeroU32::new(id).map(BackendId))
     }
 
     /// The sets and policies of a Service; sets of none for an id without a name.
@@ -237,6 +251,8 @@ impl Image {
             MapOp::PutRange { service, range } => self.put_range(*service, *range),
             MapOp::DeleteRange { service, range } => self.delete_range(*service, range),
             MapOp::WriteRules { rules } => self.rules = rules.clone(),
+            // Counts are the programs': nothing of them is mirrored.
+            MapOp::ClearServiceFlows { .. } | MapOp::ClearBackendFlows { .. } => {}
             MapOp::PutName { service, key } => self.put_name(*service, key.clone()),
             MapOp::DeleteName { service } => self.delete_name(*service),
         }

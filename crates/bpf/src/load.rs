@@ -2,6 +2,7 @@
 use crate::attach::DeviceHook;
 use crate::chunks::Chunks;
 use crate::file_system;
+use crate::flow_counts::FlowCounts;
 use crate::growing::Growing;
 use crate::limits::{BadLimit, Knob, Limits};
 use crate::map::Shape;
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../object/sheave.o");
 
 /// The maps that are pinned: name, `enum bpf_map_type`, bytes of key and value, what sizes them.
-pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 25] = [
+pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 28] = [
     ("frontends_v4", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
     ("frontends_v6", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
     ("names", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
@@ -33,6 +34,9 @@ pub(crate) const PINNED: [(&str, u32, usize, usize, Size); 25] = [
     ("slots", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
     ("backends_v4", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
     ("backends_v6", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
+    ("service_flows", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
+    ("backend_flows_v4", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
+    ("backend_flows_v6", ARRAY_OF_MAPS, 4, 4, Size::Fixed),
     ("flows_v4", HASH, size_of::<FlowKeyV4>(), size_of::<FlowValue>(), Size::Flows),
     ("flows_v6", HASH, size_of::<FlowKeyV6>(), size_of::<FlowValue>(), Size::Flows),
     ("flows_v4_half", LRU_HASH, size_of::<FlowKeyV4>(), size_of::<FlowValue>(), Size::HalfFlows),
@@ -256,7 +260,8 @@ impl Loader {
         make("services", &|path| Chunks::<ServiceValue>::create_pinned("services", path, SERVICES_CHUNK))?;
         make("slots", &|path| Chunks::<u32>::create_pinned("slots", path, SLOTS_CHUNK))?;
         make("backends_v4", &|path| Chunks::<BackendV4>::create_pinned("backends_v4", path, BACKENDS_CHUNK))?;
-        make("backends_v6", &|path| Chunks::<BackendV6>::create_pinned("backends_v6", path, BACKENDS_CHUNK))
+        make("backends_v6", &|path| Chunks::<BackendV6>::create_pinned("backends_v6", path, BACKENDS_CHUNK))?;
+        FlowCounts::create_pinned(&self.pins.maps())
     }
 
     /// A map that is taken over must be what a new one would be.

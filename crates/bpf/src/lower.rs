@@ -47,8 +47,11 @@ fn serve(image: &Image, limits: &Limits, key: &ServiceKey, serving: &Serving) ->
     let mut ops = Vec::from_iter(growth(image, Hash::Frontends(key.family), new));
     if held.is_none() {
         ops.extend(growth(image, Hash::Names, 1));
+        let is_used = !image.service_ids.is_fresh(service.0.get());
+        ops.extend(is_used.then_some(MapOp::ClearServiceFlows { service }));
         ops.push(MapOp::PutName { service, key: key.clone() });
     }
+    ops.extend(members.reused);
     ops.extend(members.first);
     ops.extend(new_ranges);
     ops.extend(sets);
@@ -74,6 +77,8 @@ fn new_service(image: &Image, limits: &Limits, key: &ServiceKey) -> Result<Servi
 struct Members {
     /// Every backend that is held or wanted.
     ids: BTreeMap<Backend, BackendId>,
+    /// Of new ones, ids that others had: their flows count from zero.
+    reused: Option<MapOp>,
     /// Entries that are new, or not known, or of backends that enter a set: before a slot names them.
     first: Option<MapOp>,
     /// Entries of backends that leave a set: after no slot names them.
@@ -94,7 +99,11 @@ impl Members {
             let full = Full { map: backends_map(family), max, remedy: Remedy::of(Knob::Backends, max) };
             Refused::full(full, key, image)
         })?;
-        ids.extend(new.into_iter().zip(fresh.into_iter().filter_map(NonZeroU32::new).map(BackendId)));
+        let fresh: Vec<_> = fresh.into_iter().filter_map(NonZeroU32::new).map(BackendId).collect();
+        let is_used = |id: &&BackendId| !image.backend_ids(family).is_fresh(id.0.get());
+        let reused: Vec<_> = fresh.iter().filter(is_used).copied().collect();
+        let reused = (!reused.is_empty()).then_some(MapOp::ClearBackendFlows { family, ids: reused });
+        ids.extend(new.into_iter().zip(fresh));
         let (mut first, mut last) = (Vec::new(), Vec::new());
         for (backend, id) in &ids {
             let wanted = entry(*backend, service, serving);
@@ -115,7 +124,7 @@ impl Members {
                 last.push((*id, wanted));
             }
         }
-        Ok(Self { ids, first: write_backends(family, first), last: write_backends(family, last) })
+        Ok(Self { ids, reused, first: write_backends(family, first), last: write_backends(family, last) })
     }
 
     fn of(&self, set: &FlatSet<Backend>) -> Vec<BackendId> {

@@ -20,3 +20,10 @@ pub struct MapError {
     /// Why, as in errno(3).
     pub errno: i32,
 }
+
+impl MapError {
+    /// What the kernel said. Errors without an errno are this crate's own: a map of another shape.
+    pub(crate) fn new(map: &'static str, operation: &'static str, error: &io::Error) -> Self {
+        Self { map, operation, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
+    }
+}

@@ -2,6 +2,7 @@
 //! kernel would refuse fails here, and so does an order of writes that would let a reader see a mixture.
 use crate::blocks;
 use crate::contents::Contents;
+use crate::image::Image;
 use crate::maps::{MapError, Maps};
 use crate::ops::{AddrUse, BackendEntry, Hash, HashRooms, MapOp, RulesEntry, ServiceEntry};
 use ipnet::IpNet;
@@ -88,6 +89,8 @@ pub struct MemoryMaps {
     services: Chunks<ServiceEntry>,
     slots: Chunks<BackendId>,
     backends: [Chunks<BackendEntry>; 2],
+    service_flows: HashMap<ServiceId, u64>,
+    backend_flows: [HashMap<BackendId, u64>; 2],
     frontends: HashMap<Frontend, (ServiceId, FrontendKind)>,
     vips: HashSet<IpAddr>,
     rules: RulesEntry,
@@ -165,6 +168,8 @@ impl MemoryMaps {
             services: Chunks::new(SERVICES_CHUNK),
             slots: Chunks::new(SLOTS_CHUNK),
             backends: [Chunks::new(BACKENDS_CHUNK), Chunks::new(BACKENDS_CHUNK)],
+            service_flows: HashMap::new(),
+            backend_flows: [HashMap::new(), HashMap::new()],
             frontends: HashMap::new(),
             vips: HashSet::new(),
             rules: RulesEntry::default(),
@@ -228,6 +233,27 @@ impl MemoryMaps {
     #[must_use]
     pub fn name(&self, service: ServiceId) -> Option<&ServiceKey> {
         self.names.get(&service)
+    }
+
+    /// A flow begins, as the programs count it.
+    pub fn count_flow(&mut self, family: Family, service: ServiceId, backend: BackendId) {
+        *self.service_flows.entry(service).or_default() += 1;
+        *self.backend_flows[at(family)].entry(backend).or_default() += 1;
+    }
+
+    /// Flows that began at a Service and at a backend of it.
+    #[must_use]
+    pub fn flows(&self, family: Family, service: ServiceId, backend: BackendId) -> (u64, u64) {
+        let of = |count: Option<&u64>| count.copied().unwrap_or_default();
+        (of(self.service_flows.get(&service)), of(self.backend_flows[at(family)].get(&backend)))
+    }
+
+    /// As [`crate::flow_counts::FlowCounts::adopt`].
+    pub fn adopt(&mut self, image: &Image) {
+        self.service_flows.retain(|id, _| image.key(*id).is_some());
+        for family in Family::ALL {
+            self.backend_flows[at(family)].retain(|id, _| image.backend(family, *id).is_some());
+        }
     }
 
     /// Every frontend.
@@ -313,6 +339,14 @@ impl MemoryMaps {
             MapOp::DeleteRange { service, range } => self.delete_range(*service, range),
             MapOp::WriteRules { rules } => {
                 self.rules = rules.clone();
+                Ok(())
+            }
+            MapOp::ClearServiceFlows { service } => {
+                self.service_flows.remove(service);
+                Ok(())
+            }
+            MapOp::ClearBackendFlows { family, ids } => {
+                self.backend_flows[at(*family)].retain(|id, _| !ids.contains(id));
                 Ok(())
             }
             MapOp::PutName { service, key } => {

@@ -207,6 +207,18 @@ pub enum MapOp {
         /// What is to hold.
         rules: RulesEntry,
     },
+    /// Counts the flows of a Service from zero: before its id is given to it, if it was another one's.
+    ClearServiceFlows {
+        /// The Service.
+        service: ServiceId,
+    },
+    /// Counts the flows of backends from zero: before their ids are given to them, if they were others'.
+    ClearBackendFlows {
+        /// Chooses the map.
+        family: Family,
+        /// The backends; at least one.
+        ids: Vec<BackendId>,
+    },
     /// Names a Service id. The first write for a new Service and the last one of a deleted one.
     PutName {
         /// The id.
@@ -227,7 +239,7 @@ impl MapOp {
     pub fn entries(&self) -> usize {
         match self {
             Self::WriteBackends { entries, .. } => entries.len(),
-            Self::WriteSlots { ids, .. } => ids.len(),
+            Self::WriteSlots { ids, .. } | Self::ClearBackendFlows { ids, .. } => ids.len(),
             _ => 1,
         }
     }

@@ -62,6 +62,8 @@ fn shown(op: &MapOp) -> String {
         MapOp::DeleteFrontend { .. } => "no frontend".to_owned(),
         MapOp::PutRange { range, .. } => format!("range {range}"),
         MapOp::DeleteRange { range, .. } => format!("no range {range}"),
+        MapOp::ClearServiceFlows { .. } => "flows of the Service from zero".to_owned(),
+        MapOp::ClearBackendFlows { ids, .. } => format!("flows of {} from zero", ids.len()),
         MapOp::PutName { .. } => "name".to_owned(),
         MapOp::DeleteName { .. } => "no name".to_owned(),
         other => format!("{other:?}"),

@@ -5,9 +5,10 @@ use crate::status::{maps, table};
 use clap::Args;
 use serde_json::{Value, json};
 use sheave_agent::config::Config;
-use sheave_agent::status::MapStatus;
+use sheave_agent::status::{MapStatus, PortFlowsStatus};
 use sheave_bpf::contents::Stray;
 use sheave_bpf::counters::Counters;
+use sheave_bpf::flow_counts::{FlowCounts, Meter};
 use sheave_bpf::headroom::rooms;
 use sheave_bpf::image::Image;
 use sheave_bpf::read_back::read_back_live;
@@ -48,14 +49,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .filter_map(|key| image.serving(&key).map(|serving| (key, serving)))
         .collect();
     let rules = image.rules().unwrap_or_default();
-    let kernel = Kernel::read(&config, &image);
+    let kernel = Kernel::read(&config, &image, held.iter().map(|(key, _)| key));
     match arguments.output {
         Output::Json => print(&format!("{:#}", as_json(&held, &rules, &strays, &kernel)))?,
         Output::Text if held.is_empty() && strays.is_empty() => {
             let of_that_name = arguments.service.as_ref().map_or(String::new(), |text| format!(" of the name {text}"));
             print(&format!("no Service{of_that_name} is held in {}", bpffs.join("sheave").display()))?;
         }
-        Output::Text => print(&[as_text(&held, &rules, &strays), kernel.text()].join("\n\n"))?,
+        Output::Text => print(&[as_text(&held, &rules, &strays, &kernel), kernel.text()].join("\n\n"))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -65,15 +66,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 struct Kernel {
     maps: Vec<MapStatus>,
     counters: BTreeMap<&'static str, u64>,
+    flows: BTreeMap<ServiceKey, PortFlowsStatus>,
 }
 
 impl Kernel {
     /// What cannot be read is said and left out.
-    fn read(config: &Config, image: &Image) -> Self {
+    fn read<'a>(config: &Config, image: &Image, keys: impl Iterator<Item = &'a ServiceKey>) -> Self {
         let counters = Counters::open(&config.bpffs).and_then(|counters| counters.read());
         let counters = counters.map_err(|error| note(&format!("sheave: {error}"))).unwrap_or_default();
         let maps = rooms(image, &config.limits()).into_iter().map(Into::into).collect();
-        Self { maps, counters: counters.into_iter().collect() }
+        Self { maps, counters: counters.into_iter().collect(), flows: flows(config, image, keys) }
     }
 
     fn text(&self) -> String {
@@ -82,6 +84,25 @@ impl Kernel {
         let counters = table(["COUNTER", "SINCE THE MAPS WERE MADE"], counted.collect(), 1);
         [maps(&self.maps), counters].join("\n\n")
     }
+}
+
+/// What was counted of each Service port; what cannot be read is said and left out.
+fn flows<'a>(
+    config: &Config,
+    image: &Image,
+    keys: impl Iterator<Item = &'a ServiceKey>,
+) -> BTreeMap<ServiceKey, PortFlowsStatus> {
+    let mut counts = match FlowCounts::open(&config.bpffs) {
+        Ok(counts) => counts,
+        Err(error) => {
+            note(&format!("sheave: {error}"));
+            return BTreeMap::new();
+        }
+    };
+    let meters = keys.filter_map(|key| Meter::of(image, key));
+    let read = meters.map(|meter| counts.port(&meter).map(|flows| (meter.key.clone(), flows.into())));
+    let read: Result<_, _> = read.collect();
+    read.inspect_err(|error| note(&format!("sheave: cannot read flows: {error}"))).unwrap_or_default()
 }
 
 fn texts<T: Display>(items: impl IntoIterator<Item = T>) -> Vec<String> {
@@ -105,6 +126,7 @@ fn as_json(held: &[(ServiceKey, Serving)], rules: &NodeRules, strays: &[Stray], 
             "draining": texts(keep.keys()),
             "affinityTimeoutSeconds": affinity.map(|affinity| affinity.timeout_s),
             "sourceRanges": sources.as_ref().map(|sources| texts(&sources.ranges)),
+            "flows": kernel.flows.get(key),
         })
     };
     let NodeRules { masquerade_all, local_pods, own, node_port_addrs, service_cidrs } = rules;
@@ -132,12 +154,13 @@ fn detector(local_pods: &LocalPods) -> Vec<String> {
     }
 }
 
-fn as_text(held: &[(ServiceKey, Serving)], rules: &NodeRules, strays: &[Stray]) -> String {
+fn as_text(held: &[(ServiceKey, Serving)], rules: &NodeRules, strays: &[Stray], kernel: &Kernel) -> String {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
-    table.set_header(["SERVICE", "FRONTENDS", "BACKENDS", "ON THIS NODE", "DRAINING", "TERMS"]);
+    table.set_header(["SERVICE", "FRONTENDS", "BACKENDS", "ON THIS NODE", "DRAINING", "TERMS", "NEW FLOWS"]);
     for (key, serving) in held {
-        table.add_row(row(key, serving));
+        let flows = kernel.flows.get(key).map_or_else(String::new, |flows| flows.flows.new_flows.to_string());
+        table.add_row(row(key, serving).into_iter().chain([flows]));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -190,6 +213,7 @@ fn node(rules: &NodeRules) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sheave_agent::status::FlowCountsStatus;
     use sheave_core::{Affinity, Backend, FrontendKind, Port, Sources};
     use std::sync::Arc;
 
@@ -228,15 +252,22 @@ mod tests {
         }
     }
 
+    fn counted() -> Kernel {
+        let [(key, _), _] = held().try_into().unwrap();
+        let backends = [("10.244.0.1:8080".to_owned(), 4), ("10.244.1.1:8080".to_owned(), 2)].into();
+        let flows = FlowCountsStatus { new_flows: 7, rejected: 1, ..FlowCountsStatus::default() };
+        Kernel { flows: [(key, PortFlowsStatus { flows, backends })].into(), ..Kernel::default() }
+    }
+
     #[test]
     fn text_shows_kinds_sets_and_terms_of_each_service_and_the_node() {
-        let text = as_text(&held(), &rules(), &[]);
+        let text = as_text(&held(), &rules(), &[], &counted());
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        let want = "SERVICE FRONTENDS BACKENDS ON THIS NODE DRAINING TERMS\n\
-                    shop/web:http 0.0.0.0:30080/tcp NodePort 10.244.0.1:8080 10.244.0.1:8080 10.244.0.9:8080 external Local\n\
+        let want = "SERVICE FRONTENDS BACKENDS ON THIS NODE DRAINING TERMS NEW FLOWS\n\
+                    shop/web:http 0.0.0.0:30080/tcp NodePort 10.244.0.1:8080 10.244.0.1:8080 10.244.0.9:8080 external Local 7\n\
                     203.0.113.1:80/tcp LoadBalancer 10.244.1.1:8080 affinity 60 s\n\
                     from 198.51.100.0/24\n\
-                    shop/web:http none: new connections are refused internal Local\n\
+                    shop/web:http none: new connections are refused internal Local 7\n\
                     node: addresses 192.0.2.1; ServiceCIDRs 10.96.0.0/16";
         assert_eq!(lines.iter().map(|words| words.join(" ")).collect::<Vec<_>>(), want.lines().collect::<Vec<_>>());
     }
@@ -244,7 +275,7 @@ mod tests {
     #[test]
     fn json_shows_the_same() {
         let maps = vec![MapStatus { map: "slots".to_owned(), used: 8, max: 16 }];
-        let kernel = Kernel { maps, counters: [("flow_new", 3)].into() };
+        let kernel = Kernel { maps, counters: [("flow_new", 3)].into(), ..counted() };
         let shown = as_json(&held(), &rules(), &[], &kernel);
         let [web, empty] = [0, 1].map(|n| &shown["services"][n]);
         assert_eq!(web["frontends"][1], json!({ "frontend": "203.0.113.1:80/tcp", "kind": "LoadBalancer" }));
@@ -252,6 +283,10 @@ mod tests {
         assert_eq!((&web["local"], &web["draining"]), (&json!(["10.244.0.1:8080"]), &json!(["10.244.0.9:8080"])));
         assert_eq!((&web["externalTrafficPolicy"], &web["affinityTimeoutSeconds"]), (&json!("Local"), &json!(60)));
         assert_eq!(web["sourceRanges"], json!(["198.51.100.0/24"]));
+        let backends = json!({ "10.244.0.1:8080": 4, "10.244.1.1:8080": 2 });
+        let flows =
+            json!({ "newFlows": 7, "rejected": 1, "noLocalEndpoint": 0, "sourceRange": 0, "backends": backends });
+        assert_eq!(web["flows"], flows, "one was a backend's that is gone");
         assert_eq!((&empty["internalTrafficPolicy"], &empty["sourceRanges"]), (&json!("Local"), &Value::Null));
         assert_eq!(shown["node"]["addresses"], json!(["192.0.2.1"]));
         assert_eq!(shown["node"]["serviceCIDRs"], json!(["10.96.0.0/16"]));

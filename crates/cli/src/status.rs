@@ -1,4 +1,5 @@
 //! `sheave status`: what the running agent of this node tells of itself, and waiting until a Service is programmed.
+mod flows;
 mod text;
 mod watch;
 

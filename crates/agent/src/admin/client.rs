@@ -1,6 +1,6 @@
 //! The other end of the admin socket: what `sheave status` and `sheave explain` ask.
 use super::request::{ExplainReply, ExplainRequest};
-use crate::status::{AgentStatus, ServiceStatus};
+use crate::status::{AgentStatus, FlowsStatus, ServiceStatus};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST};
@@ -56,6 +56,15 @@ pub enum ClientError {
 /// [`ClientError`]
 pub async fn status(socket: &Path) -> Result<AgentStatus, ClientError> {
     ask(socket, Method::GET, "/v1/status", Bytes::new(), ANSWER_TIMEOUT).await
+}
+
+/// The `top` Service ports with most new flows and refusals within a time from now on, in whole seconds and at most 60 of them.
+///
+/// # Errors
+/// [`ClientError`]
+pub async fn flows(socket: &Path, top: usize, time: Duration) -> Result<FlowsStatus, ClientError> {
+    let path = format!("/v1/flows?seconds={}&top={top}", time.as_secs());
+    ask(socket, Method::GET, &path, Bytes::new(), ANSWER_TIMEOUT + time).await
 }
 
 /// One Service (`NAMESPACE/NAME`). With `wait` the answer comes when it is programmed, or after that time as it is then;

@@ -2,6 +2,8 @@
 use crate::explain::{Answer, BadQuestion, Question};
 use crate::status::{AgentStatus, DiagnosticStatus, ServiceQuestion, ServiceStatus};
 use serde::{Deserialize, Serialize};
+use sheave_bpf::flow_counts::{Meter, ServiceId};
+use sheave_core::ServiceName;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
 
@@ -12,6 +14,10 @@ pub enum Request {
     Status(oneshot::Sender<AgentStatus>),
     /// One Service, now or when it is programmed.
     Service(ServiceQuestion, oneshot::Sender<ServiceStatus>),
+    /// The Service ports that ids are of, as text; `None` for one that is nobody's any more.
+    Names(Vec<ServiceId>, oneshot::Sender<Vec<Option<String>>>),
+    /// Where the flows of a Service are counted.
+    Meters(ServiceName, oneshot::Sender<Vec<Meter>>),
     /// What happens to a packet.
     Explain(PacketQuestion, oneshot::Sender<Result<ExplainReply, BadQuestion>>),
 }

@@ -1,15 +1,18 @@
 //! What is answered at the admin socket. Who finds every connection taken waits; one request a connection.
+use super::flows::Flows;
 use super::request::{ExplainRequest, Request};
-use super::route::{Route, route};
+use super::route::{FlowsQuestion, Route, route};
 use crate::http::{self, JSON, Reply};
 use crate::metrics::ReadCounters;
-use crate::status::{AgentStatus, ServiceQuestion, ServiceStatus, When};
+use crate::status::{AgentStatus, FlowsStatus, ServiceQuestion, ServiceStatus, When};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use sheave_bpf::flow_counts::FlowCounts;
+use sheave_core::ServiceName;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,13 +29,14 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a request's body: addresses and names.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 /// The loop answers between two syncs; it is stuck when that takes this long.
-const LOOP_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const LOOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What answers.
 #[derive(Clone)]
 pub(super) struct Handler {
     requests: mpsc::Sender<Request>,
     counters: ReadCounters,
+    flows: Option<Flows>,
 }
 
 /// Serves until it is dropped, which closes the listener and its connections.
@@ -65,8 +69,9 @@ async fn converse(stream: UnixStream, handler: Handler) {
 }
 
 impl Handler {
-    pub(super) fn new(requests: mpsc::Sender<Request>, counters: ReadCounters) -> Self {
-        Self { requests, counters }
+    pub(super) fn new(requests: mpsc::Sender<Request>, counters: ReadCounters, flows: Option<FlowCounts>) -> Self {
+        let flows = flows.map(|flows| Flows::new(requests.clone(), flows));
+        Self { requests, counters, flows }
     }
 
     async fn answer(&self, request: hyper::Request<Incoming>) -> Reply {
@@ -74,6 +79,7 @@ impl Handler {
             Err(bad) => refusal(bad.code(), &bad.to_string()),
             Ok(Route::Status) => self.status().await,
             Ok(Route::Service(question, wait)) => self.service(question, wait).await,
+            Ok(Route::Flows(question)) => json(&self.flows(question).await),
             Ok(Route::Explain) => self.explain(request.into_body()).await,
         }
     }
@@ -84,17 +90,35 @@ impl Handler {
             Err(busy) => return busy,
         };
         let counters = (self.counters)().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        json(&AgentStatus { counters, ..status })
+        let flows = self.flows(FlowsQuestion::default()).await;
+        json(&AgentStatus { counters, flows, ..status })
+    }
+
+    async fn flows(&self, FlowsQuestion { top, time }: FlowsQuestion) -> FlowsStatus {
+        match &self.flows {
+            Some(flows) => flows.busiest(top, time).await,
+            None => FlowsStatus::default(),
+        }
     }
 
     async fn service(&self, question: ServiceQuestion, wait: Duration) -> Reply {
         if question.when == When::Programmed
             && let Some(status) = self.programmed(&question, wait).await
         {
-            return json(&status);
+            return json(&self.with_flows(question.service, status).await);
         }
-        let now = ServiceQuestion { when: When::Now, ..question };
-        self.ask(|reply| Request::Service(now, reply)).await.map_or_else(|busy| busy, |status| json(&status))
+        let now = ServiceQuestion { when: When::Now, ..question.clone() };
+        match self.ask(|reply| Request::Service(now, reply)).await {
+            Ok(status) => json(&self.with_flows(question.service, status).await),
+            Err(busy) => busy,
+        }
+    }
+
+    async fn with_flows(&self, service: ServiceName, mut status: ServiceStatus) -> ServiceStatus {
+        if let Some(flows) = &self.flows {
+            flows.add_to(service, &mut status).await;
+        }
+        status
     }
 
     /// `None` when it is not programmed in time.

@@ -49,6 +49,8 @@ impl Config {
             ("maps.servicesMax", json!(self.maps.services_max)),
             ("maps.slotsMax", json!(self.maps.slots_max)),
             ("server", json!(self.server.as_deref().map(without_secrets))),
+            ("serviceMetrics.max", json!(self.service_metrics.max)),
+            ("serviceMetrics.services", json!(self.service_metrics.shown())),
             ("socketLb", json!(socket_lb(self.socket_lb))),
             ("source", json!(self.source)),
         ]

@@ -2,13 +2,13 @@
 use super::fields::{BadValue, Fields, is_section};
 use super::known::{self, no_mapping};
 use super::value::{Located, Refusal};
-use super::{Config, DataplaneKind, MapsConfig, SocketLb};
+use super::{Config, DataplaneKind, MapsConfig, ServiceMetrics, SocketLb};
 use std::path::PathBuf;
 
 pub(super) const DOCUMENT: &str = "sheave.dev/v1alpha1 SheaveConfiguration";
 
 /// Its fields.
-pub(super) const FIELDS: [&str; 15] = [
+pub(super) const FIELDS: [&str; 17] = [
     "adminSocket",
     "apiVersion",
     "bpffs",
@@ -22,6 +22,8 @@ pub(super) const FIELDS: [&str; 15] = [
     "maps.servicesMax",
     "maps.slotsMax",
     "server",
+    "serviceMetrics.max",
+    "serviceMetrics.services",
     "socketLb",
     "source",
 ];
@@ -46,6 +48,7 @@ pub(super) fn read(fields: &mut Fields) -> Result<Config, BadValue> {
         socket_lb: fields.read("socketLb", socket_lb)?.unwrap_or_default(),
         external_ips: fields.read("externalIPs", Located::boolean)?.unwrap_or(default.external_ips),
         maps: maps(fields)?,
+        service_metrics: ServiceMetrics::read(fields)?,
         ..Config::default()
     };
     for (path, located) in fields.left_over() {

@@ -1,8 +1,8 @@
 //! The loop's side of the admin socket: answers from what the loop owns, and tells those who wait.
 use super::waiters::Waiters;
 use super::{
-    AgentStatus, BehindStatus, DiagnosticStatus, DiagnosticsStatus, EntranceStatus, FailureStatus, PortStatus,
-    ServiceStatus, State, VersionsStatus,
+    AgentStatus, BehindStatus, DiagnosticStatus, DiagnosticsStatus, EntranceStatus, FailureStatus, FlowsStatus,
+    PortStatus, ServiceStatus, State, VersionsStatus,
 };
 use crate::sync::{Standing, Synced, Syncer};
 use sheave_core::{Diagnostic, Kind, ObjectName, ObjectRef, ServiceName, Serving, TrafficPolicy};
@@ -99,7 +99,7 @@ impl Reporter {
         self.waiters = waiters;
     }
 
-    /// The agent as a whole, but for what is read from the kernel: flow tables (`flows`) and counters.
+    /// The agent as a whole, but for what is read from the kernel: flow tables (`flows`), counters, and what they say of flows.
     pub fn agent<D: Dataplane>(&self, syncer: &Syncer<D>, flows: Vec<Room>) -> AgentStatus {
         let index = syncer.index();
         let rooms = syncer.dataplane().rooms().into_iter().chain(flows);
@@ -116,6 +116,7 @@ impl Reporter {
             diagnostics: DiagnosticsStatus::of(&self.diagnostics, TOLD_MAX),
             maps: rooms.map(Into::into).collect(),
             counters: BTreeMap::new(),
+            flows: FlowsStatus::default(),
         }
     }
 
@@ -296,6 +297,7 @@ fn ports<D: Dataplane>(syncer: &Syncer<D>, name: &ServiceName) -> Vec<PortStatus
             backends: cluster.keys().len(),
             local: is_local.then(|| local.keys().len()),
             draining: keep.keys().len(),
+            flows: None,
         })
     };
     keys.into_iter().filter_map(port).collect()

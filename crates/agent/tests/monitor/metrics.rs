@@ -1,7 +1,8 @@
 //! `/metrics` and its neighbours (H4, H6, H7).
 use crate::agent::{Agent, applied, service, slice};
 use crate::client::get;
-use sheave_agent::metrics::Metrics;
+use sheave_agent::metrics::{Metrics, ServicesRead};
+use sheave_bpf::flow_counts::ServiceFlows;
 use sheave_core::{Diagnostic, Event, Object, ObjectName, ObjectRef, Problem, ServiceName, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -147,9 +148,35 @@ fn documented(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
     text.lines().filter_map(row).collect()
 }
 
+/// What the programs count of one Service port, by 64-bit numbers that Prometheus' floats do not all have.
+fn read(omitted: usize) -> ServicesRead {
+    let flows = ServiceFlows { begun: 1 << 40, rejected: 2, no_local_endpoint: 3, source_range: 4 };
+    ServicesRead { ports: vec![("shop/web:http/TCP/IPv4".parse().unwrap(), flows)], omitted }
+}
+
+#[test]
+fn service_ports_that_have_a_place_are_measured_and_those_that_have_none_are_counted() {
+    let metrics = Metrics::new(Arc::new(Vec::new));
+    metrics.measure_services(Box::new(|| read(7)));
+    for _ in 0..2 {
+        let text = metrics.text().unwrap();
+        let port = "ip_family=\"IPv4\",namespace=\"shop\",port=\"http\",protocol=\"TCP\"";
+        for want in [
+            format!("sheave_service_new_flows_total{{{port},service=\"web\"}} 1099511627776"),
+            format!("sheave_service_refused_total{{{port},reason=\"no_endpoint\",service=\"web\"}} 2"),
+            format!("sheave_service_refused_total{{{port},reason=\"no_local_endpoint\",service=\"web\"}} 3"),
+            format!("sheave_service_refused_total{{{port},reason=\"source_range\",service=\"web\"}} 4"),
+            "sheave_service_metrics_omitted 7".to_owned(),
+        ] {
+            assert!(text.lines().any(|line| line == want), "{want} in {text}");
+        }
+    }
+}
+
 #[test]
 fn the_document_lists_exactly_what_is_exposed() {
     let metrics = Metrics::new(Arc::new(|| vec![("flow_new", 1)]));
+    metrics.measure_services(Box::new(|| read(0)));
     let text = include_str!("../../../../docs/metrics.md");
     assert_eq!(documented(text), exposed(&metrics.text().unwrap()));
 }

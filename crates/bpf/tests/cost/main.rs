@@ -21,12 +21,16 @@ struct Node {
 impl Node {
     /// A node that serves so many Services with so many endpoints each.
     fn serving(services: u32, endpoints: u32) -> Self {
+        Self::within(services, endpoints, Limits::default())
+    }
+
+    /// The same within limits.
+    fn within(services: u32, endpoints: u32, limits: Limits) -> Self {
         let mut index = Index::new("node");
         cluster::lists(services, endpoints).into_iter().for_each(|event| index.apply(event));
         let mut desired = Desired::default();
         let changed = index.take_changed();
         desired.update(&index, &changed);
-        let limits = Limits::default();
         let maps = MemoryMaps::new();
         let mut dataplane = BpfDataplane::new(Image::default(), limits, maps);
         let applied = dataplane.apply(&plan_all(&desired, &dataplane));
@@ -72,6 +76,17 @@ fn one_endpoint_changed_costs_the_same_with_10_and_with_1000_backends() {
         assert_eq!(node.endpoints_gone(1, 1), Writes { ops: 3, entries: 3 }, "removed, {endpoints} backends");
         assert_eq!(node.endpoints_gone(1, 0), Writes { ops: 3, entries: 3 }, "added, {endpoints} backends");
     }
+}
+
+/// Its flows count from zero: an id that another backend had brings along what was counted for that.
+#[test]
+fn an_endpoint_that_gets_an_id_of_another_one_costs_one_write_more() {
+    let limits = Limits { backends_max: 12, ..Limits::default() };
+    let mut node = Node::within(3, 4, limits);
+    assert_eq!(node.endpoints_gone(1, 1), Writes { ops: 3, entries: 3 }, "removed");
+    assert_eq!(node.endpoints_gone(1, 0), Writes { ops: 4, entries: 4 }, "added: no other id is left");
+    assert_eq!(node.endpoints_gone(1, 3), Writes { ops: 3, entries: 1 + 1 + 3 }, "three removed");
+    assert_eq!(node.endpoints_gone(1, 0), Writes { ops: 4, entries: 3 + 3 + 4 + 1 }, "three added");
 }
 
 #[test]

@@ -87,6 +87,8 @@ struct Agent {
     desired: Desired,
     pending: Touched,
     dataplane: BpfDataplane<Watched>,
+    /// Flows that the programs have counted for each backend since it serves.
+    counted: BTreeMap<(ServiceKey, Backend), u64>,
 }
 
 impl Agent {
@@ -99,6 +101,7 @@ impl Agent {
             desired: Desired::default(),
             pending: Touched::default(),
             dataplane: BpfDataplane::new(image, limits, Watched::new(maps)),
+            counted: BTreeMap::new(),
         }
     }
 
@@ -110,8 +113,12 @@ impl Agent {
         for key in old.dataplane.keys() {
             prop_assert_eq!(image.id(&key), old.dataplane.image().id(&key), "I5: {} keeps its id", key);
         }
-        let maps = std::mem::replace(old.dataplane.maps_mut(), Watched::new(MemoryMaps::new()));
+        let mut maps = std::mem::replace(old.dataplane.maps_mut(), Watched::new(MemoryMaps::new()));
+        maps.maps.adopt(&image);
         self.dataplane = BpfDataplane::new(image, limits, maps);
+        // What was not known to be written, and was not, is gone.
+        let ids = self.backend_ids();
+        self.counted = old.counted.into_iter().filter(|(member, _)| ids.contains_key(member)).collect();
         world.lists().into_iter().for_each(|event| self.index.apply(event));
         let changed = self.index.take_changed();
         self.desired.update(&self.index, &changed);
@@ -144,7 +151,25 @@ impl Agent {
             }
         }
         self.pending = applied.pending.clone();
+        self.count_flows()?;
         Ok(applied)
+    }
+
+    /// Each backend has the flows that were counted since it serves and none of whoever had its id before (I5), and a Service at least
+    /// as many as its backends. Then each gets one more.
+    fn count_flows(&mut self) -> Result<(), TestCaseError> {
+        let ids = self.backend_ids();
+        self.counted.retain(|member, _| ids.contains_key(member));
+        for ((key, backend), id) in ids {
+            let service = self.dataplane.image().id(&key).expect("it has members");
+            let (of_service, of_backend) = self.dataplane.maps().maps.flows(key.family, service, id);
+            let counted = self.counted.entry((key.clone(), backend)).or_default();
+            prop_assert_eq!(of_backend, *counted, "I5: flows of {} of {}", backend, key);
+            prop_assert!(of_service >= of_backend, "flows of {}: {}, of {}: {}", key, of_service, backend, of_backend);
+            self.dataplane.maps_mut().maps.count_flow(key.family, service, id);
+            *counted += 1;
+        }
+        Ok(())
     }
 
     fn backend_ids(&self) -> BTreeMap<(ServiceKey, Backend), sheave_abi::BackendId> {

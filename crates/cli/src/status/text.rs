@@ -17,6 +17,7 @@ pub(super) fn agent(status: &AgentStatus) -> String {
     let counted = status.counters.iter().filter(|(_, value)| **value > 0);
     let rows: Vec<_> = counted.map(|(name, value)| [name.clone(), value.to_string()]).collect();
     parts.extend((!rows.is_empty()).then(|| table(["COUNTER", "SINCE THE MAPS WERE MADE"], rows, 1)));
+    parts.extend(super::flows::busiest(&status.flows));
     parts.join("\n\n")
 }
 
@@ -127,6 +128,7 @@ pub(super) fn service(status: &ServiceStatus) -> String {
         let rows = status.ports.iter().map(port).collect();
         parts.push(format!("\n{}", table(["PORT", "FRONTENDS", "BACKENDS", "ON THIS NODE", "DRAINING"], rows, 3)));
     }
+    parts.extend(super::flows::of_ports(&status.ports).map(|flows| format!("\n{flows}")));
     parts.join("\n")
 }
 
@@ -148,7 +150,7 @@ fn versions(observed: &VersionsStatus, programmed: Option<&VersionsStatus>) -> V
 }
 
 fn port(port: &PortStatus) -> [String; 5] {
-    let PortStatus { port, frontends, backends, local, draining } = port;
+    let PortStatus { port, frontends, backends, local, draining, .. } = port;
     let local = local.map_or_else(|| "-".to_owned(), |local| local.to_string());
     [port.clone(), frontends.join("\n"), backends.to_string(), local, draining.to_string()]
 }
@@ -179,6 +181,7 @@ mod tests {
                 backends: 3,
                 local: None,
                 draining: 1,
+                flows: None,
             }],
             diagnostics: Vec::new(),
         };

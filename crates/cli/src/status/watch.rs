@@ -1,7 +1,7 @@
 //! `sheave status --watch`: the same again and again, with what has happened in between.
 use super::{shown, told};
 use crate::output::{Output, print};
-use sheave_agent::admin;
+use sheave_agent::admin::{self, ClientError};
 use sheave_agent::status::{AgentStatus, ServiceStatus};
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -9,8 +9,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How often the agent is asked: its answer costs what a look at a few numbers costs.
+/// How often the agent is asked, and for how long it looks at flows: its answer costs what a look at the counts costs.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// Service ports of which flows are shown.
+const TOP: usize = 10;
 /// Home, and everything below cleared (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
@@ -19,7 +21,13 @@ pub(super) async fn agent(socket: &Path, output: Output) -> anyhow::Result<ExitC
     let live = output == Output::Text && std::io::stdout().is_terminal();
     let mut last: Option<(Instant, AgentStatus)> = None;
     loop {
-        let (now, status) = (Instant::now(), admin::status(socket).await.map_err(told)?);
+        // What the agent counts meanwhile; the first time at once.
+        let flows = match &last {
+            None => None,
+            Some(_) => Some(tokio::try_join!(admin::flows(socket, TOP, INTERVAL), pause()).map_err(told)?.0),
+        };
+        let (now, mut status) = (Instant::now(), admin::status(socket).await.map_err(told)?);
+        status.flows = flows.unwrap_or(status.flows);
         let rates = last.as_ref().map(|(then, before)| rates(&before.counters, &status.counters, now - *then));
         let rates = rates.unwrap_or_default();
         match output {
@@ -33,7 +41,6 @@ pub(super) async fn agent(socket: &Path, output: Output) -> anyhow::Result<ExitC
             }
         }
         last = Some((now, status));
-        tokio::time::sleep(INTERVAL).await;
     }
 }
 
@@ -42,7 +49,9 @@ pub(super) async fn service(socket: &Path, name: &str, output: Output) -> anyhow
     let mut last: Option<ServiceStatus> = None;
     loop {
         let status = admin::service(socket, name, None, 0).await.map_err(told)?;
-        if last.as_ref() != Some(&status) {
+        // Flows alone are no change of the Service.
+        let unchanged = last.as_ref().is_some_and(|last| without_flows(last) == without_flows(&status));
+        if !unchanged {
             print(&match output {
                 Output::Json => serde_json::to_string(&status)?,
                 Output::Text => shown(&status, output)?,
@@ -51,6 +60,17 @@ pub(super) async fn service(socket: &Path, name: &str, output: Output) -> anyhow
         last = Some(status);
         tokio::time::sleep(INTERVAL).await;
     }
+}
+
+fn without_flows(status: &ServiceStatus) -> ServiceStatus {
+    let mut status = status.clone();
+    status.ports.iter_mut().for_each(|port| port.flows = None);
+    status
+}
+
+async fn pause() -> Result<(), ClientError> {
+    tokio::time::sleep(INTERVAL).await;
+    Ok(())
 }
 
 /// A counter that has moved.
@@ -82,7 +102,8 @@ fn table(status: &AgentStatus, rates: &[Rate]) -> String {
         [] => "no counter has moved".to_owned(),
         rates => super::text::table(["COUNTER", "PER SECOND", "TOTAL"], rates.iter().map(row).collect(), 2),
     };
-    [super::text::head(status), super::text::maps(&status.maps), moved].join("\n\n")
+    let parts = [super::text::head(status), super::text::maps(&status.maps), moved];
+    parts.into_iter().chain(super::flows::busiest(&status.flows)).collect::<Vec<_>>().join("\n\n")
 }
 
 /// What matters of the agent, in one line that stays while nothing changes.
