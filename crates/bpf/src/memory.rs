@@ -1,5 +1,9 @@
 //! The maps modelled in memory, as strict as the kernel and as the contract between agent and kernel programs: what the
 //! kernel would refuse fails here, and so does an order of writes that would let a reader see a mixture.
+mod flows;
+
+pub use flows::Flows;
+
 use crate::blocks;
 use crate::contents::Contents;
 use crate::image::Image;
@@ -89,8 +93,7 @@ pub struct MemoryMaps {
     services: Chunks<ServiceEntry>,
     slots: Chunks<BackendId>,
     backends: [Chunks<BackendEntry>; 2],
-    service_flows: HashMap<ServiceId, u64>,
-    backend_flows: [HashMap<BackendId, u64>; 2],
+    flows: Flows,
     frontends: HashMap<Frontend, (ServiceId, FrontendKind)>,
     vips: HashSet<IpAddr>,
     rules: RulesEntry,
@@ -168,8 +171,7 @@ impl MemoryMaps {
             services: Chunks::new(SERVICES_CHUNK),
             slots: Chunks::new(SLOTS_CHUNK),
             backends: [Chunks::new(BACKENDS_CHUNK), Chunks::new(BACKENDS_CHUNK)],
-            service_flows: HashMap::new(),
-            backend_flows: [HashMap::new(), HashMap::new()],
+            flows: Flows::default(),
             frontends: HashMap::new(),
             vips: HashSet::new(),
             rules: RulesEntry::default(),
@@ -235,25 +237,9 @@ impl MemoryMaps {
         self.names.get(&service)
     }
 
-    /// A flow begins, as the programs count it.
-    pub fn count_flow(&mut self, family: Family, service: ServiceId, backend: BackendId) {
-        *self.service_flows.entry(service).or_default() += 1;
-        *self.backend_flows[at(family)].entry(backend).or_default() += 1;
-    }
-
-    /// Flows that began at a Service and at a backend of it.
-    #[must_use]
-    pub fn flows(&self, family: Family, service: ServiceId, backend: BackendId) -> (u64, u64) {
-        let of = |count: Option<&u64>| count.copied().unwrap_or_default();
-        (of(self.service_flows.get(&service)), of(self.backend_flows[at(family)].get(&backend)))
-    }
-
-    /// As [`crate::flow_counts::FlowCounts::adopt`].
-    pub fn adopt(&mut self, image: &Image) {
-        self.service_flows.retain(|id, _| image.key(*id).is_some());
-        for family in Family::ALL {
-            self.backend_flows[at(family)].retain(|id, _| image.backend(family, *id).is_some());
-        }
+    /// What the programs count.
+    pub fn flows(&mut self) -> &mut Flows {
+        &mut self.flows
     }
 
     /// Every frontend.
@@ -342,11 +328,11 @@ impl MemoryMaps {
                 Ok(())
             }
             MapOp::ClearServiceFlows { service } => {
-                self.service_flows.remove(service);
+                self.flows.clear_service(*service);
                 Ok(())
             }
             MapOp::ClearBackendFlows { family, ids } => {
-                self.backend_flows[at(*family)].retain(|id, _| !ids.contains(id));
+                self.flows.clear_backends(*family, ids);
                 Ok(())
             }
             MapOp::PutName { service, key } => {

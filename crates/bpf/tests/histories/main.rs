@@ -114,7 +114,7 @@ impl Agent {
             prop_assert_eq!(image.id(&key), old.dataplane.image().id(&key), "I5: {} keeps its id", key);
         }
         let mut maps = std::mem::replace(old.dataplane.maps_mut(), Watched::new(MemoryMaps::new()));
-        maps.maps.adopt(&image);
+        maps.maps.flows().adopt(&image);
         self.dataplane = BpfDataplane::new(image, limits, maps);
         // What was not known to be written, and was not, is gone.
         let ids = self.backend_ids();
@@ -162,11 +162,11 @@ impl Agent {
         self.counted.retain(|member, _| ids.contains_key(member));
         for ((key, backend), id) in ids {
             let service = self.dataplane.image().id(&key).expect("it has members");
-            let (of_service, of_backend) = self.dataplane.maps().maps.flows(key.family, service, id);
+            let (of_service, of_backend) = self.dataplane.maps_mut().maps.flows().of(key.family, service, id);
             let counted = self.counted.entry((key.clone(), backend)).or_default();
             prop_assert_eq!(of_backend, *counted, "I5: flows of {} of {}", backend, key);
             prop_assert!(of_service >= of_backend, "flows of {}: {}, of {}: {}", key, of_service, backend, of_backend);
-            self.dataplane.maps_mut().maps.count_flow(key.family, service, id);
+            self.dataplane.maps_mut().maps.flows().count(key.family, service, id);
             *counted += 1;
         }
         Ok(())
