@@ -37,8 +37,7 @@ struct Way {
 }
 
 /// What every kernel has: a second NIC.
-const SECOND: Way =
-    Way { kind: "veth", probe: "probe type veth", ends: ["true"; 2], devices: [["wire0"; 2]; 2] };
+const SECOND: Way = Way { kind: "veth", probe: "probe type veth", ends: ["true"; 2], devices: [["wire0"; 2]; 2] };
 
 const VLAN: Way = Way {
     kind: "vlan",
