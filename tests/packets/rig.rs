@@ -383,6 +383,7 @@ impl Rig {
 
     #[track_caller]
     fn run_counted(&mut self, program: &str, bytes: &[u8], want: &[(&str, u64)]) -> Out {
+        self.programs.load_device_program(program).unwrap();
         let ran = test_run_with(self.programs.device_fd(program).unwrap(), bytes, 1, self.metadata).unwrap();
         self.check(ran, want)
     }

@@ -18,7 +18,7 @@ pub fn kernel_or_skip(reason: &str) -> bool {
 }
 
 /// Whether this kernel has the devices or sockets that a test needs. Without them it says so, in the form that `cargo xtask test` counts as not run at
-/// all, since its stage `vm` runs the same test on a kernel that has them; and the test returns.
+/// all; and the test returns.
 ///
 /// # Panics
 /// Without them where `REQUIRE_DEVICES=1`: that is the kernel that has to have them.
@@ -29,7 +29,7 @@ pub fn device_or_defer(kind: &str, present: bool) -> bool {
     }
     let required = std::env::var_os("REQUIRE_DEVICES").is_some_and(|value| value == "1");
     assert!(!required, "REQUIRE_DEVICES=1, but this kernel has nothing of the kind {kind:?}");
-    say("DEFERRED", &format!("this kernel has nothing of the kind {kind:?}; the stage vm runs this test"));
+    say("DEFERRED", &format!("this kernel has nothing of the kind {kind:?}; docs/testing.md says how to run this test under one that has"));
     false
 }
 

@@ -194,6 +194,7 @@ pub fn attach_way(programs: &mut Programs, device: &Device, hook: DeviceHook, wa
         Way::Ingress => ingress,
     };
     let program = way.program(device);
+    programs.load_device_program(program).map_err(|source| AttachError::Program { program, source })?;
     if hook == DeviceHook::Clsact {
         return attach_clsact(programs, device, program, way.clsact);
     }

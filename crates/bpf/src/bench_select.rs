@@ -153,7 +153,7 @@ impl SelectBench {
             loader.map_pin_path(map, path);
         }
         loader.map_max_entries("bench_keys", keys_max.get());
-        let mut ebpf = load_programs(&mut loader, OBJECT)?;
+        let mut ebpf = load_programs(&mut loader, OBJECT, &[])?;
         let keys = own_map(&mut ebpf, "bench_keys")?;
         let run = own_map(&mut ebpf, "bench_run")?;
         Ok(Self { ebpf, keys, run, keys_max, filled: None })

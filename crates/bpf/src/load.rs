@@ -65,6 +65,9 @@ const LPM_TRIE: u32 = 11;
 const ARRAY_OF_MAPS: u32 = 12;
 const SK_STORAGE: u32 = 24;
 
+/// The programs that wait until a device needs them ([`Programs::load_device_program`]).
+const WITHOUT_ETHERNET: [&str; 2] = ["ingress_l3", "egress_l3"];
+
 /// Fewest entries of an LRU map: below, the kernel's batches per processor evict what is in use (`bpf_lru_list.c`).
 const HALF_FLOWS_MIN: u32 = 1 << 12;
 /// The share of the flow tables that the LRU maps have: unlike the others they take their memory at once.
@@ -230,7 +233,7 @@ impl Loader {
             }
             loader.map_pin_path(map, maps.join(map));
         }
-        let ebpf = load_programs(&mut loader, OBJECT)?;
+        let ebpf = load_programs(&mut loader, OBJECT, &WITHOUT_ETHERNET)?;
         Ok(Programs { ebpf, links_dir: self.pins.links(), device_hook: device_hook(), _lock: lock })
     }
 
@@ -300,7 +303,7 @@ pub fn try_load() -> Result<(), LoadError> {
     let globals = Globals::new(SocketLb::All)?;
     let mut loader = EbpfLoader::new();
     globals.set(&mut loader);
-    load_programs(&mut loader, OBJECT).map(drop)
+    load_programs(&mut loader, OBJECT, &[]).map(drop)
 }
 
 /// What the programs are told at load time: read-only to them, so that the verifier drops what they do not need.
@@ -329,10 +332,10 @@ impl Globals {
     }
 }
 
-/// Loads all programs of an object.
-pub(crate) fn load_programs(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<Ebpf, LoadError> {
+/// Loads all programs of an object but those that can wait.
+pub(crate) fn load_programs(loader: &mut EbpfLoader<'_>, object: &[u8], waiting: &[&str]) -> Result<Ebpf, LoadError> {
     let mut ebpf = loader.load(object)?;
-    for (name, program) in ebpf.programs_mut() {
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| !waiting.contains(name)) {
         let loaded = match program {
             Program::CgroupSockAddr(program) => program.load(),
             Program::CgroupSock(program) => program.load(),
@@ -369,10 +372,21 @@ impl Programs {
         }
     }
 
-    /// A program of the device entrance: `ingress`, `egress`; `ingress_l3`, `egress_l3` for devices whose packets begin with the IP header.
+    /// Loads a program of the device entrance unless it is there already. Those for devices whose packets begin with the IP header wait for
+    /// the first such device: few nodes have one, and verifying them takes as long as all the others.
     ///
     /// # Errors
-    /// When there is no such program.
+    /// When there is no such program, or the kernel refuses it.
+    pub fn load_device_program(&mut self, name: &str) -> Result<(), ProgramError> {
+        let program = self.classifier(name)?;
+        if program.fd().is_ok() { Ok(()) } else { program.load() }
+    }
+
+    /// A program of the device entrance: `ingress`, `egress`; after [`Self::load_device_program`] also `ingress_l3` and `egress_l3`, for
+    /// devices whose packets begin with the IP header.
+    ///
+    /// # Errors
+    /// When there is no such program, or it is not loaded.
     pub fn device_fd(&self, name: &str) -> Result<BorrowedFd<'_>, ProgramError> {
         let program: &SchedClassifier = self.program(name)?.try_into()?;
         Ok(program.fd()?.as_fd())

@@ -65,7 +65,7 @@ impl fmt::Display for Tally {
 ///
 /// libtest has no way to skip a test at run time: a test that finds itself without root prints `SKIPPED name: reason` and
 /// returns, and libtest counts it as passed. Such tests are moved from one column to the other, each name once. One that prints `DEFERRED`
-/// is taken out of the count: another stage of the run has it.
+/// is taken out of the count: it needs devices that this kernel has not.
 ///
 /// The names of those that failed stand in a list before each result, below `failures:` and four spaces in. Above it comes what they
 /// printed, below the same word; so the last such list before a result is it.
