@@ -158,7 +158,7 @@ impl<D: Dataplane> Dataplane for WithoutSctp<D> {
 /// I7
 #[test]
 fn what_the_dataplane_leaves_out_of_a_service_is_told_as_long_as_the_service_asks_for_it() {
-    let dataplane = WithoutSctp(BpfDataplane::new(Image::default(), Limits::default(), MemoryMaps::new(10)));
+    let dataplane = WithoutSctp(BpfDataplane::new(Image::default(), Limits::default(), MemoryMaps::new()));
     let mut syncer = Syncer::new("node-a", ProxyConfig::default(), dataplane);
     syncer.observe(nothing());
     let asking = || {
