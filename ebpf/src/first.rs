@@ -6,7 +6,7 @@ use crate::segment::Segment;
 use crate::select::Chosen;
 use crate::sys::{Packet, maps};
 use crate::treatment::{Verdict, decide};
-use crate::{divert, new_flow, reject};
+use crate::{bridge, divert, masquerade, new_flow, reject};
 use sheave_abi::{ADDR_OWN, Counter, DEVICE_BRIDGE_PORT, FLOW_DIVERTED, FLOW_EGRESS, FLOW_INGRESS};
 
 /// Stands for "a ServiceCIDR" in the ranges.
@@ -20,9 +20,9 @@ pub fn at_ingress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u
     }
     let mut chosen = Chosen::none();
     match decide::<F>(&segment.key, packet.ifindex(), &mut chosen) {
-        Verdict::Nothing if packet.is_to_host() && is_taken_by_vip(segment) => Outcome::TAKEN,
+        Verdict::Nothing if bridge::is_to_host(packet) && is_taken_by_vip(packet, segment) => Outcome::TAKEN,
         Verdict::Own | Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
-        _ if !packet.is_to_host() => Outcome::next(Counter::PassNotHost),
+        _ if !bridge::is_to_host(packet) => Outcome::next(Counter::PassNotHost),
         Verdict::Forward => new_flow::begin(packet, segment, &chosen, now_ns),
         Verdict::Reject => refuse(packet, segment),
         refused => dropped(refused),
@@ -45,6 +45,7 @@ pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u6
             false => Outcome::drop(Counter::DropUnallocated),
         },
         Verdict::Nothing if is_taken(packet, segment) => Outcome::TAKEN,
+        Verdict::Nothing if masquerade::put_back(packet, segment) => Outcome::PENDING,
         Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
         _ if is_translated(segment) => Outcome::next(Counter::PassNoFrontend),
         Verdict::Forward => divert::begin(packet, segment, &chosen, now_ns),
@@ -60,13 +61,15 @@ pub fn is_unallocated<F: Family>(dst: &F::Addr) -> bool {
 }
 
 /// True for a packet to a backend's own address whose answers would be taken for those of the same client's flow to a VIP. One that has
-/// given way already leads to that address.
+/// given way already leads to that address; one of that flow itself, translated at a port, is a packet to that address as well.
 #[inline(never)]
-fn is_taken_by_vip<F: Family>(segment: &mut Segment<F>) -> bool {
+fn is_taken_by_vip<F: Family>(packet: Packet, segment: &mut Segment<F>) -> bool {
     segment.partner_key = F::flow_key(&segment.tuple().reversed(), FLOW_EGRESS);
     let Some(held) = flow::find::<F>(&segment.partner_key) else { return false };
     let (dialled, from) = (segment.tuple(), held.to::<F>(segment.protocol));
-    !held.is_client_side() && (from.src != dialled.dst || from.src_port != dialled.dst_port)
+    !held.is_client_side()
+        && (from.src != dialled.dst || from.src_port != dialled.dst_port)
+        && !bridge::is_past_port(packet, held.entry.ifindex())
 }
 
 /// True for a packet of the node's own whose answers would be taken for those of a flow that was masqueraded before: the node's

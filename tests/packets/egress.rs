@@ -2,9 +2,7 @@
 use crate::frame::{ACK, Frame, RST, SYN, Unreachable};
 use crate::rig::{DROP, NETS, NEXT, Net, REDIRECT, Rig, with_rig, with_routes};
 use ipnet::IpNet;
-use sheave_abi::{DEVICE_BRIDGE_PORT, DeviceValue};
 use sheave_bpf::ops::MapOp;
-use sheave_bpf::test_run::Metadata;
 use sheave_core::Protocol;
 use sheave_core::rules::LocalPods;
 
@@ -90,24 +88,5 @@ fn a_packet_translated_to_a_backend_that_is_a_frontend_too_is_not_decided_again(
         let frame = Frame::udp(client, backend, b"!");
         let out = rig.egress(&frame, &["pass_no_frontend"]);
         assert_eq!((out.verdict, out.bytes), (NEXT, frame.bytes()));
-    });
-}
-
-#[test]
-fn a_reply_between_pods_of_one_bridge_is_handed_up() {
-    in_both("egress-bridge", |rig, net| {
-        let (client, vip, backend) = (net.client(40000), net.vip(10, 80), net.backend(1, 8080));
-        rig.service(1, vip, Protocol::Tcp, &[backend]);
-        rig.ingress(&Frame::tcp(client, vip, SYN), &["flow_new"]);
-        let reply = Frame { mac: [2, 9, 9, 9, 9, 9], ..Frame::tcp(backend, client, SYN | ACK) };
-        rig.ingress(&reply, &["pass_not_first"]);
-        let bridge_mac = [2, 0, 0, 0, 0, 7];
-        rig.device(1, DeviceValue { flags: DEVICE_BRIDGE_PORT, bridge_mac, ..DeviceValue::default() });
-        let out = rig.at("ingress", Metadata::default(), &reply.bytes(), &["flow_handed_up"]);
-        let seen = out.seen();
-        assert_eq!((out.verdict, seen.src, seen.dst), (NEXT, backend, client));
-        assert_eq!(seen.macs[..6], bridge_mac);
-        let other = Frame::tcp(backend, net.client(1), ACK);
-        rig.ingress(&other, &["pass_not_first"]);
     });
 }

@@ -31,7 +31,9 @@ pub struct DeviceValue {
     pub mac: [u8; 6],
     /// The Ethernet address of the bridge it is a port of; zero for others.
     pub bridge_mac: [u8; 6],
+    /// Index of the bridge it is a port of; zero for others.
+    pub bridge: u32,
     /// Spare, zero.
-    pub zero: [u8; 12],
+    pub zero: [u8; 8],
 }
 const _: () = assert!(size_of::<DeviceValue>() == 48);

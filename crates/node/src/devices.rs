@@ -82,6 +82,7 @@ impl<'a> Surroundings<'a> {
             flags: flags.into_iter().filter(|(_, holds)| *holds).map(|(flag, _)| flag).sum(),
             mac: link.mac.unwrap_or_default(),
             bridge_mac: bridge.and_then(|bridge| bridge.mac).unwrap_or_default(),
+            bridge: bridge.map(|bridge| bridge.index.get()).unwrap_or_default(),
             ..DeviceValue::default()
         };
         // What leaves by a port was routed to its bridge.

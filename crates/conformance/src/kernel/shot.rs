@@ -111,7 +111,7 @@ impl Node {
 
     /// At egress, of a packet that came in by this device.
     fn forwarded(&self, came_in: Device) -> Metadata {
-        Metadata { ifindex: self.devices.inner.index, ingress_ifindex: came_in.index, gso_size: 0 }
+        Metadata { ifindex: self.devices.inner.index, ingress_ifindex: came_in.index, ..Metadata::default() }
     }
 
     /// Runs a program on a packet. What it returned and what became of the bytes have to tell one story.
