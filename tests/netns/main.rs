@@ -13,6 +13,7 @@ mod devices;
 mod dns;
 mod health;
 mod host_network;
+mod kernel_sockets;
 mod links;
 mod manifests;
 mod masquerade;

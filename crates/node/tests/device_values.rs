@@ -101,12 +101,13 @@ fn a_port_of_a_bridge_has_the_bridges_mac_and_sends_from_its_address() {
     let node = Node::new();
     let port = node.value(6);
     assert_eq!(
-        (port.flags, port.mac, port.bridge_mac),
-        (DEVICE_BRIDGE_PORT, [2, 0, 0, 0, 0, 6], BRIDGE_MAC),
+        (port.flags, port.mac, port.bridge_mac, port.bridge),
+        (DEVICE_BRIDGE_PORT, [2, 0, 0, 0, 0, 6], BRIDGE_MAC, BRIDGE),
         "{port:?}"
     );
     assert_eq!(sources(&port), "10.244.1.1");
-    assert_eq!((node.value(BRIDGE).flags, node.value(BRIDGE).bridge_mac), (0, [0; 6]));
+    let bridge = node.value(BRIDGE);
+    assert_eq!((bridge.flags, bridge.bridge_mac, bridge.bridge), (0, [0; 6], 0));
     let mut vrf = node.with(link(12, "red", "vrf"), &[]);
     vrf.put(Link { upper: Upper::Other(LinkIndex::new(12)), ..link(6, "veth6", "veth") }, &[]);
     assert_eq!(vrf.value(6).flags, 0, "a VRF is no bridge");
