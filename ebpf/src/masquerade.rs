@@ -10,8 +10,8 @@ use crate::rewrite::translate;
 use crate::segment::Segment;
 use crate::sys::{Packet, maps};
 use sheave_abi::{
-    Counter, DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, FLOW_CLIENT_SIDE, FLOW_DIVERTED, FLOW_EGRESS, FLOW_HALF_OPEN, FLOW_MASQUERADED,
-    FLOW_ONE_WAY, FLOW_PENDING, FlowValue, IPPROTO_TCP,
+    Counter, DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, FLOW_CLIENT_SIDE, FLOW_DIVERTED, FLOW_EGRESS, FLOW_HALF_OPEN,
+    FLOW_MASQUERADED, FLOW_ONE_WAY, FLOW_PENDING, FlowValue, IPPROTO_TCP,
 };
 use zerocopy::FromZeros;
 
