@@ -34,8 +34,8 @@ fn at(packet: Packet, hook: u8) -> i32 {
 
 #[inline(never)]
 fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
-    if bridge::decides(packet, hook) {
-        return Outcome::next(Counter::PassBridgePort);
+    if bridge::has_decided(packet, hook) {
+        return Outcome::next(Counter::PassDecided);
     }
     let Some(segment) = Segment::<F>::room() else { return Outcome::next(Counter::PassProtocol) };
     if let Err(pass) = segment.fill(packet, hook) {
@@ -57,18 +57,22 @@ fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
         Outcome::NONE => {}
         outcome => return outcome,
     }
+    if hook == FLOW_INGRESS {
+        match bridge::hand_up(packet, segment) {
+            Outcome::NONE => {}
+            outcome => return outcome,
+        }
+    }
     if segment.kind == Kind::LaterFragment {
         return Outcome::next(Counter::PassFragment);
     }
     let outcome = match hook {
         FLOW_EGRESS => first::at_egress(packet, segment, now_ns),
-        _ => match bridge::hand_up(packet, segment) {
-            Outcome::NONE => first::at_ingress(packet, segment, now_ns),
-            outcome => outcome,
-        },
+        _ => first::at_ingress(packet, segment, now_ns),
     };
     match outcome {
         Outcome::TAKEN => masquerade::give_way(packet, segment, now_ns),
+        Outcome::PENDING => masquerade::choose(packet, segment, now_ns),
         outcome => outcome,
     }
 }

@@ -7,7 +7,7 @@ use crate::select::Chosen;
 use crate::sys::Packet;
 use crate::sys::flow_counts::{self, Refused};
 use crate::treatment::{Verdict, decide};
-use crate::{divert, new_flow, reject};
+use crate::{bridge, divert, masquerade, new_flow, reject};
 use sheave_abi::{ADDR_OWN, Counter, FLOW_DIVERTED, FLOW_EGRESS, FLOW_INGRESS};
 
 /// Stands for "a ServiceCIDR" in the ranges.
@@ -21,9 +21,9 @@ pub fn at_ingress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u
     }
     let mut chosen = Chosen::none();
     match decide::<F>(&segment.key, packet.ifindex(), &mut chosen) {
-        Verdict::Nothing if packet.is_to_host() && is_taken_by_other(segment) => Outcome::TAKEN,
+        Verdict::Nothing if bridge::is_to_host(packet) && is_taken_by_other(packet, segment) => Outcome::TAKEN,
         Verdict::Own | Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
-        _ if !packet.is_to_host() => Outcome::next(Counter::PassNotHost),
+        _ if !bridge::is_to_host(packet) => Outcome::next(Counter::PassNotHost),
         Verdict::Forward => new_flow::begin(packet, segment, &chosen, now_ns),
         Verdict::Reject => reject_by(packet, segment, chosen.service),
         refused => dropped(refused, chosen.service),
@@ -46,6 +46,7 @@ pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u6
             false => Outcome::drop(Counter::DropUnallocated),
         },
         Verdict::Nothing if is_taken(packet, segment) => Outcome::TAKEN,
+        Verdict::Nothing if masquerade::put_back(packet, segment) => Outcome::PENDING,
         Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
         _ if is_translated(segment) => Outcome::next(Counter::PassNoFrontend),
         Verdict::Forward => divert::begin(packet, segment, &chosen, now_ns),
@@ -63,9 +64,10 @@ pub fn is_unallocated<F: Family>(dst: &F::Addr) -> bool {
 /// True for a packet to a backend's own address whose answers would be taken for those of another flow of the same client's: of one to
 /// a VIP, or of one that has given way itself.
 #[inline(never)]
-fn is_taken_by_other<F: Family>(segment: &mut Segment<F>) -> bool {
+fn is_taken_by_other<F: Family>(packet: Packet, segment: &mut Segment<F>) -> bool {
     segment.partner_key = F::flow_key(&segment.tuple().reversed(), FLOW_EGRESS);
-    flow::has_backend_side::<F>(&segment.partner_key)
+    let Some(held) = flow::find::<F>(&segment.partner_key) else { return false };
+    !held.is_client_side() && !bridge::is_past_port(packet, held.entry.ifindex())
 }
 
 /// True for a packet of the node's own whose answers would be taken for those of another flow's: of one that was masqueraded before, or

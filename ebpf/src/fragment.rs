@@ -21,11 +21,21 @@ pub fn remember<F: Family>(segment: &Segment<F>) {
     let _ = F::fragments().insert(key(segment, 0), FragmentValue { src_port, dst_port }, 0);
 }
 
-/// Forgets the datagram that had the identification of this one: it may be of no flow.
+/// Forgets the datagram that had the identification of this one, if it had other ports: this one may be of no flow. With the same ports it is
+/// of the same, or this very one, which was handed up at a bridge's port and has come to the bridge.
 #[inline(never)]
 pub fn forget<F: Family>(segment: &Segment<F>) {
-    let _ = F::fragments().remove(&key(segment, 0));
-    let _ = F::fragments().remove(&key(segment, 1));
+    forget_of(segment, 0);
+    forget_of(segment, 1);
+}
+
+#[inline(always)]
+fn forget_of<F: Family>(segment: &Segment<F>, before: u16) {
+    let (key, Tuple { src_port, dst_port, .. }) = (key(segment, before), segment.tuple());
+    let is_other = |held: FragmentValue| held.src_port != src_port || held.dst_port != dst_port;
+    if maps::fragment(F::fragments(), &key).is_some_and(is_other) {
+        let _ = F::fragments().remove(&key);
+    }
 }
 
 /// Gives a later fragment its ports; false when they are not known: its datagram is none of ours, or this one came first.

@@ -48,6 +48,9 @@ pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
     let device = found.entry.ifindex();
     match step(segment, found, now_ns) {
         Advance::On => {}
+        Advance::Over if is_client_side && masquerade::has_node_source(segment, role) => {
+            return masquerade::choose_anew(segment, found);
+        }
         Advance::Over => {
             flow::remove::<F>(&segment.key);
             return Outcome::NONE;
@@ -64,8 +67,8 @@ pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
     if role & FLOW_DIVERTED != 0 {
         return divert::forward(packet, segment);
     }
-    if role & FLOW_MASQUERADED != 0 {
-        masquerade::keep_pending(segment, found);
+    if role & FLOW_MASQUERADED != 0 && !masquerade::keep_pending(segment, found) {
+        return Outcome::drop(Counter::DropFlowTableFull);
     }
     match translate(packet, segment) {
         Ok(()) => Outcome::next(Counter::FlowForward),
@@ -201,9 +204,13 @@ fn put_back<F: Family>(segment: &Segment<F>, found: Found) -> bool {
 #[inline(always)]
 fn send_back<F: Family>(packet: Packet, segment: &Segment<F>, role: u8, device: u32) -> Outcome {
     let (here, hook) = (packet.ifindex(), segment.hook());
-    if device != here && hook == FLOW_EGRESS && is_uplink(here) && is_uplink(device) {
-        match route_by(packet, segment, device) {
-            Route::By(_) => return divert::send_by(packet, segment, device, Counter::FlowReply),
+    if device != here
+        && hook == FLOW_EGRESS
+        && is_uplink(here)
+        && let Some(uplink) = uplink(device).filter(|uplink| *uplink != here)
+    {
+        match route_by(packet, segment, uplink) {
+            Route::By(_) => return divert::send_by(packet, segment, uplink, Counter::FlowReply),
             Route::TooLong(mtu) => return reject::too_long(packet, segment, mtu),
             // That uplink is down, or leads elsewhere: the client's packets take two ways, and the stack knows the one back.
             Route::Nowhere => {}
@@ -217,6 +224,16 @@ fn send_back<F: Family>(packet: Packet, segment: &Segment<F>, role: u8, device: 
         return divert::give_to::<F>(packet, device);
     }
     Outcome::next(Counter::FlowReply)
+}
+
+/// The uplink by which packets came that were first seen at a device: itself, or the bridge it is a port of.
+#[inline(always)]
+fn uplink(ifindex: u32) -> Option<u32> {
+    let device = maps::device(ifindex)?;
+    if device.flags() & DEVICE_UPLINK != 0 {
+        return Some(ifindex);
+    }
+    Some(device.bridge()).filter(|bridge| *bridge != 0 && is_uplink(*bridge))
 }
 
 #[inline(always)]

@@ -43,11 +43,14 @@ pub fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, chosen: &Chose
         Ok(counter) => counter,
         Err(outcome) => return outcome,
     };
-    if counter != Counter::FlowNew {
-        // Its maker may not have got that far.
-        masquerade::keep_pending_of_other(segment);
-    } else if chosen.masquerade {
-        masquerade::leave_pending(segment, flow);
+    // Of another's flow: its maker may not have got that far.
+    let is_kept = match (counter, chosen.masquerade) {
+        (Counter::FlowNew, true) => masquerade::leave_pending(segment, flow),
+        (Counter::FlowNew, false) => masquerade::forget(segment),
+        _ => masquerade::keep_pending_of_other(segment),
+    };
+    if !is_kept {
+        return Outcome::drop(Counter::DropFlowTableFull);
     }
     match translate(packet, segment) {
         Ok(()) => Outcome::next(counter),
@@ -97,7 +100,8 @@ fn enter<F: Family>(packet: Packet, segment: &mut Segment<F>, flow: &mut FlowVal
     if placed {
         return Entered::New;
     }
-    let Some(other) = flow::find::<F>(&segment.key) else { return Entered::Full };
+    let other = flow::find::<F>(&segment.key).filter(|other| !other.is_pending());
+    let Some(other) = other else { return Entered::Full };
     if !other.leads_to::<F>(&segment.to) {
         flow::remove::<F>(&segment.partner_key);
         segment.to = other.to::<F>(segment.protocol);

@@ -25,13 +25,14 @@ const SERVERS: [&str; 2] = ["near-1", "near-2"];
 const CLOSED: u16 = 9999;
 /// For each size; enough that one of two backends is missed once in 10^9 runs, all sizes together.
 const REQUESTS: usize = 12;
-/// Who dials, over what, with how much data. The second one may get itself. Where bridged packets are filtered, what is translated at the
-/// socket is asked about, and no more.
+/// Who dials, over what, with how much data: datagrams in fragments as well. The second one may get itself.
 const DIALS: [(&str, Transport, &[usize]); 3] = [
     ("client", Transport::Tcp, &[0, 1000, 20_000]),
     ("near-1", Transport::Tcp, &[0, 1000, 20_000]),
-    ("client", Transport::Udp, &[0, 1, 1000]),
+    ("client", Transport::Udp, &[0, 1, 1000, 20_000]),
 ];
+/// Datagrams that one socket sends.
+const DATAGRAMS: usize = 5;
 
 /// New flows to the pods' ports, and what connection tracking knows of; neighbour discovery it never sees.
 const FILTER: &str = "nft -f - <<END
@@ -113,13 +114,12 @@ fn pods_of_one_bridge_reach_each_other_by_a_vip_past_a_stateful_filter() {
     if !kernel_or_skip(NEEDS) {
         return;
     }
-    for (calls, socket_lb, dials) in
-        [("1", SocketLb::All, &DIALS[..2]), ("0", SocketLb::All, &DIALS[..]), ("0", SocketLb::Off, &DIALS[..])]
+    for (calls, socket_lb) in ["1", "0"].into_iter().flat_map(|calls| [(calls, SocketLb::All), (calls, SocketLb::Off)])
     {
         let world = Bridged::new(calls, socket_lb);
         world.bridged_packets_are_filtered(calls == "1");
         let node: Vec<IpAddr> = world.cluster.node(NODE).unwrap().all_addrs().collect();
-        for &(place, transport, sizes) in dials {
+        for (place, transport, sizes) in DIALS {
             let client = Client::new(world.cluster.pod(place).unwrap().sandbox(), TIMEOUT);
             for target in targets(&service()).into_iter().filter(|target| target.transport == transport) {
                 let case = format!("{place} dials {target}, calls {calls}, socketLb {socket_lb:?}");
@@ -138,7 +138,19 @@ fn pods_of_one_bridge_reach_each_other_by_a_vip_past_a_stateful_filter() {
                     pods.insert(answer.pod);
                 }
                 assert_eq!(pods, SERVERS.iter().map(|&pod| pod.to_owned()).collect(), "case: {case}");
+                converse(&client, target, &case);
             }
         }
+    }
+}
+
+/// E9: one flow has one backend, which sees one client, packet after packet.
+fn converse(client: &Client, target: Target, case: &str) {
+    let mut held = client.hold(target).unwrap().unwrap();
+    let mut said = || held.round_trip().unwrap_or_else(|failure| panic!("case: {case}, held: {failure}"));
+    let first = said();
+    for _ in 1..DATAGRAMS {
+        let next = said();
+        assert_eq!((next.backend, next.peer), (first.backend, first.peer), "case: {case}");
     }
 }

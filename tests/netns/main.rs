@@ -15,6 +15,7 @@ mod dns;
 mod growth;
 mod health;
 mod host_network;
+mod kernel_sockets;
 mod links;
 mod manifests;
 mod masquerade;

@@ -3,6 +3,8 @@
 
 mod bare;
 mod bench_select;
+mod bridge;
+mod checksums;
 mod choice;
 mod clash;
 mod counts;
@@ -12,6 +14,7 @@ mod foreign;
 mod fragments;
 mod frame;
 mod limits;
+mod lost;
 mod many;
 mod masquerade;
 mod pass;

@@ -10,14 +10,14 @@ use std::net::SocketAddr;
 const SERVER_SEQ: u32 = 7000;
 
 /// A flow of a client to a VIP whose packets the backend sees from `snat`.
-struct Flow {
-    client: SocketAddr,
-    vip: SocketAddr,
-    backend: SocketAddr,
-    snat: SocketAddr,
+pub(crate) struct Flow {
+    pub(crate) client: SocketAddr,
+    pub(crate) vip: SocketAddr,
+    pub(crate) backend: SocketAddr,
+    pub(crate) snat: SocketAddr,
 }
 
-fn frame(protocol: Protocol, src: SocketAddr, dst: SocketAddr, flags: u8) -> Frame {
+pub(crate) fn frame(protocol: Protocol, src: SocketAddr, dst: SocketAddr, flags: u8) -> Frame {
     match protocol {
         Protocol::Tcp => Frame::tcp(src, dst, flags),
         _ => Frame::udp(src, dst, b"data"),
@@ -27,7 +27,7 @@ fn frame(protocol: Protocol, src: SocketAddr, dst: SocketAddr, flags: u8) -> Fra
 impl Flow {
     /// The first packet, through both hooks.
     #[track_caller]
-    fn begin(rig: &mut Rig, protocol: Protocol, client: SocketAddr, vip: SocketAddr) -> Self {
+    pub(crate) fn begin(rig: &mut Rig, protocol: Protocol, client: SocketAddr, vip: SocketAddr) -> Self {
         let first = rig.ingress(&frame(protocol, client, vip, SYN), &["flow_new"]).seen();
         assert_eq!(first.src, client, "between the hooks the stack sees the client");
         let sent = rig.egress(&frame(protocol, client, first.dst, SYN), &["flow_masquerade"]).seen();
@@ -44,7 +44,7 @@ impl Flow {
     }
 
     #[track_caller]
-    fn backend_sends(&self, rig: &mut Rig, sent: &Frame) {
+    pub(crate) fn backend_sends(&self, rig: &mut Rig, sent: &Frame) {
         let between = rig.ingress(&Frame { src: self.backend, dst: self.snat, ..sent.clone() }, &["flow_reply"]);
         let between = self.between(sent, &between.seen(), (self.backend, self.client));
         let out = rig.egress(&between, &["flow_reply"]);
@@ -67,7 +67,7 @@ impl Flow {
 }
 
 /// A Service that masquerades everything, and a device that sends from the node's first address.
-fn service(rig: &mut Rig, net: Net, protocol: Protocol, backends: &[SocketAddr]) -> SocketAddr {
+pub(crate) fn service(rig: &mut Rig, net: Net, protocol: Protocol, backends: &[SocketAddr]) -> SocketAddr {
     let vip = net.vip(10, 80);
     rig.rules(true, LocalPods::default());
     rig.device(1, net.device(1));
@@ -75,7 +75,7 @@ fn service(rig: &mut Rig, net: Net, protocol: Protocol, backends: &[SocketAddr])
     vip
 }
 
-fn in_both(name: &str, test: fn(&mut Rig, Net)) {
+pub(crate) fn in_both(name: &str, test: fn(&mut Rig, Net)) {
     for net in NETS {
         with_rig(name, move |rig| test(rig, net));
     }

@@ -302,6 +302,13 @@ impl Rig {
         out
     }
 
+    /// How the kernel refuses to run a program on a packet that has this; `None` if it does not.
+    pub(crate) fn refuses(&mut self, metadata: Metadata, bytes: &[u8]) -> Option<std::io::ErrorKind> {
+        let ran = test_run_with(self.programs.device_fd("ingress").unwrap(), bytes, 1, metadata);
+        self.before = self.counters.read().unwrap();
+        ran.err().map(|error| error.kind())
+    }
+
     /// Ends a backend: no flow may name it any more (L2).
     pub(crate) fn retire(&mut self, service: u32, id: BackendId, backend: SocketAddr) {
         let entries = vec![(id, entry(service_id(service), backend, false))];

@@ -2,7 +2,7 @@
 use crate::rig::{BPFFS, Rig};
 use sheave_abi::{
     AffinityKeyV4, AffinityKeyV6, AffinityValue, FLOW_EGRESS, FLOW_ESTABLISHED, FLOW_INGRESS, FLOW_PENDING, FlowKeyV4,
-    FlowKeyV6, FlowValue, FragmentValue, IPPROTO_UDP, NetPort,
+    FlowKeyV6, FlowValue, FragmentValue, IPPROTO_TCP, IPPROTO_UDP, NetPort,
 };
 use sheave_bpf::map::Map;
 use sheave_bpf::pins::Pins;
@@ -39,6 +39,36 @@ impl Rig {
     /// Takes ports of an IPv4 address of the node's at a backend for UDP, as that many masqueraded flows would.
     pub(crate) fn occupy_masqueraded(&self, backend: SocketAddr, node: SocketAddr, ports: RangeInclusive<u32>) {
         self.occupy_at(FLOW_INGRESS, backend, node, ports);
+    }
+
+    /// Loses the entries of packets from one address to another at a hook, as an LRU table may.
+    pub(crate) fn lose(&self, hook: u8, src: SocketAddr, dst: SocketAddr) {
+        let (v4, v6) = (table::<FlowKeyV4>("flows_v4_half"), table::<FlowKeyV6>("flows_v6_half"));
+        let ports = [src, dst].map(|addr| NetPort::from_host(addr.port()));
+        for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
+            // The other protocol's is not there.
+            let _ = match (src.ip(), dst.ip()) {
+                (IpAddr::V4(src), IpAddr::V4(dst)) => v4.delete(&FlowKeyV4 {
+                    src: src.octets(),
+                    dst: dst.octets(),
+                    src_port: ports[0],
+                    dst_port: ports[1],
+                    protocol,
+                    hook,
+                    zero: [0; 2],
+                }),
+                (IpAddr::V6(src), IpAddr::V6(dst)) => v6.delete(&FlowKeyV6 {
+                    src: src.octets(),
+                    dst: dst.octets(),
+                    src_port: ports[0],
+                    dst_port: ports[1],
+                    protocol,
+                    hook,
+                    zero: [0; 2],
+                }),
+                _ => panic!("a flow has one family"),
+            };
+        }
     }
 
     /// Removes the entries whose source is not chosen yet, as pressure would.

@@ -1,7 +1,7 @@
 //! By which device packets leave, and whether they fit there.
 use crate::frame::{ACK, Frame, SYN, Unreachable};
 use crate::rig::{NETS, NEXT, Net, REDIRECT, Rig, ip, with_devices};
-use sheave_abi::{DEVICE_UPLINK, DeviceValue};
+use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_UPLINK, DeviceValue};
 use sheave_bpf::test_run::Metadata;
 use sheave_core::Protocol;
 use sheave_lab::Device;
@@ -57,6 +57,30 @@ fn a_reply_leaves_by_the_uplink_its_flow_came_in_by_if_there_is_a_way_from_there
             rig.device(there.index, at_there);
             lines.iter().for_each(|line| ip(line));
             assert_eq!(reply(rig, here, flow), verdict, "{name}");
+        }
+    });
+}
+
+/// The node's address is the bridge's, and packets are decided at the port.
+#[test]
+fn a_reply_leaves_by_the_bridge_if_its_flow_came_in_by_a_port_of_it() {
+    const PORT: u32 = 1;
+    in_both("ways-bridge", |rig, net, [here, there]| {
+        let uplink = DeviceValue { flags: DEVICE_UPLINK, ..DeviceValue::default() };
+        let [client, vip, backend] = [net.outside(1, 40000), net.vip(10, 80), net.backend(1, 8080)];
+        rig.service(1, vip, Protocol::Tcp, &[backend]);
+        rig.ingress(&Frame::tcp(client, vip, SYN), &["flow_new"]);
+        rig.device(here.index, uplink);
+        for (name, bridge, at_there, verdict) in [
+            ("no port", 0, uplink, NEXT),
+            ("of an uplink", there.index, uplink, REDIRECT),
+            ("of a bridge of pods", there.index, DeviceValue::default(), NEXT),
+            ("of this one", here.index, uplink, NEXT),
+        ] {
+            let flags = if bridge == 0 { 0 } else { DEVICE_BRIDGE_PORT };
+            rig.device(PORT, DeviceValue { flags, bridge, ..DeviceValue::default() });
+            rig.device(there.index, at_there);
+            assert_eq!(reply(rig, here, [client, vip, backend]), verdict, "{name}");
         }
     });
 }

@@ -12,6 +12,9 @@ const SKB_INGRESS_IFINDEX: usize = 9;
 const SKB_IFINDEX: usize = 10;
 const SKB_GSO_SIZE: usize = 44;
 const ETHERNET_HEADER: usize = 14;
+/// The packet has a sum that a device made of all of it (`CHECKSUM_COMPLETE`), and the kernel looks whether it is right afterwards
+/// (6.11, commit a3cfe84cca28).
+const TEST_SKB_CHECKSUM_COMPLETE: u32 = 1 << 2;
 /// How much longer than it was a packet may come out: an ICMP error puts headers in front.
 const GROWTH_MAX: usize = 256;
 
@@ -35,6 +38,9 @@ pub struct Metadata {
     pub ingress_ifindex: u32,
     /// Bytes of data of each segment it is to be cut into; 0 = it is not.
     pub gso_size: u32,
+    /// Whether the device that received it has summed it up (`CHECKSUM_COMPLETE`). The run then fails with `EBADMSG` if the sum is not that of
+    /// the packet afterwards. Kernels before 6.11 refuse it with `EINVAL`.
+    pub is_summed: bool,
 }
 
 #[derive(IntoBytes, FromBytes)]
@@ -118,7 +124,7 @@ pub fn test_run_with(program: BorrowedFd<'_>, packet: &[u8], repeat: u32, metada
         ctx_size_out: 0,
         ctx_in: context.as_ptr() as u64,
         ctx_out: 0,
-        flags: 0,
+        flags: if metadata.is_summed { TEST_SKB_CHECKSUM_COMPLETE } else { 0 },
         cpu: 0,
         batch_size: 0,
         zero: 0,

@@ -1,7 +1,7 @@
 //! What the kernel programs need to know of each device: the contents of their map `devices`.
 use crate::addresses::{NodeAddresses, SourceAddr};
 use crate::link::{Layer, Link, LinkIndex, LinkKind, Upper, serves};
-use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue};
+use sheave_abi::{DEVICE_BRIDGE, DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue};
 use sheave_core::Family;
 use sheave_core::rules::LocalPods;
 use std::collections::BTreeMap;
@@ -76,12 +76,14 @@ impl<'a> Surroundings<'a> {
             (DEVICE_PODS, self.leads_to_pods(link)),
             (DEVICE_UPLINK, self.is_uplink(link)),
             (DEVICE_BRIDGE_PORT, bridge.is_some()),
+            (DEVICE_BRIDGE, link.kind == LinkKind::Bridge),
             (DEVICE_NO_ETHERNET, link.layer == Layer::Ip),
         ];
         let value = DeviceValue {
             flags: flags.into_iter().filter(|(_, holds)| *holds).map(|(flag, _)| flag).sum(),
             mac: link.mac.unwrap_or_default(),
             bridge_mac: bridge.and_then(|bridge| bridge.mac).unwrap_or_default(),
+            bridge: bridge.map(|bridge| bridge.index.get()).unwrap_or_default(),
             ..DeviceValue::default()
         };
         // What leaves by a port was routed to its bridge.
@@ -97,8 +99,8 @@ impl<'a> Surroundings<'a> {
         self.links.get(&upper).filter(|upper| upper.kind == LinkKind::Bridge)
     }
 
-    /// Whether the detector, by name, takes what comes in here for a pod's. What it says of a bridge holds for its ports,
-    /// by which comes what is bridged: netfilter, for which the detector is made, meets that at the bridge.
+    /// Whether the detector, by name, takes what comes in here for a pod's. What it says of a bridge holds for the ports, where
+    /// the packets are decided: netfilter, for which the detector is made, meets them at the bridge.
     fn leads_to_pods(self, link: &Link) -> bool {
         let takes = |link: &Link| self.local_pods.takes_device(&link.name);
         takes(link) || self.bridge(link).is_some_and(takes)

@@ -248,6 +248,13 @@ impl Device {
         unsafe { (&raw const (*self.0).mac).read_volatile() }
     }
 
+    /// Index of the bridge it is a port of; zero for others.
+    #[inline(always)]
+    pub fn bridge(self) -> u32 {
+        // SAFETY: a value of a successful lookup.
+        unsafe { (&raw const (*self.0).bridge).read_volatile() }
+    }
+
     #[inline(always)]
     pub fn bridge_mac(self) -> [u8; 6] {
         // SAFETY: a value of a successful lookup.

@@ -21,11 +21,10 @@ pub struct Failed;
 pub const SUMMED_MAX: u32 = 128;
 
 const PACKET_HOST: u32 = 0;
+/// Says that a packet has been decided.
+const DECIDED: u32 = 0x5e7e;
 /// The bits of a tag that number a VLAN.
 const VLAN_ID: u32 = 0xfff;
-/// The address change is in the pseudo header of an IPv6 packet, where no header checksum cancels it (kernel 6.16,
-/// commit ead7f9b8de65); older kernels refuse the flag.
-const BPF_F_IPV6: u64 = 1 << 7;
 
 /// The packet a device program was called for, and where its IP header starts.
 #[derive(Clone, Copy)]
@@ -175,19 +174,14 @@ impl Packet {
         zero_means_none: bool,
     ) -> Result<(), Failed> {
         let flags = u64::from(BPF_F_PSEUDO_HDR) | zero_flag(zero_means_none);
-        if is_ipv6 {
-            // SAFETY: the helper checks the offset.
-            let ret = unsafe { bpf_l4_csum_replace(self.0, offset, 0, u64::from(diff), flags | BPF_F_IPV6) };
-            if ret == 0 {
-                return Ok(());
-            }
-        }
         // SAFETY: the helper checks the offset.
         done(unsafe { bpf_l4_csum_replace(self.0, offset, 0, u64::from(diff), flags) })?;
         if is_ipv6 {
-            // Without the flag the helper takes the difference off the sum that a device made of the whole packet, as if a header
-            // checksum had changed with the address. Given back: addresses and transport checksum cancel out. For packets without such
-            // a sum this does nothing.
+            // The helper takes the difference off the sum that a device made of the whole packet (CHECKSUM_COMPLETE), as if a header
+            // checksum had changed with the address (`inet_proto_csum_replace_by_diff`). Given back: without one, addresses and
+            // transport checksum cancel out. BPF_F_IPV6 would do as much (kernel 6.16, commit ead7f9b8de65), but not for a datagram
+            // without a checksum, which the helper leaves alone: there the difference is what the address adds. For packets without
+            // such a sum this does nothing.
             self.update_device_sum(diff);
         }
         Ok(())
@@ -249,6 +243,21 @@ impl Packet {
         done(unsafe { bpf_skb_load_bytes(self.0.cast(), offset, bytes.cast(), len) })?;
         // SAFETY: as above; nothing is subtracted.
         Ok(unsafe { bpf_csum_diff(ptr::null_mut(), 0, bytes, len, sum) } as u32)
+    }
+
+    /// Notes that the packet has been decided, for whoever sees it next on this node; other programs may clear that. Nothing at an ingress but
+    /// filters of traffic control writes the field (`tc_run`, net/core/dev.c).
+    #[inline(always)]
+    pub fn note_decided(self) {
+        // SAFETY: the context outlives the program, which may write this field.
+        unsafe { (&raw mut (*self.0).tc_index).write_volatile(DECIDED) };
+    }
+
+    /// Whether [`Self::note_decided`] was said of it.
+    #[inline(always)]
+    pub fn is_noted_decided(self) -> bool {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw const (*self.0).tc_index).read_volatile() == DECIDED }
     }
 
     /// Lets the stack take the frame, whomever it was addressed to.

@@ -112,13 +112,10 @@ fn reverse_path(Network { uplinks, strict, .. }: &Network) -> Finding {
     Finding::bad(Level::Warning, "reverse-path", found, remedy)
 }
 
-/// Either value will do where no filter looks at states; it decides whether netfilter sees what pods of one bridge send each other.
+/// Either value will do; it decides whether netfilter sees what pods of one bridge send each other by their own addresses.
 fn bridge_netfilter(network: &Network) -> Option<Finding> {
     let value = network.bridge_netfilter.as_deref()?;
-    let detail = format!(
-        "bridge-nf-call-iptables is {value}; with 1, a filter that drops `ct state invalid` drops UDP of pods to a Service on their own bridge"
-    );
-    Some(Finding::ok("bridge-netfilter", detail))
+    Some(Finding::ok("bridge-netfilter", format!("bridge-nf-call-iptables is {value}; sheave works with either value")))
 }
 
 fn foreign(network: &Network) -> Finding {

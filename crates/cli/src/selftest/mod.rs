@@ -16,6 +16,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// What the names of the conformance cases begin with.
 const DECISION: &str = "decision/";
@@ -68,6 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let interrupted = interrupt::flag()?;
     let live = Live::new(Arc::clone(&interrupted));
+    let begun = Instant::now();
     let mut tally = Tally::default();
     cases(arguments, &live, &mut tally)?;
     if arguments.dataplane == Dataplane::Ebpf {
@@ -75,6 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             tally.count(report.name, report.outcome);
         }
     }
+    tally.took(begun.elapsed());
     live.finish();
     if interrupted.load(Ordering::Relaxed) {
         anyhow::bail!("interrupted after {} cases, of which {} failed", tally.cases(), tally.failed());

@@ -3,6 +3,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use sheave_conformance::CaseOutcome;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// So many failures are shown to a reader; the object has them all.
 const SHOWN: usize = 40;
@@ -11,6 +12,7 @@ const SHOWN: usize = 40;
 #[derive(Default)]
 pub(super) struct Tally {
     cases: Vec<(String, CaseOutcome)>,
+    took: Duration,
 }
 
 /// How many of the cases that were tried passed.
@@ -24,6 +26,11 @@ impl Tally {
     /// Takes a case in.
     pub(super) fn count(&mut self, name: String, outcome: CaseOutcome) {
         self.cases.push((name, outcome));
+    }
+
+    /// How long all of it took.
+    pub(super) fn took(&mut self, took: Duration) {
+        self.took = took;
     }
 
     /// All cases, those skipped included.
@@ -59,6 +66,7 @@ impl Tally {
     pub(super) fn object(&self) -> Value {
         json!({
             "cases": self.cases(), "passed": self.passed(), "failed": self.failed(), "skipped": self.skipped(),
+            "seconds": self.took.as_secs(),
         })
     }
 
@@ -142,13 +150,14 @@ mod tests {
         ] {
             tally.count(name.to_owned(), outcome);
         }
+        tally.took(Duration::from_millis(91_900));
         tally
     }
 
     #[test]
     fn the_object_counts_every_case_once_and_names_what_was_not_tried() {
         let skipped = json!([{ "name": "matrix/bridge/off/node/cluster-ip/local/tcp/v6", "why": "no IPv6" }]);
-        let want = json!({ "cases": 5, "passed": 3, "failed": 1, "skipped": skipped });
+        let want = json!({ "cases": 5, "passed": 3, "failed": 1, "skipped": skipped, "seconds": 91 });
         assert_eq!(tally().object(), want);
         assert_eq!(tally().everything()["failures"][0]["why"], "refused");
     }

@@ -4,9 +4,12 @@
 
 mod snapshot;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sheave_tests::kernel_or_skip;
 use snapshot::Snapshot;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -80,6 +83,20 @@ fn leaves_nothing(arguments: &[&str]) {
     assert_as_before(&before, &format!("{what}, killed and run again,"));
 }
 
+/// An interrupt while packets are put to the programs, before there is any traffic: it ends between two cases and puts everything away.
+fn is_interrupted_cleanly() {
+    let before = Snapshot::now();
+    let mut run = sheave(&["selftest"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("decisions")), "it ends before its first case");
+    kill(Pid::from_raw(run.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(run.wait().unwrap().code(), Some(2), "{rest:#?}");
+    assert!(rest.iter().any(|line| line.contains("interrupted after")), "{rest:#?}");
+    assert!(!rest.iter().any(|line| line.contains("traffic")), "no world is built any more: {rest:#?}");
+    assert_as_before(&before, "selftest, interrupted,");
+}
+
 /// One after the other: each of them would see what the others make.
 #[test]
 fn selftest_demo_and_bench_leave_the_machine_as_it_was_also_when_they_are_killed() {
@@ -90,6 +107,7 @@ fn selftest_demo_and_bench_leave_the_machine_as_it_was_also_when_they_are_killed
     let (scenario, report) = (dir.path().join("tiny.yaml"), dir.path().join("out"));
     fs::write(&scenario, TINY).unwrap();
     let (scenario, report) = (scenario.display().to_string(), report.display().to_string());
+    is_interrupted_cleanly();
     leaves_nothing(&["selftest", "--only", "/pod/cluster-ip/cluster/"]);
     leaves_nothing(&["demo"]);
     leaves_nothing(&["bench", "--scenario", &scenario, "--dataplane", "sheave-ebpf,nftables", "--report", &report]);

@@ -111,7 +111,7 @@ impl Node {
 
     /// At egress, of a packet that came in by this device.
     fn forwarded(&self, came_in: Device) -> Result<Metadata, KernelError> {
-        let at = Metadata { ifindex: self.devices.inner.index, ingress_ifindex: came_in.index, gso_size: 0 };
+        let at = Metadata { ifindex: self.devices.inner.index, ingress_ifindex: came_in.index, ..Metadata::default() };
         if self.takes_ingress { Ok(at) } else { Err(KernelError::NotForwarded) }
     }
 
