@@ -29,12 +29,7 @@ pub fn device_or_defer(kind: &str, present: bool) -> bool {
     }
     let required = std::env::var_os("REQUIRE_DEVICES").is_some_and(|value| value == "1");
     assert!(!required, "REQUIRE_DEVICES=1, but this kernel has nothing of the kind {kind:?}");
-    say(
-        "DEFERRED",
-        &format!(
-            "this kernel has nothing of the kind {kind:?}; docs/testing.md says how to run this test under one that has"
-        ),
-    );
+    say("DEFERRED", &format!("this kernel has nothing of the kind {kind:?}; docs/testing.md says where it runs"));
     false
 }
 
