@@ -59,9 +59,9 @@ impl Shape {
 
     fn add(&self, key: &ServiceKey, flows: &ServiceFlows) {
         let ServiceFlows { begun, rejected, no_local_endpoint, source_range } = *flows;
-        let (port, protocol) = (&key.port, key.port.protocol.to_string());
+        let (port, protocol) = (&key.port, key.port.protocol.as_str());
         let family = crate::health::family_name(key.family);
-        let labels = [&*port.service.namespace, &*port.service.name, &*port.port, &*protocol, family];
+        let labels = [&*port.service.namespace, &*port.service.name, &*port.port, protocol, family];
         self.begun.with_label_values(&labels).inc_by(begun);
         let reasons =
             [("no_endpoint", rejected), ("no_local_endpoint", no_local_endpoint), ("source_range", source_range)];

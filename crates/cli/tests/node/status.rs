@@ -140,7 +140,7 @@ fn status_tells_what_the_agent_holds_and_what_the_kernel_counted() {
     lab.client("client").request(crate::targets()[0]).unwrap().unwrap();
     assert_eq!(count(&status()), count(&told) + 1);
     let text = String::from_utf8(lab.sheave(&["status"]).stdout).unwrap();
-    for word in ["programmed   everything that was observed", "socket_forward", "backends_v4", "diagnostics  none"] {
+    for word in ["everything that was observed", "socket_forward", "backends_v4", "diagnostics  none", "BUSIEST"] {
         assert!(text.contains(word), "{word}: {text}");
     }
     let dump = read(&lab.sheave(&["dump", "-o", "json"])).0;
@@ -149,6 +149,21 @@ fn status_tells_what_the_agent_holds_and_what_the_kernel_counted() {
         (Some(json!(2)), count(&told) + 1),
         "no agent needs to run for that"
     );
+    // The one connection, wherever it is asked for.
+    let (port, busiest) = ("shop/web:http/TCP/IPv4", status()["flows"].clone());
+    assert_eq!((&busiest["moved"], &busiest["ports"][0]["port"]), (&json!(1), &json!(port)));
+    let service = read(&lab.sheave(&["status", "shop/web", "-o", "json"])).0;
+    let ports = service["ports"].as_array().unwrap().iter().find(|told| told["port"] == port);
+    let held = dump["services"].as_array().unwrap().iter().find(|held| held["flows"]["newFlows"] == 1);
+    for (case, flows) in [
+        ("status of all", &busiest["ports"][0]),
+        ("dump", &held.unwrap()["flows"]),
+        ("status", &ports.unwrap()["flows"]),
+    ] {
+        assert_eq!((&flows["newFlows"], &flows["rejected"]), (&json!(1), &json!(0)), "{case}: {flows}");
+        let backends = flows["backends"].as_object().into_iter().flatten().filter_map(|(_, flows)| flows.as_u64());
+        assert_eq!(backends.sum::<u64>(), u64::from(case != "status of all"), "{case}: {flows}");
+    }
 }
 
 #[test]
