@@ -17,8 +17,8 @@ pub fn kernel_or_skip(reason: &str) -> bool {
     false
 }
 
-/// Whether this kernel has the devices or sockets that a test needs. Without them it says so, in the form that `cargo xtask test` counts as not run at
-/// all, since its stage `vm` runs the same test on a kernel that has them; and the test returns.
+/// Whether this kernel has the devices or sockets that a test needs. Without them it says so, in the form that `cargo xtask test`
+/// counts as not run at all, since its stage `vm` runs the same test on a kernel that has them; and the test returns.
 ///
 /// # Panics
 /// Without them where `REQUIRE_DEVICES=1`: that is the kernel that has to have them.
