@@ -3,7 +3,7 @@
 //! ```text
 //! TCP   HALF_OPEN ──ACK of the SYN-ACK──▶ ESTABLISHED ──FIN both ways──▶ CLOSING
 //!           └──────────RST─────────────▶ RESET ◀──RST──┘
-//! SCTP  the same, with INIT for SYN, the backend's COOKIE ACK for the handshake's end, SHUTDOWN and its acknowledgement for FIN, ABORT for RST
+//! SCTP  the same: INIT for SYN, the backend's COOKIE ACK for the handshake's end, SHUTDOWN and its ACK for FIN, ABORT for RST
 //! UDP   ONE_WAY ──reply, 2 s after the first packet──▶ ESTABLISHED
 //! ```
 //! ESTABLISHED lives in the plain table, the others in the LRU table. CLOSING and RESET mean that a SYN may begin the next

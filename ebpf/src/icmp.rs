@@ -105,8 +105,8 @@ fn error<F: Family>(packet: Packet, segment: &mut Segment<F>) -> Outcome {
     }
 }
 
-/// Reads what a message is about, if it is of a protocol with ports and has them: of a later fragment there are none. Makes `segment.to` the answers
-/// to it, and returns where its transport header stands; 0 when it is of no use.
+/// Reads what a message is about, if it is of a protocol with ports and has them: of a later fragment there are none. Makes
+/// `segment.to` the answers to it, and returns where its transport header stands; 0 when it is of no use.
 #[inline(never)]
 fn read_embedded<F: Family>(packet: Packet, segment: &mut Segment<F>, l3: u32) -> u32 {
     let Ok(ip) = F::locate(packet, l3, true) else { return 0 };

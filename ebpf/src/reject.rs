@@ -86,7 +86,7 @@ fn error<F: Family>(packet: Packet, segment: &Segment<F>, mtu: Option<NonZeroU32
         Some(mtu) => (F::TOO_LONG, mtu.get().to_be_bytes()),
         None => (F::PORT_UNREACHABLE, [0; 4]),
     };
-    let headers = if segment.is_udp() { UDP_HEADER_LEN } else { TCP_HEADER_LEN };
+    let headers = if segment.is_tcp() || segment.is_sctp() { TCP_HEADER_LEN } else { UDP_HEADER_LEN };
     let embedded = (segment.l4 - packet.l3() + headers).min(SUMMED_MAX);
     let mut header = IcmpHeader { kind, code, checksum: [0; 2], rest };
     let pseudo = if F::IS_IPV6 { F::pseudo_sum(&dst, &src, F::ICMP, LEN + embedded) } else { 0 };

@@ -33,8 +33,9 @@ pub struct SctpHeader {
     chunk_len: [u8; 2],
 }
 
-/// What a packet means to its flow, in TCP's flags; `None` for an INIT that is too short to be one. Only the first chunk is looked at: INIT, INIT ACK
-/// and SHUTDOWN COMPLETE stand alone, COOKIE ACK stands first (RFC 9260 §3), and of an end that is missed for a chunk before it the acknowledgement is seen.
+/// What a packet means to its flow, in TCP's flags; `None` for an INIT that is too short to be one. Only the first chunk is
+/// looked at: INIT, INIT ACK and SHUTDOWN COMPLETE stand alone, COOKIE ACK stands first (RFC 9260 §3), and of an end that
+/// is missed for a chunk before it the acknowledgement is seen.
 #[inline(always)]
 pub fn flags(header: &SctpHeader, len: u32) -> Option<u8> {
     match header.chunk {

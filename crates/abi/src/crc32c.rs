@@ -1,5 +1,5 @@
-//! SCTP's checksum, CRC-32C (RFC 9260 §6.8 and Appendix A), is linear: when bytes of a packet change, how the checksum changes follows from
-//! their difference and their distance to the end alone. What stands between need not be read.
+//! SCTP's checksum, CRC-32C (RFC 9260 §6.8 and Appendix A), is linear: when bytes of a packet change, how the checksum
+//! changes follows from their difference and their distance to the end alone. What stands between need not be read.
 
 /// The generator polynomial, in the order of bits in which the checksum is: bit 31 is the coefficient of x^0, bit 0 that of x^31.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
@@ -13,8 +13,9 @@ static BY_LOW_BYTE: [u32; VALUES] = powers(1);
 /// The same for 256 n bytes.
 static BY_HIGH_BYTE: [u32; VALUES] = powers(256);
 
-/// How the checksum of `len` bytes changes with the first four of them: `difference` is what they were, exclusive or what they are; both it and
-/// the result are read as little-endian numbers, as the checksum is. Of `len` the lower 16 bits count: no packet is longer.
+/// How the checksum of `len` bytes changes with the first four of them: `difference` is what they were, exclusive or what
+/// they are; both it and the result are read as little-endian numbers, as the checksum is. Of `len` the lower 16 bits
+/// count: no packet is longer.
 #[must_use]
 pub fn crc32c_change(difference: u32, len: u32) -> u32 {
     let [low, high, ..] = len.to_le_bytes();
@@ -38,7 +39,8 @@ const fn powers(step: usize) -> [u32; VALUES] {
     powers
 }
 
-/// The product of two polynomials, modulo the generator. Without a branch: in a kernel program each would be a way for the verifier to go.
+/// The product of two polynomials, modulo the generator. Without a branch: in a kernel program each would be a way for the
+/// verifier to go.
 const fn times(a: u32, b: u32) -> u32 {
     let (mut a, mut b, mut product) = (a, b, 0);
     let mut bit = 0;

@@ -1,6 +1,6 @@
 //! The lab itself, with real sockets: what it says about a dataplane is worth what it says about none.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
-use sheave_lab::probe::{Client, Failure, Phase, Server, Target, Transport};
+use sheave_lab::probe::{Client, Failure, Phase, Server, Target, Transport, has_sctp};
 use sheave_lab::{Cluster, Sandbox};
 use sheave_tests::kernel_or_skip;
 use std::net::{IpAddr, SocketAddr};
@@ -49,9 +49,12 @@ fn place<'a>(cluster: &'a Cluster, name: &str) -> (&'a Sandbox, &'a [IpAddr]) {
     }
 }
 
+/// Over TCP and UDP, and over SCTP where this kernel has it.
 fn targets(addrs: &[IpAddr]) -> Vec<Target> {
-    let both = |&addr| [Target::tcp(SocketAddr::new(addr, PORT)), Target::udp(SocketAddr::new(addr, PORT))];
-    addrs.iter().flat_map(both).collect()
+    let mut protocols: Vec<fn(SocketAddr) -> Target> = vec![Target::tcp, Target::udp];
+    protocols.extend(has_sctp().then_some(Target::sctp as fn(SocketAddr) -> Target));
+    let all = |&addr| protocols.iter().map(move |target| target(SocketAddr::new(addr, PORT)));
+    addrs.iter().flat_map(all).collect()
 }
 
 #[test]

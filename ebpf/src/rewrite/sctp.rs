@@ -24,8 +24,9 @@ pub(super) fn changes_ports<F: Family>(segment: &Segment<F>) -> bool {
     segment.is_sctp() && ports(&segment.tuple()) != ports(&segment.to)
 }
 
-/// Writes the ports that differ. The checksum follows from the old one and the length alone, unless it is still to be made of what stands there then: so it is
-/// for all of a packet that is cut into segments further down (`sctp_gso_segment`), which have the ports of this one.
+/// Writes the ports that differ. The checksum follows from the old one and the length alone, unless it is still to be made
+/// of what stands there then: so it is for all of a packet that is cut into segments further down (`sctp_gso_segment`),
+/// which have the ports of this one.
 #[inline(never)]
 pub(super) fn rewrite_ports<F: Family>(packet: Packet, segment: &Segment<F>) -> Result<(), Failed> {
     let (from, to) = (ports(&segment.tuple()), ports(&segment.to));
@@ -47,8 +48,9 @@ pub(super) fn rewrite_ports<F: Family>(packet: Packet, segment: &Segment<F>) -> 
     Ok(())
 }
 
-/// [`crc32c_change`], as a function that the verifier looks at once and for any arguments, because the linker leaves its name global (kernel 5.6,
-/// commit 51c39bb1d5d1). With each of the hundreds of ways that lead to it its loops would be most of what is verified.
+/// [`crc32c_change`], as a function that the verifier looks at once and for any arguments, because the linker leaves its
+/// name global (kernel 5.6, commit 51c39bb1d5d1). With each of the hundreds of ways that lead to it its loops would be most
+/// of what is verified.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn checksum_change(difference: u32, len: u32) -> u32 {

@@ -17,8 +17,8 @@ const NO_NEIGHBOUR: i64 = 7;
 const NOT_FORWARDED: i64 = 5;
 /// `BPF_FIB_LKUP_RET_FRAG_NEEDED`.
 const TOO_LONG: i64 = 8;
-/// `GSO_BY_FRAGS`: SCTP, whose segments are as long as they are (`sctp_packet_pack`). What they are on average is less than the longest: what is
-/// lost for that is sent again in a packet of its own, whose length is known.
+/// `GSO_BY_FRAGS`: SCTP, whose segments are as long as they are (`sctp_packet_pack`). Their mean length is less than the longest:
+/// what is lost for that is sent again in a packet of its own, whose length is known.
 const GSO_BY_FRAGS: u32 = 0xffff;
 /// `TCP_LISTEN`.
 const LISTEN: u32 = 10;

@@ -195,9 +195,10 @@ impl Packet {
         done(unsafe { bpf_l4_csum_replace(self.0, offset, u64::from(from), u64::from(to), flags) })
     }
 
-    /// True while the transport checksum at an offset is still to be filled in by the device or right before it (`CHECKSUM_PARTIAL`): what stands
-    /// there means nothing. No field of the context says so, but a helper goes by it: asked to follow a change outside of any pseudo header it
-    /// changes no such field, and every other one (`inet_proto_csum_replace4`). That is put back then.
+    /// True while the transport checksum at an offset is still to be filled in by the device or right before it
+    /// (`CHECKSUM_PARTIAL`): what stands there means nothing. No field of the context says so, but a helper goes by it: asked to
+    /// follow a change outside of any pseudo header it changes no such field, and every other one
+    /// (`inet_proto_csum_replace4`). That is put back then.
     #[inline(always)]
     pub fn is_checksum_to_come(self, offset: u32) -> Result<bool, Failed> {
         let before: u16 = self.load(offset).ok_or(Failed)?;
@@ -211,7 +212,8 @@ impl Packet {
         Ok(false)
     }
 
-    /// Lets the sum that a device made of the whole packet follow a change that no checksum within cancels. Without such a sum it does nothing.
+    /// Lets the sum that a device made of the whole packet follow a change that no checksum within cancels. Without such a sum
+    /// it does nothing.
     #[inline(always)]
     pub fn update_device_sum(self, diff: u32) {
         // SAFETY: the helper takes any number.

@@ -12,7 +12,8 @@ use sheave_bpf::limits::Limits;
 use sheave_bpf::load::{Loader, Programs, SocketLb};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::test_run::takes_ingress_ifindex;
-use sheave_core::{Desired, NodeRules, Packet, Realized};
+use sheave_core::decide::Transport;
+use sheave_core::{Desired, NodeRules, Packet, Protocol, Realized};
 use sheave_lab::Stand;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -98,7 +99,7 @@ impl Node {
         match self.survey(packet) {
             Err(KernelError::NoRoute) => Ok(Answer::Unasked(
                 "a packet of the node itself to an endpoint on the node cannot be carried from a device; the socket \
-                 entrance serves it"
+                 entrance serves it over TCP and UDP"
                     .to_owned(),
             )),
             // Why, its text says.
@@ -109,7 +110,7 @@ impl Node {
 
     /// Why no device ever sees such a packet.
     fn unasked(&mut self, packet: &Packet) -> Result<Option<String>, KernelError> {
-        let Packet { source, destination, interface, .. } = packet;
+        let Packet { source, destination, transport, interface } = packet;
         if let Some(name) = interface
             && self.devices.named(name)?.is_none()
         {
@@ -118,7 +119,10 @@ impl Node {
         let why = if source.is_unspecified() || destination.is_unspecified() {
             "no packet has such an address on a device"
         } else if source.is_loopback() || (self.rules.is_own(*source) && self.rules.is_own(*destination)) {
-            "what the node sends to itself passes no device; the socket entrance serves it"
+            match transport {
+                Transport::Port(Protocol::Sctp, _) => "what the node sends to itself over SCTP passes no program",
+                _ => "what the node sends to itself passes no device; the socket entrance serves it",
+            }
         } else {
             return Ok(None);
         };

@@ -42,7 +42,7 @@ enum Done {
     Dropped,
     Answered,
     /// What it is now.
-    Rewritten(Vec<u8>, Frame),
+    Rewritten(Vec<u8>, Box<Frame>),
 }
 
 impl Node {
@@ -127,7 +127,9 @@ impl Node {
                 let frame = read(packet, &out)?;
                 match verdict == REDIRECT && is_refusal(packet, self.port, &frame) {
                     true => (Mark::Exactly(refusal(&frame)), Done::Answered),
-                    false => (Mark::Exactly(translation(packet, &frame, bytes)?), Done::Rewritten(out, frame)),
+                    false => {
+                        (Mark::Exactly(translation(packet, &frame, bytes)?), Done::Rewritten(out, Box::new(frame)))
+                    }
                 }
             }
             verdict => return Err(contradiction(packet, &format!("{program} returned {verdict}"))),

@@ -1,7 +1,8 @@
 //! Sockets of SCTP: one association each, used as a stream is (RFC 6458 §4).
+use nix::ifaddrs::getifaddrs;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Associations that wait to be accepted.
@@ -13,14 +14,10 @@ pub fn has_sctp() -> bool {
     Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::SCTP)).is_ok()
 }
 
-/// Opens an association from the one address by which the server is reached: a socket that is not bound tells its peer all that the
-/// machine has, and what is sent to another one than was dialled from meets no translation.
+/// Opens an association from one address of the machine: a socket that is not bound tells its peer all of them, and what is sent
+/// to another one than was dialled from meets no translation.
 pub(super) fn connect(server: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    let any = SocketAddr::new(if server.is_ipv4() { [0; 4].into() } else { [0; 16].into() }, 0);
-    let way = UdpSocket::bind(any)?;
-    way.connect(server)?;
-    let client = SocketAddr::new(way.local_addr()?.ip(), 0);
-    let socket = socket_at(client)?;
+    let socket = socket_at(SocketAddr::new(own_address(server.is_ipv4())?, 0))?;
     socket.connect_timeout(&server.into(), timeout)?;
     Ok(socket.into())
 }
@@ -31,6 +28,20 @@ pub(super) fn listen(server: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// The first address of a family that other machines can send to.
+fn own_address(v4: bool) -> io::Result<IpAddr> {
+    let of_family = getifaddrs()?.filter_map(|interface| {
+        let addr = interface.address?;
+        match v4 {
+            true => addr.as_sockaddr_in().map(|addr| IpAddr::from(addr.ip())),
+            false => addr.as_sockaddr_in6().map(|addr| IpAddr::from(addr.ip())),
+        }
+    });
+    let is_link_local = |addr: &IpAddr| matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
+    let mut reached = of_family.filter(|addr| !addr.is_loopback() && !is_link_local(addr));
+    reached.next().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 fn socket_at(addr: SocketAddr) -> io::Result<Socket> {
