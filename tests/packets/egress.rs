@@ -102,7 +102,8 @@ fn a_port_leaves_alone_what_its_bridge_has_sent() {
         let plain = Metadata::default();
         let from_port = Metadata { ingress_ifindex: 1, ..plain };
         let reply = Frame::udp(backend, client, b"!").bytes();
-        let ways = [("sent", plain, ["flow_reply", "pass_decided"]), ("bridged", from_port, ["flow_reply", "flow_reply"])];
+        let ways =
+            [("sent", plain, ["flow_reply", "pass_decided"]), ("bridged", from_port, ["flow_reply", "flow_reply"])];
         for (device, flags) in [("no port", 0), ("a port", DEVICE_BRIDGE_PORT)] {
             rig.device(1, DeviceValue { flags, bridge_mac, ..DeviceValue::default() });
             for (name, metadata, counted) in ways {

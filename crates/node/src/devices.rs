@@ -1,7 +1,9 @@
 //! What the kernel programs need to know of each device: the contents of their map `devices`.
 use crate::addresses::{NodeAddresses, SourceAddr};
 use crate::link::{Layer, Link, LinkIndex, LinkKind, Upper, serves};
-use sheave_abi::{DEVICE_BRIDGE, DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue};
+use sheave_abi::{
+    DEVICE_BRIDGE, DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue,
+};
 use sheave_core::Family;
 use sheave_core::rules::LocalPods;
 use std::collections::BTreeMap;

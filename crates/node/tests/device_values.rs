@@ -1,6 +1,8 @@
 //! What the kernel programs are told of each device, by tables.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
-use sheave_abi::{DEVICE_BRIDGE, DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue};
+use sheave_abi::{
+    DEVICE_BRIDGE, DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue,
+};
 use sheave_core::rules::LocalPods;
 use sheave_node::{
     Layer, Link, LinkIndex, NodeAddresses, SourceAddr, Surroundings, Upper, device_values, fallback_addresses,
