@@ -219,7 +219,7 @@ fn a_list_that_cannot_be_measured_is_refused_and_the_one_before_stays() {
             ),
         ] {
             assert_eq!(bench.fill(&keys).unwrap_err().to_string(), want);
-            assert_eq!(bench.run(Work::Decide, NonZeroU32::MIN).unwrap().outcomes.forward, BENCH_DECISIONS.into());
+            assert_eq!(bench.run(Work::Decide, NonZeroU32::MIN).unwrap().outcomes.forward, u64::from(BENCH_DECISIONS));
         }
     });
 }

@@ -2,7 +2,9 @@
 use crate::frame::{ACK, Frame, RST, SYN, Unreachable};
 use crate::rig::{DROP, NETS, NEXT, Net, REDIRECT, Rig, with_rig, with_routes};
 use ipnet::IpNet;
+use sheave_abi::{DEVICE_BRIDGE_PORT, DeviceValue};
 use sheave_bpf::ops::MapOp;
+use sheave_bpf::test_run::Metadata;
 use sheave_core::Protocol;
 use sheave_core::rules::LocalPods;
 

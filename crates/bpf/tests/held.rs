@@ -7,7 +7,7 @@ use sheave_bpf::image::Image;
 use sheave_bpf::limits::Limits;
 use sheave_bpf::lower::lower;
 use sheave_core::plan::plan_all;
-use sheave_core::{Desired, Event, Index};
+use sheave_core::{Desired, Index};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 
