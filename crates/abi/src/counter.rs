@@ -82,6 +82,8 @@ counters! {
     RejectTooLong = "reject_too_long",
     /// Passed: part of a flow that another translator of this node carries, found when the agent first started here.
     PassForeign = "pass_foreign",
+    /// Passed at a port of a bridge: what goes to the bridge itself, or comes from it, is decided there.
+    PassBridgePort = "pass_bridge_port",
 }
 
 /// Entries of the map `counters`: room for counters to come, so that a pinned map serves the next version too.
