@@ -1,4 +1,4 @@
-//! The kernel's hashes that grow: nothing is lost, whenever a process ends on the way (I3), and nothing is written that is there (I2).
+//! The kernel's hashes that grow: nothing is lost, whenever a process ends on the way (I3, I7), and nothing is written that is there (I2).
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 #[path = "../benches/src/cluster.rs"]
 #[expect(unreachable_pub, reason = "a module of the benchmarks")]

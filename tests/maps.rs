@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::Strategy;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
-use sheave_abi::{DEVICE_FALLBACK, DEVICE_UPLINK, DeviceValue};
+use sheave_abi::{DEVICE_FALLBACK, DEVICE_UPLINK, DEVICES_MAX, DeviceValue};
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::chunks::Chunks;
 use sheave_bpf::device_table::DeviceTable;
@@ -148,5 +148,15 @@ fn the_table_of_devices_is_written_where_it_differs_and_nowhere_else() {
         assert_eq!(table.update(&three).unwrap(), writes(0));
         assert_eq!(table.update(&moved).unwrap(), writes(3), "one gone, one changed, one new");
         assert_eq!(*open().held(), moved);
+        // I7: what finds no room is named; the others are told, also of what changed.
+        let mut most: BTreeMap<u32, DeviceValue> = (1..=DEVICES_MAX).map(|n| (n, fallback)).collect();
+        table.update(&most).unwrap();
+        assert_eq!((table.room().used, table.room().max), (16_384, 16_384));
+        most.extend([(7, uplink), (DEVICES_MAX + 1, uplink), (DEVICES_MAX + 2, uplink)]);
+        let one = Writes { ops: 1, entries: 1 };
+        assert_eq!(table.update(&most).unwrap(), (one, vec![DEVICES_MAX + 1, DEVICES_MAX + 2]));
+        most.retain(|device, _| *device > 2);
+        assert_eq!(table.update(&most).unwrap().1, vec![], "two have gone");
+        assert_eq!(*open().held(), most);
     });
 }

@@ -1,5 +1,4 @@
 //! Hashes grow when they are full, by themselves; one that cannot is named, and stops nothing else (I7).
-#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 #[path = "../../../benches/src/cluster.rs"]
 #[expect(unreachable_pub, reason = "a module of the benchmarks")]
 mod cluster;
