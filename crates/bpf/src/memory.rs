@@ -6,7 +6,6 @@ pub use flows::Flows;
 
 use crate::blocks;
 use crate::contents::Contents;
-use crate::image::Image;
 use crate::maps::{MapError, Maps};
 use crate::ops::{AddrUse, BackendEntry, MapOp, RulesEntry, ServiceEntry};
 use ipnet::IpNet;
