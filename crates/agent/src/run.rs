@@ -25,7 +25,7 @@ use sheave_bpf::load::{Loader, Programs};
 use sheave_bpf::read_back::read_back;
 use sheave_bpf::roster::Roster;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
-use sheave_core::{Event, Index, NodeRules, Realized as _, ServiceName};
+use sheave_core::{Event, Index, NodeRules, Realized as _, Service, ServiceName};
 use sheave_dataplane::{Dataplane as _, Room};
 use sheave_kube_source::events::{EventPace, Recorder, recorder};
 use sheave_kube_source::{Pace, Source, SourceError};
@@ -341,7 +341,7 @@ impl Agent {
 
     fn meters(&self, service: &ServiceName) -> Vec<Meter> {
         let image = self.syncer.dataplane().image();
-        let keys = self.syncer.index().service(service).into_iter().flat_map(|service| service.keys());
+        let keys = self.syncer.index().service(service).into_iter().flat_map(Service::keys);
         keys.filter_map(|(key, _)| Meter::of(image, &key)).collect()
     }
 
