@@ -1,6 +1,6 @@
 //! The reference: what must happen to the first packet of a flow.
 //!
-//! Every dataplane, the tests and `sheave explain` are held against [`decide`]. It looks at every object for each question
+//! Every dataplane, the tests and `sheave explain` are held against [`decide`]. It looks at every Service for each question
 //! and remembers nothing, so that it can be read beside the rules; the dataplanes do the same with a lookup.
 use crate::claim::{Claim, claims};
 use crate::config::ProxyConfig;
@@ -150,16 +150,25 @@ pub struct Decision {
 pub fn decide(packet: &Packet, index: &Index, config: &ProxyConfig) -> Decision {
     let node_local = node_local(index);
     let rules = &NodeRules::of(config, index, &node_local);
-    let question = Question { packet, index, config, rules, node_local: &node_local };
+    let concerned = &index.services_where(|service| concerns(service, packet));
+    let question = Question { packet, index, config, rules, node_local: &node_local, concerned };
     question.exact().or_else(|| question.node_port()).map_or_else(|| question.elsewhere(), |held| question.held(&held))
 }
 
 /// The ClusterIPs that are addresses of the node (A12).
 fn node_local(index: &Index) -> BTreeSet<IpAddr> {
     let own: BTreeSet<IpAddr> = index.own_addresses().collect();
-    let names = index.names();
-    let cluster_ips = names.iter().filter_map(|name| index.service(name)).flat_map(|service| &service.cluster_ips);
-    cluster_ips.filter(|addr| own.contains(addr)).copied().collect()
+    let services = index.services_where(|service| service.cluster_ips.iter().any(|addr| own.contains(addr)));
+    services.into_iter().flat_map(|service| &service.cluster_ips).filter(|addr| own.contains(addr)).copied().collect()
+}
+
+/// Whether a Service can have any part in a packet: it has the address, by whatever right and of whatever use, or its NodePort is the port.
+#[must_use]
+pub fn concerns(service: &Service, packet: &Packet) -> bool {
+    let has_node_port =
+        |number| service.ports.iter().filter_map(|port| port.node_port).any(|port| port.get() == number);
+    let at_node = matches!(packet.transport, Transport::Port(_, number) if has_node_port(number));
+    at_node || service.addresses().chain(service.proxied_ips.iter().copied()).any(|addr| addr == packet.destination)
 }
 
 struct Question<'a> {
@@ -168,6 +177,8 @@ struct Question<'a> {
     config: &'a ProxyConfig,
     rules: &'a NodeRules,
     node_local: &'a BTreeSet<IpAddr>,
+    /// Every Service that can have a part in the packet, by name.
+    concerned: &'a [&'a Service],
 }
 
 /// A frontend with the claims on it, the one that holds it first (X1).
@@ -177,8 +188,7 @@ struct Held<'a> {
 
 impl<'a> Question<'a> {
     fn services(&self) -> impl Iterator<Item = &'a Service> {
-        let index = self.index;
-        index.names().into_iter().filter_map(|name| index.service(&name))
+        self.concerned.iter().copied()
     }
 
     /// What was dialled, for a protocol with ports.

@@ -120,6 +120,12 @@ impl Index {
         self.groups.get(name)?.service()
     }
 
+    /// The Services that are meant, by name. Costs a look at each Service, and nothing else of those that are not meant.
+    pub fn services_where(&self, is_meant: impl Fn(&Service) -> bool) -> Vec<&Service> {
+        let groups = self.groups.sorted_where(|_, group| group.service().is_some_and(&is_meant));
+        groups.into_iter().filter_map(|(_, group)| group.service()).collect()
+    }
+
     /// The slices of this Service, by name.
     pub fn slices(&self, name: &ServiceName) -> impl Iterator<Item = &EndpointSlice> + Clone {
         self.groups.get(name).into_iter().flat_map(Group::slices)

@@ -101,7 +101,15 @@ impl<K: Eq + Hash, V> Table<K, V> {
     where
         K: Ord,
     {
-        let mut entries: Vec<_> = self.0.iter().collect();
+        self.sorted_where(|_, _| true)
+    }
+
+    /// The entries that are meant, by key. Costs a look at each and a sort of those.
+    pub fn sorted_where(&self, is_meant: impl Fn(&K, &V) -> bool) -> Vec<(&K, &V)>
+    where
+        K: Ord,
+    {
+        let mut entries: Vec<_> = self.0.iter().filter(|(key, value)| is_meant(key, value)).collect();
         entries.sort_unstable_by_key(|(key, _)| *key);
         entries
     }
@@ -118,6 +126,7 @@ mod tests {
             table.insert(key, key * 10);
         }
         assert_eq!(table.sorted(), [(&1, &10), (&3, &30), (&7, &70), (&9, &90)]);
+        assert_eq!(table.sorted_where(|key, value| *key > 1 && *value < 90), [(&3, &30), (&7, &70)]);
     }
 
     #[test]

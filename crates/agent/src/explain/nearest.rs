@@ -12,21 +12,22 @@ const LETTERS_MAX: usize = 2;
 
 /// Sentences for a packet that no frontend takes.
 pub(super) fn of_packet(packet: &Packet, index: &Index, rules: &NodeRules) -> Vec<String> {
-    let services = || index.names().into_iter().filter_map(|name| index.service(&name));
-    let here: Vec<_> =
-        services().filter(|service| service.addresses().any(|addr| addr == packet.destination)).collect();
+    let here = index.services_where(|service| service.addresses().any(|addr| addr == packet.destination));
     if !here.is_empty() {
         let ping = if packet.transport == Transport::Echo { "a Service answers at its ports only: " } else { "" };
         return here.into_iter().map(|service| format!("{ping}{} has {}", service.name, ports(service))).collect();
     }
-    if let Some(service) = services().find(|service| is_endpoint(&service.name, packet.destination, index)) {
+    if let Some(service) = index.services_where(|service| is_endpoint(&service.name, packet.destination, index)).first()
+    {
         return vec![format!(
             "{} is an endpoint of {}: who dials it goes there without any Service",
             packet.destination, service.name
         )];
     }
-    let same_port: Vec<_> = services().flat_map(|service| at_port(service, packet)).collect();
-    let node_ports: Vec<_> = services().filter(|service| has_node_port(service, packet)).map(|s| &s.name).collect();
+    let same_port = index.services_where(|service| !at_port(service, packet).is_empty());
+    let same_port: Vec<_> = same_port.into_iter().flat_map(|service| at_port(service, packet)).collect();
+    let node_ports = index.services_where(|service| has_node_port(service, packet));
+    let node_ports: Vec<_> = node_ports.into_iter().map(|service| &service.name).collect();
     let node_ports = (!node_ports.is_empty()).then(|| {
         format!("a NodePort of {}, dialled at {}", listed(node_ports), node_port_addresses(packet, index, rules))
     });

@@ -1,17 +1,15 @@
 //! What decides a packet, as documents: for whoever wants to put it to other programs than this agent's rules.
 use crate::admin::Evidence;
 use serde_json::{Value, json};
-use sheave_core::decide::Transport;
-use sheave_core::{DetectLocal, Index, NodePortAddresses, Object, Packet, ProxyConfig, Service};
+use sheave_core::decide::concerns;
+use sheave_core::{DetectLocal, Index, NodePortAddresses, Object, Packet, ProxyConfig};
 use sheave_kube_source::render::render;
 
 /// Everything `decide` may look at for this packet. Cost: a look at every Service.
 pub(super) fn evidence(index: &Index, config: &ProxyConfig, packet: &Packet) -> Evidence {
     let node = index.node().cloned().map(Object::Node);
     let cidrs = index.service_cidrs().cloned().map(Object::ServiceCidr);
-    let names = index.names();
-    let services = names.iter().filter_map(|name| index.service(name)).filter(|service| concerns(service, packet));
-    let services = services.flat_map(|service| {
+    let services = index.services_where(|service| concerns(service, packet)).into_iter().flat_map(|service| {
         let slices = index.slices(&service.name).cloned().map(Object::EndpointSlice);
         std::iter::once(Object::Service(service.clone())).chain(slices)
     });
@@ -21,13 +19,6 @@ pub(super) fn evidence(index: &Index, config: &ProxyConfig, packet: &Packet) -> 
         config: settings(config),
         objects: node.into_iter().chain(cidrs).chain(services).map(|object| render(&object)).collect(),
     }
-}
-
-/// Whether a frontend of the Service can be what the packet dials, or an address of it.
-fn concerns(service: &Service, packet: &Packet) -> bool {
-    let node_port = |number| service.ports.iter().any(|port| port.node_port.is_some_and(|port| port.get() == number));
-    let at_node = matches!(packet.transport, Transport::Port(_, number) if node_port(number));
-    at_node || service.addresses().any(|addr| addr == packet.destination)
 }
 
 /// The settings as [`crate::config::Config::parse`] reads them.
