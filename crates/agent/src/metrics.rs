@@ -19,6 +19,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
 use sheave_core::{Diagnostic, Family, Kind, NoLocalEndpoints};
 use sheave_dataplane::{Room, Writes};
+use sheave_kube_source::Tally;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +110,11 @@ impl Metrics {
     /// Events for the API server: written and dropped so far.
     pub fn events(&self, written: u64, dropped: u64) {
         self.own.events(written, dropped);
+    }
+
+    /// What following the API server has taken so far.
+    pub fn watched(&self, tally: &Tally) {
+        self.own.watched(tally);
     }
 
     /// Log lines that were dropped so far.

@@ -11,6 +11,7 @@ use crate::{arrivals::Changes, configz, log};
 use sheave_core::health_check::listen_addresses;
 use sheave_core::{Diagnostic, Family, NodePortAddresses};
 use sheave_dataplane::{ApplyError, Dataplane, Room, Subject};
+use sheave_kube_source::Tally;
 use sheave_kube_source::events::Recorder;
 use std::collections::BTreeSet;
 use std::io;
@@ -47,6 +48,8 @@ pub struct Monitor {
     checks: ServiceChecks,
     announcer: Announcer,
     node_port_addresses: NodePortAddresses,
+    /// Of the API server that is followed; of none nothing is counted.
+    tally: Arc<Tally>,
     _servers: JoinSet<()>,
 }
 
@@ -92,6 +95,7 @@ impl Monitor {
             checks: ServiceChecks::new(view),
             announcer,
             node_port_addresses: kube_proxy.node_port_addresses.clone(),
+            tally: Arc::default(),
             _servers: servers,
         })
     }
@@ -145,12 +149,18 @@ impl Monitor {
         self.metrics.reconciled(elapsed, |family| if family == Family::V4 { v4 } else { v6 });
     }
 
+    /// An API server is followed.
+    pub fn follow(&mut self, tally: Arc<Tally>) {
+        self.tally = tally;
+    }
+
     /// The loop goes round; to be called about once in a second.
     pub fn turned(&self) {
         self.health.turned();
         let (written, dropped) = self.announcer.tally();
         self.metrics.events(written, dropped);
         self.metrics.log_lines_dropped(log::lines_dropped());
+        self.metrics.watched(&self.tally);
     }
 
     /// Ready when health checks that could not listen are to be tried again. Dropped before, it loses nothing.

@@ -92,6 +92,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), R
     let (sender, mut events) = mpsc::channel(BACKLOG);
     let source = source(&config).await?;
     if let Source::Kube(client, _) = &source {
+        agent.monitor.follow(Arc::clone(client.tally()));
         // It ends with the agent, which holds the recorder.
         tokio::spawn(writer.run(client.clone()));
     }

@@ -2,7 +2,7 @@
 //!
 //! kube's own connector offers HTTP/1.1 alone (kube-client 5.0.0, `config_ext.rs`), where each watch occupies a connection.
 //! Over TLS this one offers HTTP/2 as well, as client-go does: all watches and all writes of an agent share one connection.
-use crate::SourceError;
+use crate::{SourceError, Tally};
 use http::{Request, Response};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -29,6 +29,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 * STREAM_WINDOW_BYTES;
 pub struct ApiClient {
     client: kube::Client,
     server: Arc<http::Uri>,
+    tally: Arc<Tally>,
 }
 
 impl std::fmt::Debug for ApiClient {
@@ -51,13 +52,19 @@ impl ApiClient {
             .map_err(BoxError::from)
             .service(connection(config).map_err(bad)?);
         let client = kube::Client::new(service, config.default_namespace.clone());
-        Ok(Self { client, server: Arc::new(config.cluster_url.clone()) })
+        Ok(Self { client, server: Arc::new(config.cluster_url.clone()), tally: Arc::default() })
     }
 
     /// The server's address.
     #[must_use]
     pub fn server(&self) -> &http::Uri {
         &self.server
+    }
+
+    /// What was followed through it so far, by all of its clones.
+    #[must_use]
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// Sends a request; the answer's body comes as it comes.

@@ -16,6 +16,7 @@ mod raw;
 pub mod render;
 mod said;
 mod shape;
+mod tally;
 mod watch;
 mod wire;
 
@@ -24,6 +25,7 @@ pub use config::{KubeConfig, Pace};
 pub use manifest::documents;
 pub use manifests::{Manifests, ReadError};
 pub use parse::{Absent, Nameless, Outcome, Parsed, object_ref};
+pub use tally::{Tallied, Tally};
 
 use sheave_core::Event;
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use super::family::{as_gauge, counter, counter_per_family, counters, gauge, gaug
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use sheave_core::{Diagnostic, Family, Kind, Problem};
 use sheave_dataplane::Room;
+use sheave_kube_source::{Tallied, Tally};
 use std::collections::BTreeSet;
 
 pub(super) struct OwnMetrics {
@@ -17,6 +18,9 @@ pub(super) struct OwnMetrics {
     map_entries_max: IntGaugeVec,
     checks: IntGauge,
     checks_failing: IntGauge,
+    watch_lists: IntCounterVec,
+    watch_interruptions: IntCounterVec,
+    watch_bytes: IntCounterVec,
     events: IntCounterVec,
     log_lines_dropped: IntCounter,
 }
@@ -73,6 +77,21 @@ impl OwnMetrics {
                 "sheave_health_check_servers_failing",
                 "Servers of healthCheckNodePorts that cannot listen at every address",
             ),
+            watch_lists: counters(r, "sheave_watch_lists_total", "Complete lists from the API server", "kind", &kinds),
+            watch_interruptions: counters(
+                r,
+                "sheave_watch_interruptions_total",
+                "Lists and watches that ended before their time",
+                "kind",
+                &kinds,
+            ),
+            watch_bytes: counters(
+                r,
+                "sheave_watch_received_bytes_total",
+                "Bytes of lists and watches, without headers",
+                "kind",
+                &kinds,
+            ),
             events: counters(
                 r,
                 "sheave_events_total",
@@ -125,6 +144,17 @@ impl OwnMetrics {
     pub(super) fn events(&self, written: u64, dropped: u64) {
         for (result, now) in [(WRITTEN, written), (DROPPED, dropped)] {
             advance(&self.events.with_label_values(&[result]), now);
+        }
+    }
+
+    pub(super) fn watched(&self, tally: &Tally) {
+        for kind in Kind::ALL {
+            let Tallied { lists, interruptions, bytes } = tally.of(kind);
+            for (counter, now) in
+                [(&self.watch_lists, lists), (&self.watch_interruptions, interruptions), (&self.watch_bytes, bytes)]
+            {
+                advance(&counter.with_label_values(&[kind.as_str()]), now);
+            }
         }
     }
 

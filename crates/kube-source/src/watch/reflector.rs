@@ -7,7 +7,9 @@ use super::own_address::served_by;
 use super::pause::{Pause, random_up_to, spread};
 use super::stream::{Answer, Asked, get};
 use crate::said::Said;
+use crate::tally::Counts;
 use crate::{ApiClient, Pace};
+use bytes::Bytes;
 use sheave_core::{Event, Kind};
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
@@ -118,7 +120,7 @@ impl Reflector {
         let mut live = Vec::new();
         let mut complete = None;
         while complete.is_none() {
-            let batch = lines.next(self.pace.answer_timeout).await?.ok_or(Interruption::Incomplete)?;
+            let batch = self.next(lines, self.pace.answer_timeout).await?.ok_or(Interruption::Incomplete)?;
             for line in batch {
                 match listing::line(self.kind, lines.encoding(), &line)? {
                     line if complete.is_some() => live.push(line),
@@ -142,7 +144,9 @@ impl Reflector {
             parameters.extend(token.as_deref().map(|token| ("continue", token)));
             let uri = self.resource.uri(&parameters);
             let mut answer = self.get(Asked::Page, &uri).await?;
-            let body = answer.rest(self.pace.answer_timeout).await?;
+            let body = answer.rest(self.pace.answer_timeout).await;
+            self.counts().received(answer.take_received());
+            let body = body?;
             let page = listing::page(self.kind, answer.encoding(), &body)?;
             page.objects.into_iter().try_for_each(|parsed| listing.put(parsed))?;
             if page.token.is_none() {
@@ -160,10 +164,21 @@ impl Reflector {
         get(&self.client, (asked, uri), self.encoding, self.pace.answer_timeout).await
     }
 
+    /// The next events of an answer, whose bytes are counted.
+    async fn next(&self, lines: &mut Answer, silence_max: Duration) -> Result<Option<Vec<Bytes>>, Interruption> {
+        let batch = lines.next(silence_max).await;
+        self.counts().received(lines.take_received());
+        batch
+    }
+
+    fn counts(&self) -> &Counts {
+        self.client.tally().counts(self.kind)
+    }
+
     /// Changes, until the server ends the watch. What came before an unreadable line is reported.
     async fn watch(&mut self, lines: &mut Answer, silence_max: Duration) -> Result<(), Interruption> {
         let encoding = lines.encoding();
-        while let Some(batch) = lines.next(silence_max).await? {
+        while let Some(batch) = self.next(lines, silence_max).await? {
             let mut failed = Ok(());
             let read = batch.iter().map_while(|line| {
                 listing::line(self.kind, encoding, line).map_err(|interruption| failed = Err(interruption)).ok()
@@ -188,6 +203,7 @@ impl Reflector {
                 );
             }
         }
+        self.counts().listed();
         self.listed = true;
         self.version = Some(version).filter(|version| !version.is_empty());
         self.send(events).await
@@ -220,6 +236,7 @@ impl Reflector {
 
     /// Waits before the next try, and decides whether that has to list anew.
     async fn recover(&mut self, interruption: &Interruption, pause: &mut Pause) {
+        self.counts().interrupted();
         if interruption.loses_events() {
             self.version = None;
         }

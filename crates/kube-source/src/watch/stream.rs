@@ -31,6 +31,8 @@ pub(super) struct Answer {
     buffer: BytesMut,
     /// How much of the buffer is known to hold no end of line.
     searched: usize,
+    /// Bytes that came since it was last asked.
+    received: u64,
     bytes_max: usize,
 }
 
@@ -78,11 +80,16 @@ fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> &'a str {
 
 impl Answer {
     fn new(encoding: Encoding, body: Body, bytes_max: usize) -> Self {
-        Self { encoding, body, buffer: BytesMut::new(), searched: 0, bytes_max }
+        Self { encoding, body, buffer: BytesMut::new(), searched: 0, received: 0, bytes_max }
     }
 
     pub(super) fn encoding(&self) -> Encoding {
         self.encoding
+    }
+
+    /// How many bytes have come since this was last asked.
+    pub(super) fn take_received(&mut self) -> u64 {
+        std::mem::take(&mut self.received)
     }
 
     /// The next events: all that have come. `None` at the end; what then is incomplete is dropped, for it was cut off.
@@ -112,6 +119,7 @@ impl Answer {
         let Some(frame) = frame else { return Ok(false) };
         let frame = frame.map_err(|error| Interruption::Connection(Box::new(error)))?;
         if let Ok(data) = frame.into_data() {
+            self.received += data.len() as u64;
             self.buffer.extend_from_slice(&data);
         }
         if self.buffer.len() > self.bytes_max {

@@ -11,4 +11,5 @@ mod misbehaviour;
 mod recordings;
 mod replay;
 mod rules;
+mod tally;
 mod watch;
