@@ -15,6 +15,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// A loop that is seen at work once in a second, and is held up by one large change for some, does not stand still before this,
+/// whatever the sync period.
+const STILL_MIN: Duration = Duration::from_secs(10);
+
 /// What the loop tells of itself. Readers never make it wait.
 #[derive(Debug)]
 pub struct Health(watch::Sender<State>);
@@ -104,8 +108,9 @@ impl HealthView {
 
 impl State {
     fn report(&self, now: Instant, time: Timestamp, pending_max: Duration) -> Report {
-        let late = |since: Instant| now.saturating_duration_since(since) >= pending_max;
-        let hangs = late(self.turned);
+        let since = |then: Instant| now.saturating_duration_since(then);
+        let late = |then: Instant| since(then) >= pending_max;
+        let hangs = since(self.turned) >= pending_max.max(STILL_MIN);
         let served = Family::ALL.into_iter().zip(&self.families).filter_map(|(family, progress)| {
             let healthy = !hangs && !progress.pending.is_some_and(late);
             Some((family_name(family), (progress.updated?, healthy)))
@@ -229,6 +234,12 @@ mod tests {
         let report = |seconds| state.report(state.turned + Duration::from_secs(seconds), Timestamp::now(), MAX);
         assert!(report(59).healthy);
         assert!(!report(60).healthy && report(60).families.values().all(|(_, healthy)| !healthy));
+        // A sync period of a part of a second says how long an update may wait, not how fast the loop has to go round.
+        let soon = |seconds| {
+            let then = state.turned + Duration::from_secs(seconds);
+            state.report(then, Timestamp::now(), Duration::from_millis(200))
+        };
+        assert!(soon(9).healthy && !soon(10).healthy);
     }
 
     /// H1, H2
