@@ -2,7 +2,7 @@
 use serde::Serialize;
 use sheave_core::Family;
 use sheave_node::keep_nat::{self, Kept};
-use sheave_node::kube_proxy::{Leftovers, OwnedChain, legacy};
+use sheave_node::kube_proxy::{Leftovers, OwnedChain, legacy, sets};
 use sheave_node::survey;
 use std::io;
 use std::path::Path;
@@ -20,6 +20,8 @@ pub struct Report {
     pub chains: Vec<(String, usize)>,
     /// Rules of others' chains that led there.
     pub jumps: usize,
+    /// ipsets of IPVS mode.
+    pub sets: Vec<String>,
     /// What is still there, and why or what to do.
     pub left: Vec<String>,
     /// The table whose empty nat chain keeps translating flows that are under way; gone when they are.
@@ -38,6 +40,9 @@ pub enum LeftoversError {
     /// nftables.
     #[error("cannot change nftables: {0}; what was unhooked stays so: run cleanup again")]
     NfTables(io::Error),
+    /// ipset.
+    #[error("cannot remove the ipsets of kube-proxy: {0}; its chains are gone: run cleanup again")]
+    Sets(io::Error),
     /// iptables-legacy.
     #[error(transparent)]
     Legacy(#[from] legacy::LegacyError),
@@ -70,10 +75,15 @@ pub fn clean_up(removal: Removal) -> Result<Report, LeftoversError> {
         let left = found.remove().map_err(LeftoversError::NfTables)?;
         report.left.extend(left.into_iter().map(|chain| {
             let OwnedChain { family, table, name, .. } = chain;
-            format!("chain {name} of {} {table}: rules of others lead there", nft_family(family))
+            format!(
+                "chain {name} of {} {table}: rules of others lead there; it is empty now and decides nothing. Take them away, as \
+                 by leaving `externalSetMarkChain` out of the settings of the CNI plug-in portmap, and run cleanup again",
+                nft_family(family)
+            )
         }));
     }
     add_legacy(&mut report, removal)?;
+    add_sets(&mut report, removal).map_err(LeftoversError::Sets)?;
     if survey().is_ok_and(|survey| survey.links.values().any(|link| link.name == IPVS_DEVICE)) {
         report.left.push(format!(
             "{IPVS_DEVICE} and the IPVS table: connections of IPVS mode end with them; when few are left, run \
@@ -122,6 +132,15 @@ fn add_legacy(report: &mut Report, removal: Removal) -> Result<(), LeftoversErro
             legacy.remove()?;
         }
     }
+    Ok(())
+}
+
+/// Its sets, after all rules that look at them.
+fn add_sets(report: &mut Report, removal: Removal) -> io::Result<()> {
+    let found = sets::find()?;
+    let used = if removal == Removal::DryRun { Vec::new() } else { sets::remove(&found)? };
+    report.left.extend(used.iter().map(|set| format!("ipset {set}: rules of others look at it")));
+    report.sets = found.into_iter().filter(|set| !used.contains(set)).collect();
     Ok(())
 }
 

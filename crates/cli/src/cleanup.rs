@@ -73,12 +73,15 @@ fn remove_kube_proxy(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn shown(report: &Report, dry_run: bool) -> String {
-    let Report { tables, chains, jumps, left, kept_nat } = report;
+    let Report { tables, chains, jumps, sets, left, kept_nat } = report;
     let verb = if dry_run { "would remove" } else { "removed" };
     let mut lines: Vec<String> = tables.iter().map(|table| format!("{verb} table {table}")).collect();
     lines.extend(chains.iter().map(|(table, count)| format!("{verb} {count} chains of {table}")));
     if *jumps > 0 {
         lines.push(format!("{verb} {jumps} rules that led there"));
+    }
+    if !sets.is_empty() {
+        lines.push(format!("{verb} {} ipsets", sets.len()));
     }
     if lines.is_empty() {
         lines.push("kube-proxy has left no rules here".to_owned());

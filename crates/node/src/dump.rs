@@ -1,6 +1,6 @@
 //! One listing over netlink, read to its end.
 use crate::notice::{NLMSG_DONE, NLMSG_ERROR, errno};
-use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer};
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer};
 use rtnetlink::sys::{Socket, SocketAddr};
 use std::io;
 use std::ops::ControlFlow;
@@ -32,7 +32,7 @@ pub(crate) fn each(
     mut take: impl FnMut(u16, &[u8]) -> ControlFlow<()>,
 ) -> io::Result<()> {
     let socket = Socket::new(protocol)?;
-    socket.send_to(&request(kind, body), &SocketAddr::new(0, 0), 0)?;
+    socket.send_to(&request(kind, NLM_F_DUMP, body), &SocketAddr::new(0, 0), 0)?;
     loop {
         let (datagram, from) = socket.recv_from_full()?;
         // Port 0 is the kernel.
@@ -42,12 +42,33 @@ pub(crate) fn each(
     }
 }
 
-fn request(kind: u16, body: &[u8]) -> Vec<u8> {
+/// One request that lists nothing; an error is the kernel's objection.
+pub(crate) fn ask(protocol: isize, kind: u16, body: &[u8]) -> io::Result<()> {
+    let socket = Socket::new(protocol)?;
+    socket.send_to(&request(kind, NLM_F_ACK, body), &SocketAddr::new(0, 0), 0)?;
+    acknowledged(&socket)
+}
+
+/// Waits for the answer of the kernel to a request that asks for an acknowledgement.
+pub(crate) fn acknowledged(socket: &Socket) -> io::Result<()> {
+    loop {
+        let (datagram, from) = socket.recv_from_full()?;
+        let Ok(message) = NetlinkBuffer::new_checked(&datagram) else { continue };
+        if from.port_number() == 0 && message.message_type() == NLMSG_ERROR {
+            return match errno(message.payload()) {
+                0 => Ok(()),
+                errno => Err(io::Error::from_raw_os_error(errno)),
+            };
+        }
+    }
+}
+
+fn request(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(NLMSG_HEADER_LEN + body.len()).expect("invariant: a request is some bytes long");
     let mut request = Vec::new();
     request.extend(length.to_ne_bytes());
     request.extend(kind.to_ne_bytes());
-    request.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    request.extend((NLM_F_REQUEST | flags).to_ne_bytes());
     // Sequence and port: one request a socket.
     request.extend([0; 8]);
     request.extend(body);

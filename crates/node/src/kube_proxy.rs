@@ -4,6 +4,7 @@
 //! iptables is the variant over nf_tables. The older variant's tables are in another part of the kernel: [`legacy`].
 pub mod legacy;
 mod rules;
+pub mod sets;
 
 use crate::keep_nat::{keep, number, tables};
 use crate::nf_tables::uapi::{

@@ -1,8 +1,8 @@
 //! Changes of nftables: the few messages that are needed, one transaction at a time.
 pub(crate) mod uapi;
 
-use crate::notice::{NLMSG_ERROR, errno};
-use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer};
+use crate::dump::acknowledged;
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST};
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 use rtnetlink::sys::{Socket, SocketAddr};
 use std::io;
@@ -61,17 +61,8 @@ pub(crate) fn commit(messages: &[Message]) -> io::Result<()> {
     }
     let socket = Socket::new(NETLINK_NETFILTER)?;
     socket.send_to(&transaction(messages), &SocketAddr::new(0, 0), 0)?;
-    loop {
-        let (datagram, from) = socket.recv_from_full()?;
-        let Ok(message) = NetlinkBuffer::new_checked(&datagram) else { continue };
-        // The first error is the answer, and so is the acknowledgement of the last message.
-        if from.port_number() == 0 && message.message_type() == NLMSG_ERROR {
-            return match errno(message.payload()) {
-                0 => Ok(()),
-                errno => Err(io::Error::from_raw_os_error(errno)),
-            };
-        }
-    }
+    // The first error is the answer, and so is the acknowledgement of the last message.
+    acknowledged(&socket)
 }
 
 /// Performs them one after the other, in as few transactions as fit.
