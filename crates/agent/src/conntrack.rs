@@ -48,6 +48,12 @@ pub(crate) async fn apply(config: Conntrack) {
     }
 }
 
+/// Sets what is asked for, once, as `--init-only` does. False where connections are not tracked yet: then there is nothing to set it in.
+#[must_use]
+pub fn initialise(config: &Conntrack) -> bool {
+    apply_once(Path::new(SYSCTLS), &wanted(config, cpus().unwrap_or(1)))
+}
+
 /// Whether there was something to set it in.
 fn apply_once(sysctls: &Path, wanted: &[Wanted]) -> bool {
     let mut tracked = true;

@@ -7,7 +7,7 @@ pub mod arrivals;
 pub mod check;
 pub mod config;
 mod configz;
-mod conntrack;
+pub mod conntrack;
 mod device_facts;
 mod devices;
 pub mod explain;

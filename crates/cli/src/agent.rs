@@ -6,8 +6,9 @@ mod logging;
 use crate::output::{Output, is_root, with_sudo};
 use crate::settings::Settings;
 use anyhow::Context as _;
-use clap::Args;
+use clap::{ArgAction, Args};
 use flags::Flags;
+use sheave_agent::config::Config;
 use std::process::ExitCode;
 use tracing::warn;
 
@@ -31,6 +32,12 @@ pub(crate) struct Arguments {
     /// How --check-config prints
     #[arg(short, long, value_enum, default_value_t, requires = "check_config")]
     output: Output,
+    /// Set connection tracking as the configuration asks for, which needs a privileged container, and end: as kube-proxy's
+    #[arg(
+        long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false,
+        action = ArgAction::Set, hide_default_value = true, hide_possible_values = true, conflicts_with = "check_config"
+    )]
+    init_only: bool,
     /// End when standard input ends: for a parent that must not leave an agent behind
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
@@ -44,6 +51,9 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(is_root(), "programming the kernel needs root; run: {}", with_sudo());
     sheave_bpf::heap::make_small();
     let _flushed_at_the_end = logging::start(config.kube_proxy.logging);
+    if arguments.init_only {
+        return Ok(initialise(&config));
+    }
     let config = config.resolve()?;
     if let Err(error) = sheave_agent::oom::set_score_adj(config.kube_proxy.oom_score_adj) {
         warn!(%error, "the kernel may end this process like any other");
@@ -60,6 +70,17 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     runtime.shutdown_background();
     ended??;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Does what kube-proxy's option of this name does (`cmd/kube-proxy/app/server.go`, 1.29): what the agent may not do in a container
+/// without the right to write to `/proc/sys`. What cannot be set is told, and keeps no pod from starting.
+fn initialise(config: &Config) -> ExitCode {
+    if !sheave_agent::conntrack::initialise(&config.kube_proxy.conntrack) {
+        warn!(
+            "connections are not tracked yet: load nf_conntrack on the host, or what is set of `conntrack` comes to nothing"
+        );
+    }
+    ExitCode::SUCCESS
 }
 
 /// Returns when the parent has closed our standard input, which the kernel does when the parent dies; never, if that is

@@ -71,6 +71,7 @@ fn what_cannot_be_used_is_one_line_that_names_it() {
         ),
         (vec!["agent", "--check-config", "--conntrack-min", "many"], "--conntrack-min: conntrack.min: \"many\" is not"),
         (vec!["agent", "--cleanup"], "sheave cleanup --kube-proxy"),
+        (vec!["agent", "--init-only", "--check-config"], "cannot be used with"),
         (vec!["agent", "-o", "json"], "--check-config"),
         (vec!["status", "web"], "write svc/NAMESPACE/NAME"),
         (vec!["status", "--wait"], "SERVICE"),

@@ -1,4 +1,5 @@
 //! The ipsets of kube-proxy's IPVS mode, in a network namespace of its own.
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 use sheave_lab::Sandbox;
 use sheave_node::kube_proxy::sets;
 use sheave_tests::kernel_or_skip;

@@ -120,14 +120,13 @@ pub const KUBE_PROXY: &[Flag] = &[
 ];
 
 /// Options that do something else than run a proxy, or are old, with what does it here.
-pub const REFUSED: [(&str, &str); 5] = [
+pub const REFUSED: [(&str, &str); 4] = [
     (
         "cleanup",
         "run `sheave cleanup --kube-proxy` to remove what kube-proxy has left, `sheave cleanup` for what sheave has put here",
     ),
     ("healthz-port", "use --healthz-bind-address ADDRESS:PORT, empty for none"),
     ("metrics-port", "use --metrics-bind-address ADDRESS:PORT, empty for none"),
-    ("init-only", "nothing has to be done before; leave it out"),
     ("write-config-to", "`sheave agent --check-config` prints the effective values"),
 ];
 
