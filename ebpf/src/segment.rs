@@ -3,6 +3,7 @@ use crate::family::{Family, Tuple};
 use crate::flow;
 use crate::ip::{Located, Part};
 use crate::sys::{Packet, maps};
+use core::mem::MaybeUninit;
 use sheave_abi::{Counter, IPPROTO_TCP, NetPort};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -68,6 +69,8 @@ pub struct Segment<F: Family> {
     pub ack: u32,
     /// Bytes of data.
     pub payload_len: u32,
+    /// What was decided, as a number.
+    pub verdict: MaybeUninit<u8>,
 }
 
 impl<F: Family> Segment<F> {
