@@ -124,7 +124,7 @@ fn a_port_leaves_to_its_bridge_what_the_bridge_takes_up_or_sends() {
         let plain = Metadata::default();
         let from_port = Metadata { ingress_ifindex: 1, ..plain };
         let reply = Frame::udp(backend, client, b"!").bytes();
-        let steps: [(&str, &str, Metadata, Vec<u8>, [&str; 2]); 5] = [
+        let steps = [
             ("in, to the device", "ingress", plain, request.bytes(), ["flow_new", "pass_bridge_port"]),
             ("in, to the bridge", "ingress", plain, to(bridge_mac), ["flow_forward", "pass_bridge_port"]),
             ("in, bridged", "ingress", plain, to([2, 9, 9, 9, 9, 9]), ["flow_forward", "flow_forward"]),
