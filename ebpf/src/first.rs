@@ -6,6 +6,7 @@ use crate::segment::Segment;
 use crate::select::Chosen;
 use crate::sys::Packet;
 use crate::sys::flow_counts::{self, Refused};
+use crate::sys::kernel::forgotten;
 use crate::treatment::{Verdict, decide};
 use crate::{bridge, divert, masquerade, new_flow, reject};
 use sheave_abi::{ADDR_OWN, Counter, FLOW_DIVERTED, FLOW_EGRESS, FLOW_INGRESS};
@@ -20,7 +21,8 @@ pub fn at_ingress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u
         return Outcome::next(Counter::PassNotFirst);
     }
     let mut chosen = Chosen::none();
-    match decide::<F>(&segment.key, packet.ifindex(), &mut chosen) {
+    let verdict = decide::<F>(&segment.key, packet.ifindex(), &mut chosen);
+    match told(segment, verdict) {
         Verdict::Nothing if bridge::is_to_host(packet) && is_taken_by_other(packet, segment) => Outcome::TAKEN,
         Verdict::Own | Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
         _ if !bridge::is_to_host(packet) => Outcome::next(Counter::PassNotHost),
@@ -38,7 +40,8 @@ pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u6
         return Outcome::next(Counter::PassNoFrontend);
     }
     let mut chosen = Chosen::none();
-    match decide::<F>(&segment.key, packet.ingress_ifindex(), &mut chosen) {
+    let verdict = decide::<F>(&segment.key, packet.ingress_ifindex(), &mut chosen);
+    match told(segment, verdict) {
         Verdict::Own => Outcome::next(Counter::PassNoFrontend),
         // Endpoints may have addresses inside of a ServiceCIDR.
         Verdict::Nothing if is_unallocated::<F>(&segment.tuple().dst) => match is_translated(segment) {
@@ -53,6 +56,14 @@ pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u6
         Verdict::Reject => reject_by(packet, segment, chosen.service),
         refused => dropped(refused, chosen.service),
     }
+}
+
+/// The verdict, by way of the map that the segment stands in: of what is read from there the verifier knows nothing, and follows each
+/// branch. Linux 6.1 has been seen to take `Forward`, which it met first, for all that comes out of a decision. It never looked at the
+/// branch for refusals of IPv6 at egress, removed it as dead, and what was to be refused left for `::`.
+#[inline(always)]
+fn told<F: Family>(segment: &mut Segment<F>, verdict: Verdict) -> Verdict {
+    Verdict::numbered(forgotten(&mut segment.verdict, verdict as u8))
 }
 
 /// True inside a ServiceCIDR. Asked at egress only: at ingress it would come before another proxy's translation (W1, A3).

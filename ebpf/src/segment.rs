@@ -4,6 +4,7 @@ use crate::flow;
 use crate::ip::{Located, Part};
 use crate::sctp::{self, SctpHeader};
 use crate::sys::{Packet, maps};
+use core::mem::MaybeUninit;
 use sheave_abi::{Counter, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, NetPort};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -80,6 +81,8 @@ pub struct Segment<F: Family> {
     pub ack: u32,
     /// Bytes of data.
     pub payload_len: u32,
+    /// What was decided, as a number.
+    pub verdict: MaybeUninit<u8>,
 }
 
 impl<F: Family> Segment<F> {

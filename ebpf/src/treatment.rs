@@ -21,6 +21,7 @@ use zerocopy::FromZeros;
 
 /// What is to become of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Verdict {
     /// Translate it to the backend chosen.
     Forward,
@@ -36,6 +37,22 @@ pub enum Verdict {
     Own,
     /// Not addressed to a frontend.
     Nothing,
+}
+
+impl Verdict {
+    /// The verdict of a number that one was made.
+    #[inline(always)]
+    pub fn numbered(number: u8) -> Self {
+        const ALL: [Verdict; 6] = [
+            Verdict::Forward,
+            Verdict::Reject,
+            Verdict::NoLocalEndpoint,
+            Verdict::SourceRange,
+            Verdict::Raced,
+            Verdict::Own,
+        ];
+        ALL.into_iter().find(|verdict| *verdict as u8 == number).unwrap_or(Verdict::Nothing)
+    }
 }
 
 /// Where a flow comes from.

@@ -2,6 +2,7 @@
 use super::maps;
 use aya_ebpf::Global;
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns};
+use core::mem::MaybeUninit;
 use sheave_abi::Counter;
 
 /// Socket entrance: 0 off, 1 sockets of the host's network namespace, 2 all sockets. Set by the loader.
@@ -20,6 +21,16 @@ pub enum SocketLb {
     Off,
     Host,
     All,
+}
+
+/// The same value, of which the verifier knows nothing any more if `place` stands in a map.
+#[inline(always)]
+pub fn forgotten<T: Copy>(place: &mut MaybeUninit<T>, value: T) -> T {
+    let place = place.as_mut_ptr();
+    // SAFETY: a reference was made this pointer.
+    unsafe { place.write_volatile(value) };
+    // SAFETY: as above; it was written by the line above.
+    unsafe { place.read_volatile() }
 }
 
 #[inline(always)]

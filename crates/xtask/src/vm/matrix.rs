@@ -14,9 +14,13 @@ const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7"];
 /// Those of the stage that only say whether they take the programs, and those that are put to the test: one without tcx, and the newest.
 const CHECKED: [&str; 1] = ["5.10"];
 const TESTED: [&str; 2] = ["6.1", "7"];
-/// What of the selftest the stage has time for: every decision, and real traffic of pods and of clients outside, at one device and another.
-const OF_THE_STAGE: [&str; 3] =
-    ["decision/", "matrix/bridge/off/pod/cluster-ip/", "matrix/bridge/off/outside/node-port/"];
+/// What of the selftest the stage has time for: every decision, and real traffic of the node, of pods and of clients outside.
+const OF_THE_STAGE: [&str; 4] = [
+    "decision/",
+    "matrix/bridge/off/node/",
+    "matrix/bridge/off/pod/cluster-ip/",
+    "matrix/bridge/off/outside/node-port/",
+];
 /// What `sheave check` exits with on a node that can be served, with warnings or without.
 const SERVABLE: [u8; 2] = [0, 1];
 /// A processor that qemu emulates is ten to thirty times slower than one that it is.
