@@ -111,3 +111,34 @@ fn a_reply_between_pods_of_one_bridge_is_handed_up() {
         rig.ingress(&other, &["pass_not_first"]);
     });
 }
+
+/// What is translated at a port and at its bridge is translated twice.
+#[test]
+fn a_port_leaves_to_its_bridge_what_the_bridge_takes_up_or_sends() {
+    in_both("egress-port", |rig, net| {
+        let (client, vip, backend) = (net.client(40000), net.vip(10, 80), net.backend(1, 8080));
+        rig.service(1, vip, Protocol::Udp, &[backend]);
+        let bridge_mac = [2, 0, 0, 0, 0, 7];
+        let request = Frame::udp(client, vip, b"!");
+        let to = |mac| Frame { mac, ..request.clone() }.bytes();
+        let plain = Metadata::default();
+        let from_port = Metadata { ingress_ifindex: 1, ..plain };
+        let reply = Frame::udp(backend, client, b"!").bytes();
+        let steps: [(&str, &str, Metadata, Vec<u8>, [&str; 2]); 5] = [
+            ("in, to the device", "ingress", plain, request.bytes(), ["flow_new", "pass_bridge_port"]),
+            ("in, to the bridge", "ingress", plain, to(bridge_mac), ["flow_forward", "pass_bridge_port"]),
+            ("in, bridged", "ingress", plain, to([2, 9, 9, 9, 9, 9]), ["flow_forward", "flow_forward"]),
+            ("out, sent by the bridge", "egress", plain, reply.clone(), ["flow_reply", "pass_bridge_port"]),
+            ("out, bridged", "egress", from_port, reply, ["flow_reply", "flow_reply"]),
+        ];
+        for (device, flags) in [("no port", 0), ("a port", DEVICE_BRIDGE_PORT)] {
+            rig.device(1, DeviceValue { flags, bridge_mac, ..DeviceValue::default() });
+            for (name, program, metadata, bytes, counted) in &steps {
+                let counted = counted[usize::from(flags == DEVICE_BRIDGE_PORT)];
+                let out = rig.at(program, *metadata, bytes, &[counted]);
+                let untouched = counted == "pass_bridge_port";
+                assert_eq!((out.verdict, &out.bytes == bytes), (NEXT, untouched), "case: {device}: {name}");
+            }
+        }
+    });
+}

@@ -82,7 +82,10 @@ counters! {
     RejectTooLong = "reject_too_long",
     /// Passed: part of a flow that another translator of this node carries, found when the agent first started here.
     PassForeign = "pass_foreign",
-    /// First fragment of an SCTP packet dropped: a port is to change, and how the checksum then changes depends on how long the whole is.
+    /// Passed at a port of a bridge: what goes to the bridge itself, or comes from it, is decided there.
+    PassBridgePort = "pass_bridge_port",
+    /// First fragment of an SCTP packet dropped: a port is to change, and how the checksum then changes depends on how long
+    /// the whole is.
     DropSctpFragment = "drop_sctp_fragment",
 }
 

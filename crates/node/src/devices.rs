@@ -97,8 +97,8 @@ impl<'a> Surroundings<'a> {
         self.links.get(&upper).filter(|upper| upper.kind == LinkKind::Bridge)
     }
 
-    /// Whether the detector, by name, takes what comes in here for a pod's. What it says of a bridge holds for the ports, where
-    /// the packets are decided: netfilter, for which the detector is made, meets them at the bridge.
+    /// Whether the detector, by name, takes what comes in here for a pod's. What it says of a bridge holds for its ports,
+    /// by which comes what is bridged: netfilter, for which the detector is made, meets that at the bridge.
     fn leads_to_pods(self, link: &Link) -> bool {
         let takes = |link: &Link| self.local_pods.takes_device(&link.name);
         takes(link) || self.bridge(link).is_some_and(takes)

@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// A request that finds nothing served yet is given up after this time.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// For what follows from a change of the world.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(60);
 const REQUESTS: usize = 20;
 const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::Udp];
 
