@@ -84,7 +84,8 @@ counters! {
     PassForeign = "pass_foreign",
     /// Passed at a bridge, or at a port of one: the other one has decided it.
     PassDecided = "pass_decided",
-    /// First fragment of an SCTP packet dropped: a port is to change, and how the checksum then changes depends on how long the whole is.
+    /// First fragment of an SCTP packet dropped: a port is to change, and how the checksum then changes depends on how long
+    /// the whole is.
     DropSctpFragment = "drop_sctp_fragment",
 }
 
