@@ -1,50 +1,59 @@
-//! Pods on one bridge. What one of them sends to a VIP is translated at its port, before bridge netfilter sees it (`br_nf_pre_routing`):
-//! connection tracking would know the flow by the VIP, and its answers not at all. A reply from one to the other is bridged past the
-//! stack, which would see one direction only: connection tracking would call the next packet invalid. A policy that looks at either would
-//! drop it.
+//! Bridges, and pods on one bridge. Packets between the stack and a port pass the bridge as well: what both translate is translated twice.
+//! What comes in by a port is decided there, before bridge netfilter sees it (`br_nf_pre_routing`): connection tracking would know a flow by
+//! its VIP, and the answers not at all. What goes out is decided at the bridge, where the stack has done with it. A reply from one pod to
+//! another would be bridged past the stack and is handed up: connection tracking has to see both directions, or it calls the next packet
+//! invalid, and a policy that looks at it drops it.
 use crate::family::Family;
 use crate::flow;
 use crate::fragment;
 use crate::outcome::Outcome;
 use crate::segment::Segment;
-use crate::sys::{Failed, Packet, maps};
-use sheave_abi::{Counter, DEVICE_BRIDGE_PORT, FLOW_EGRESS};
+use crate::sys::maps::{self, Device};
+use crate::sys::{Failed, Packet};
+use sheave_abi::{Counter, DEVICE_BRIDGE_PORT, FLOW_EGRESS, FLOW_INGRESS};
+
+/// True at a port for what the bridge itself has sent, and at the bridge for what a port has decided. A port notes that on the packet.
+#[inline(never)]
+pub fn is_decided_elsewhere(packet: Packet, hook: u8) -> bool {
+    if hook == FLOW_INGRESS && packet.is_noted() {
+        packet.take_note();
+        return true;
+    }
+    let Some(port) = port_at(packet.ifindex()) else { return false };
+    if hook == FLOW_EGRESS {
+        // What is bridged came in by another port; what is routed, by the bridge or past it.
+        return port_at(packet.ingress_ifindex()).is_none();
+    }
+    if packet.is_to_host() || packet.load::<[u8; 6]>(0) == Some(port.bridge_mac()) {
+        packet.note();
+    }
+    false
+}
 
 /// True for a frame that the node's own stack gets: addressed to this device or, at a port, to its bridge.
 #[inline(always)]
 pub fn is_to_host(packet: Packet) -> bool {
-    packet.is_to_host() || is_to_bridge(packet)
+    packet.is_to_host() || packet.is_noted()
 }
 
-#[inline(never)]
-fn is_to_bridge(packet: Packet) -> bool {
-    let Some(device) = maps::device(packet.ifindex()) else { return false };
-    device.flags() & DEVICE_BRIDGE_PORT != 0
-        && packet.load::<[u8; 6]>(0).is_some_and(|addressed| addressed == device.bridge_mac())
-}
-
-/// True when the client of a flow that began at device `begun` is behind a port, and this is not it: its packets have been decided there
-/// before they come here, by the bridge.
 #[inline(always)]
-pub fn is_past_port(packet: Packet, begun: u32) -> bool {
-    begun != packet.ifindex() && maps::device(begun).is_some_and(|device| device.flags() & DEVICE_BRIDGE_PORT != 0)
+fn port_at(ifindex: u32) -> Option<Device> {
+    maps::device(ifindex).filter(|device| device.flags() & DEVICE_BRIDGE_PORT != 0)
 }
 
 /// Hands a reply of a translated flow from a bridge's port to the bridge itself; it is translated where the stack sends it out. The
 /// fragments of a datagram go one way all of them.
 #[inline(never)]
 pub fn hand_up<F: Family>(packet: Packet, segment: &Segment<F>) -> Outcome {
-    let Some(device) = maps::device(packet.ifindex()) else { return Outcome::NONE };
-    if device.flags() & DEVICE_BRIDGE_PORT == 0 || !packet.has_ethernet() {
-        return Outcome::NONE;
-    }
+    let Some(port) = port_at(packet.ifindex()).filter(|_| packet.has_ethernet()) else { return Outcome::NONE };
     if !flow::has_backend_side::<F>(&F::flow_key(&segment.tuple(), FLOW_EGRESS)) {
         return Outcome::NONE;
     }
     if segment.is_first_fragment {
         fragment::remember(segment);
     }
-    match packet.store(0, &device.bridge_mac()).and_then(|()| packet.claim_for_host()) {
+    packet.note();
+    match packet.store(0, &port.bridge_mac()).and_then(|()| packet.claim_for_host()) {
         Ok(()) => Outcome::next(Counter::FlowHandedUp),
         Err(Failed) => Outcome::drop(Counter::DropRewriteFailed),
     }

@@ -34,6 +34,9 @@ fn at(packet: Packet, hook: u8) -> i32 {
 
 #[inline(never)]
 fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
+    if bridge::is_decided_elsewhere(packet, hook) {
+        return Outcome::next(Counter::PassBridgePort);
+    }
     let Some(segment) = Segment::<F>::room() else { return Outcome::next(Counter::PassProtocol) };
     if let Err(pass) = segment.fill(packet, hook) {
         return Outcome::next(pass);

@@ -2,7 +2,9 @@
 use crate::frame::{ACK, Frame, RST, SYN, Unreachable};
 use crate::rig::{DROP, NETS, NEXT, Net, REDIRECT, Rig, with_rig, with_routes};
 use ipnet::IpNet;
+use sheave_abi::{DEVICE_BRIDGE_PORT, DeviceValue};
 use sheave_bpf::ops::MapOp;
+use sheave_bpf::test_run::Metadata;
 use sheave_core::Protocol;
 use sheave_core::rules::LocalPods;
 
@@ -88,5 +90,29 @@ fn a_packet_translated_to_a_backend_that_is_a_frontend_too_is_not_decided_again(
         let frame = Frame::udp(client, backend, b"!");
         let out = rig.egress(&frame, &["pass_no_frontend"]);
         assert_eq!((out.verdict, out.bytes), (NEXT, frame.bytes()));
+    });
+}
+
+/// What is translated at a bridge and at its port is translated twice.
+#[test]
+fn a_port_leaves_to_its_bridge_what_the_bridge_sends() {
+    in_both("egress-port", |rig, net| {
+        let (client, vip, backend) = (net.client(40000), net.vip(10, 80), net.backend(1, 8080));
+        rig.service(1, vip, Protocol::Udp, &[backend]);
+        rig.ingress(&Frame::udp(client, vip, b"!"), &["flow_new"]);
+        let by_bridge = Metadata::default();
+        let bridged = Metadata { ingress_ifindex: 1, ..by_bridge };
+        let reply = Frame::udp(backend, client, b"!").bytes();
+        for (device, flags, counted) in [
+            ("no port", 0, ["flow_reply", "flow_reply"]),
+            ("a port", DEVICE_BRIDGE_PORT, ["pass_bridge_port", "flow_reply"]),
+        ] {
+            rig.device(1, DeviceValue { flags, ..DeviceValue::default() });
+            for (metadata, counted) in [by_bridge, bridged].into_iter().zip(counted) {
+                let out = rig.at("egress", metadata, &reply, &[counted]);
+                let untouched = counted == "pass_bridge_port";
+                assert_eq!((out.verdict, out.bytes == reply), (NEXT, untouched), "{device}, {metadata:?}");
+            }
+        }
     });
 }

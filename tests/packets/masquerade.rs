@@ -164,6 +164,11 @@ fn a_connection_of_the_node_gives_way_to_a_masqueraded_flow_that_has_its_port() 
             assert_ne!(sent.src.port(), flow.snat.port());
             let answer = rig.ingress(&frame(protocol, flow.backend, sent.src, SYN | ACK), &["flow_reply"]).seen();
             assert_eq!((answer.src, answer.dst), (flow.backend, flow.snat), "to the node's socket");
+            let next = frame(protocol, sent.src, flow.backend, SYN);
+            let next_sent = rig.egress(&next, &["flow_masquerade", "event_port_taken"]).seen();
+            assert!(![flow.snat, sent.src].contains(&next_sent.src), "a socket that chooses the port which was given");
+            let answer = frame(protocol, flow.backend, next_sent.src, SYN | ACK);
+            assert_eq!(rig.ingress(&answer, &["flow_reply"]).seen().dst, sent.src, "to that socket");
             flow.backend_sends(rig, &frame(protocol, flow.backend, flow.snat, SYN | ACK));
             let free = frame(protocol, net.node(1, 40001), flow.backend, SYN);
             let alone = rig.egress(&free, &["pass_no_frontend"]).seen();

@@ -82,6 +82,8 @@ counters! {
     RejectTooLong = "reject_too_long",
     /// Passed: part of a flow that another translator of this node carries, found when the agent first started here.
     PassForeign = "pass_foreign",
+    /// Passed at a bridge: a port has decided it. Passed at a port: the bridge has sent it, and decided it.
+    PassBridgePort = "pass_bridge_port",
 }
 
 /// Entries of the map `counters`: room for counters to come, so that a pinned map serves the next version too.

@@ -98,7 +98,7 @@ impl<'a> Surroundings<'a> {
         self.links.get(&upper).filter(|upper| upper.kind == LinkKind::Bridge)
     }
 
-    /// Whether the detector, by name, takes what comes in here for a pod's. What it says of a bridge holds for the ports, where
+    /// Whether the detector, by name, takes what comes in here for a pod's. What it says of a bridge holds for its ports, where
     /// the packets are decided: netfilter, for which the detector is made, meets them at the bridge.
     fn leads_to_pods(self, link: &Link) -> bool {
         let takes = |link: &Link| self.local_pods.takes_device(&link.name);

@@ -21,6 +21,8 @@ pub struct Failed;
 pub const SUMMED_MAX: u32 = 128;
 
 const PACKET_HOST: u32 = 0;
+/// Stands in the metadata of a packet that was decided at a port.
+const DECIDED: u32 = 0x5ea7;
 /// The bits of a tag that number a VLAN.
 const VLAN_ID: u32 = 0xfff;
 
@@ -102,6 +104,28 @@ impl Packet {
     pub fn is_to_host(self) -> bool {
         // SAFETY: the context outlives the program.
         !self.has_ethernet() || unsafe { (&raw const (*self.0).pkt_type).read_volatile() == PACKET_HOST }
+    }
+
+    /// Notes that what comes in was decided here, for the next device of this node that it comes in by. Nothing else uses the field
+    /// without a qdisc of old (`tc_index`), and a note that is lost or set by others costs the packet's sender alone.
+    #[inline(always)]
+    pub fn note(self) {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw mut (*self.0).tc_index).write_volatile(DECIDED) }
+    }
+
+    /// True when [`Self::note`] was called for it, here or at the device before.
+    #[inline(always)]
+    pub fn is_noted(self) -> bool {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw const (*self.0).tc_index).read_volatile() == DECIDED }
+    }
+
+    /// Takes the note off: the packet may reach other nodes that are namespaces of this machine.
+    #[inline(always)]
+    pub fn take_note(self) {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw mut (*self.0).tc_index).write_volatile(0) }
     }
 
     /// The device a forwarded packet came in by; 0 for what the node itself sends.
@@ -224,6 +248,7 @@ impl Packet {
     /// Sends the packet out by a device; returns the program's verdict.
     #[inline(always)]
     pub fn send_by(self, ifindex: u32) -> i32 {
+        self.take_note();
         // SAFETY: the helper only notes the device.
         unsafe { bpf_redirect(ifindex, 0) as i32 }
     }
@@ -231,6 +256,7 @@ impl Packet {
     /// Lets the packet come in by a device; returns the program's verdict.
     #[inline(always)]
     pub fn come_in_by(self, ifindex: u32) -> i32 {
+        self.take_note();
         // SAFETY: the helper only notes the device.
         unsafe { bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32 }
     }
@@ -247,6 +273,7 @@ impl Packet {
     /// Ethernet header, whatever the device: the kernel drops others (`__bpf_redirect_neigh_v4`).
     #[inline(always)]
     pub fn send_to_neighbour(self, ifindex: u32) -> i32 {
+        self.take_note();
         // SAFETY: no parameters: the helper asks the routing table when the program has ended.
         unsafe { bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32 }
     }

@@ -103,6 +103,7 @@ fn said(outcome: &probe::Outcome) -> Outcome {
         Err(Failure::Closed) => Outcome::Failed("closed early"),
         Err(Failure::TimedOut(_)) => Outcome::Failed("timed out"),
         Err(Failure::Unreachable(_)) => Outcome::Failed("unreachable"),
+        Err(Failure::Moved { .. }) => Outcome::Failed("moved"),
         Err(Failure::WrongAnswer(_)) => Outcome::Failed("wrong answer"),
         Err(Failure::Other { .. }) => Outcome::Failed("other error"),
     }

@@ -67,7 +67,8 @@ impl Client {
         self.sandbox.run(move || dialler.request(target))
     }
 
-    /// Requests one after the other, each over a socket of its own, until what has come of them is enough.
+    /// Requests one after the other, each over a socket of its own, until what has come of them is enough. Over each socket a second
+    /// one has to come to the same: from the second packet on a flow is known, and goes other ways than the first.
     ///
     /// # Errors
     /// As [`Client::request`].
@@ -79,7 +80,7 @@ impl Client {
         self.sandbox.run(move || {
             let mut outcomes = Vec::new();
             while outcomes.is_empty() || !enough(&outcomes) {
-                outcomes.push(dialler.request(target));
+                outcomes.push(dialler.request_twice(target));
             }
             outcomes
         })
@@ -98,6 +99,17 @@ impl Client {
 impl Dialler {
     pub(super) fn request(self, target: Target) -> Outcome {
         self.hold(target)?.round_trip()
+    }
+
+    /// Two requests over one socket; the outcome is the first one's, unless the second comes to something else.
+    fn request_twice(self, target: Target) -> Outcome {
+        let mut held = self.hold(target)?;
+        let first = held.round_trip()?;
+        let second = held.round_trip()?;
+        if (first.backend, first.peer) == (second.backend, second.peer) {
+            return Ok(first);
+        }
+        Err(Failure::Moved { first: Box::new(first), second: Box::new(second) })
     }
 
     pub(super) fn hold(self, target: Target) -> Result<Held, Failure> {

@@ -54,6 +54,14 @@ pub enum Failure {
     /// An answer that does not fit the request.
     #[error("wrong answer: {0:?}")]
     WrongAnswer(String),
+    /// Two requests over one socket met different backends, or came from different addresses or ports.
+    #[error("{} saw {} first, {} saw {} then", first.backend, first.peer, second.backend, second.peer)]
+    Moved {
+        /// What the first one came to.
+        first: Box<Answer>,
+        /// What the second one came to.
+        second: Box<Answer>,
+    },
     /// Anything else.
     #[error("{kind} {phase}")]
     Other {
