@@ -34,8 +34,8 @@ fn at(packet: Packet, hook: u8) -> i32 {
 
 #[inline(never)]
 fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
-    if bridge::has_decided(packet, hook) {
-        return Outcome::next(Counter::PassDecided);
+    if bridge::is_decided_elsewhere(packet, hook) {
+        return Outcome::next(Counter::PassBridgePort);
     }
     let Some(segment) = Segment::<F>::room() else { return Outcome::next(Counter::PassProtocol) };
     if let Err(pass) = segment.fill(packet, hook) {

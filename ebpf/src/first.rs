@@ -23,7 +23,7 @@ pub fn at_ingress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u
     let mut chosen = Chosen::none();
     let verdict = decide::<F>(&segment.key, packet.ifindex(), &mut chosen);
     match told(segment, verdict) {
-        Verdict::Nothing if bridge::is_to_host(packet) && is_taken_by_other(packet, segment) => Outcome::TAKEN,
+        Verdict::Nothing if bridge::is_to_host(packet) && is_taken_by_other(segment) => Outcome::TAKEN,
         Verdict::Own | Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
         _ if !bridge::is_to_host(packet) => Outcome::next(Counter::PassNotHost),
         Verdict::Forward => new_flow::begin(packet, segment, &chosen, now_ns),
@@ -75,10 +75,9 @@ pub fn is_unallocated<F: Family>(dst: &F::Addr) -> bool {
 /// True for a packet to a backend's own address whose answers would be taken for those of another flow of the same client's: of one to
 /// a VIP, or of one that has given way itself.
 #[inline(never)]
-fn is_taken_by_other<F: Family>(packet: Packet, segment: &mut Segment<F>) -> bool {
+fn is_taken_by_other<F: Family>(segment: &mut Segment<F>) -> bool {
     segment.partner_key = F::flow_key(&segment.tuple().reversed(), FLOW_EGRESS);
-    let Some(held) = flow::find::<F>(&segment.partner_key) else { return false };
-    !held.is_client_side() && !bridge::is_past_port(packet, held.entry.ifindex())
+    flow::has_backend_side::<F>(&segment.partner_key)
 }
 
 /// True for a packet of the node's own whose answers would be taken for those of another flow's: of one that was masqueraded before, or

@@ -95,24 +95,23 @@ fn a_packet_translated_to_a_backend_that_is_a_frontend_too_is_not_decided_again(
 
 /// What is translated at a bridge and at its port is translated twice.
 #[test]
-fn a_port_leaves_alone_what_its_bridge_has_sent() {
+fn a_port_leaves_to_its_bridge_what_the_bridge_sends() {
     in_both("egress-port", |rig, net| {
         let (client, vip, backend) = (net.client(40000), net.vip(10, 80), net.backend(1, 8080));
         rig.service(1, vip, Protocol::Udp, &[backend]);
-        let bridge_mac = [2, 0, 0, 0, 0, 7];
         rig.ingress(&Frame::udp(client, vip, b"!"), &["flow_new"]);
-        let plain = Metadata::default();
-        let from_port = Metadata { ingress_ifindex: 1, ..plain };
+        let by_bridge = Metadata::default();
+        let bridged = Metadata { ingress_ifindex: 1, ..by_bridge };
         let reply = Frame::udp(backend, client, b"!").bytes();
-        let ways =
-            [("sent", plain, ["flow_reply", "pass_decided"]), ("bridged", from_port, ["flow_reply", "flow_reply"])];
-        for (device, flags) in [("no port", 0), ("a port", DEVICE_BRIDGE_PORT)] {
-            rig.device(1, DeviceValue { flags, bridge_mac, ..DeviceValue::default() });
-            for (name, metadata, counted) in ways {
-                let counted = counted[usize::from(flags == DEVICE_BRIDGE_PORT)];
+        for (device, flags, counted) in [
+            ("no port", 0, ["flow_reply", "flow_reply"]),
+            ("a port", DEVICE_BRIDGE_PORT, ["pass_bridge_port", "flow_reply"]),
+        ] {
+            rig.device(1, DeviceValue { flags, ..DeviceValue::default() });
+            for (metadata, counted) in [by_bridge, bridged].into_iter().zip(counted) {
                 let out = rig.at("egress", metadata, &reply, &[counted]);
-                let untouched = counted == "pass_decided";
-                assert_eq!((out.verdict, out.bytes == reply), (NEXT, untouched), "case: {device}: {name}");
+                let untouched = counted == "pass_bridge_port";
+                assert_eq!((out.verdict, out.bytes == reply), (NEXT, untouched), "{device}, {metadata:?}");
             }
         }
     });

@@ -82,8 +82,8 @@ counters! {
     RejectTooLong = "reject_too_long",
     /// Passed: part of a flow that another translator of this node carries, found when the agent first started here.
     PassForeign = "pass_foreign",
-    /// Passed at a bridge, or at a port of one: the other one has decided it.
-    PassDecided = "pass_decided",
+    /// Passed at a bridge: a port has decided it. Passed at a port: the bridge has sent it, and decided it.
+    PassBridgePort = "pass_bridge_port",
     /// First fragment of an SCTP packet dropped: a port is to change, and how the checksum then changes depends on how long
     /// the whole is.
     DropSctpFragment = "drop_sctp_fragment",

@@ -8,13 +8,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const DEVICE_PODS: u32 = 1;
 /// [`DeviceValue::flags`]: leads out of the node. Replies of flows that came in by one uplink do not leave by another.
 pub const DEVICE_UPLINK: u32 = 2;
-/// [`DeviceValue::flags`]: a port of a bridge, whose address is `bridge_mac`: what comes in is decided here, what goes out at the
-/// bridge, and replies of translated flows are handed up to the stack instead of being bridged past it.
+/// [`DeviceValue::flags`]: a port of a bridge, whose address is `bridge_mac`: what the bridge takes up is decided
+/// here and not there, what it sends there and not here, and replies of translated flows are handed up to the stack instead of being bridged
+/// past it.
 pub const DEVICE_BRIDGE_PORT: u32 = 4;
 /// [`DeviceValue::flags`]: packets begin with the IP header.
 pub const DEVICE_NO_ETHERNET: u32 = 8;
-/// [`DeviceValue::flags`]: a bridge; what comes in by it has been decided at its ports, where they are served.
-pub const DEVICE_BRIDGE: u32 = 16;
 
 /// Key of the entry for every device without addresses of its own.
 pub const DEVICE_FALLBACK: u32 = 0;

@@ -1,9 +1,7 @@
 //! What the kernel programs need to know of each device: the contents of their map `devices`.
 use crate::addresses::{NodeAddresses, SourceAddr};
 use crate::link::{Layer, Link, LinkIndex, LinkKind, Upper, serves};
-use sheave_abi::{
-    DEVICE_BRIDGE, DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue,
-};
+use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue};
 use sheave_core::Family;
 use sheave_core::rules::LocalPods;
 use std::collections::BTreeMap;
@@ -78,7 +76,6 @@ impl<'a> Surroundings<'a> {
             (DEVICE_PODS, self.leads_to_pods(link)),
             (DEVICE_UPLINK, self.is_uplink(link)),
             (DEVICE_BRIDGE_PORT, bridge.is_some()),
-            (DEVICE_BRIDGE, link.kind == LinkKind::Bridge),
             (DEVICE_NO_ETHERNET, link.layer == Layer::Ip),
         ];
         let value = DeviceValue {
@@ -101,7 +98,7 @@ impl<'a> Surroundings<'a> {
         self.links.get(&upper).filter(|upper| upper.kind == LinkKind::Bridge)
     }
 
-    /// Whether the detector, by name, takes what comes in here for a pod's. What it says of a bridge holds for the ports, where
+    /// Whether the detector, by name, takes what comes in here for a pod's. What it says of a bridge holds for its ports, where
     /// the packets are decided: netfilter, for which the detector is made, meets them at the bridge.
     fn leads_to_pods(self, link: &Link) -> bool {
         let takes = |link: &Link| self.local_pods.takes_device(&link.name);

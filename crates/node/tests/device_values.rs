@@ -1,8 +1,6 @@
 //! What the kernel programs are told of each device, by tables.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
-use sheave_abi::{
-    DEVICE_BRIDGE, DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue,
-};
+use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue};
 use sheave_core::rules::LocalPods;
 use sheave_node::{
     Layer, Link, LinkIndex, NodeAddresses, SourceAddr, Surroundings, Upper, device_values, fallback_addresses,
@@ -109,7 +107,7 @@ fn a_port_of_a_bridge_has_the_bridges_mac_and_sends_from_its_address() {
     );
     assert_eq!(sources(&port), "10.244.1.1");
     let bridge = node.value(BRIDGE);
-    assert_eq!((bridge.flags, bridge.bridge_mac, bridge.bridge), (DEVICE_BRIDGE, [0; 6], 0));
+    assert_eq!((bridge.flags, bridge.bridge_mac, bridge.bridge), (0, [0; 6], 0));
     let mut vrf = node.with(link(12, "red", "vrf"), &[]);
     vrf.put(Link { upper: Upper::Other(LinkIndex::new(12)), ..link(6, "veth6", "veth") }, &[]);
     assert_eq!(vrf.value(6).flags, 0, "a VRF is no bridge");

@@ -1,7 +1,7 @@
 //! A look at a real network, in a namespace of its own, and what the kernel programs would be told of it. Tools make what the
 //! crate itself has no words for.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
-use sheave_abi::{DEVICE_BRIDGE, DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_UPLINK, DeviceValue};
+use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_UPLINK, DeviceValue};
 use sheave_core::rules::LocalPods;
 use sheave_lab::Sandbox;
 use sheave_node::{Filter, Link, Surroundings, Survey, chains, device_values, fallback_addresses, filters, survey};
@@ -66,7 +66,7 @@ fn every_kind_of_device_is_told_as_what_it_is() {
         for (name, flags, sources) in [
             ("eth0", DEVICE_UPLINK, "192.0.2.1 2001:db8::1"),
             ("shim", DEVICE_UPLINK, "198.51.100.1"),
-            ("cni0", DEVICE_BRIDGE, "10.244.1.1"),
+            ("cni0", 0, "10.244.1.1"),
             ("veth1", DEVICE_BRIDGE_PORT, "10.244.1.1"),
             ("flannel.1", 0, "10.244.1.0"),
             ("tun0", DEVICE_NO_ETHERNET, "10.8.0.1"),

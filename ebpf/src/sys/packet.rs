@@ -21,8 +21,8 @@ pub struct Failed;
 pub const SUMMED_MAX: u32 = 128;
 
 const PACKET_HOST: u32 = 0;
-/// Says that a packet has been decided.
-const DECIDED: u32 = 0x5e7e;
+/// Stands in the metadata of a packet that was decided at a port.
+const DECIDED: u32 = 0x5ea7;
 /// The bits of a tag that number a VLAN.
 const VLAN_ID: u32 = 0xfff;
 
@@ -111,6 +111,28 @@ impl Packet {
     pub fn is_to_host(self) -> bool {
         // SAFETY: the context outlives the program.
         !self.has_ethernet() || unsafe { (&raw const (*self.0).pkt_type).read_volatile() == PACKET_HOST }
+    }
+
+    /// Notes that what comes in was decided here, for the next device of this node that it comes in by. Nothing else uses the field
+    /// without a qdisc of old (`tc_index`), and a note that is lost or set by others costs the packet's sender alone.
+    #[inline(always)]
+    pub fn note(self) {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw mut (*self.0).tc_index).write_volatile(DECIDED) }
+    }
+
+    /// True when [`Self::note`] was called for it, here or at the device before.
+    #[inline(always)]
+    pub fn is_noted(self) -> bool {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw const (*self.0).tc_index).read_volatile() == DECIDED }
+    }
+
+    /// Takes the note off: the packet may reach other nodes that are namespaces of this machine.
+    #[inline(always)]
+    pub fn take_note(self) {
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw mut (*self.0).tc_index).write_volatile(0) }
     }
 
     /// The device a forwarded packet came in by; 0 for what the node itself sends.
@@ -247,21 +269,6 @@ impl Packet {
         Ok(unsafe { bpf_csum_diff(ptr::null_mut(), 0, bytes, len, sum) } as u32)
     }
 
-    /// Notes that the packet has been decided, for whoever sees it next on this node; other programs may clear that. Nothing at an ingress but
-    /// filters of traffic control writes the field (`tc_run`, net/core/dev.c).
-    #[inline(always)]
-    pub fn note_decided(self) {
-        // SAFETY: the context outlives the program, which may write this field.
-        unsafe { (&raw mut (*self.0).tc_index).write_volatile(DECIDED) };
-    }
-
-    /// Whether [`Self::note_decided`] was said of it.
-    #[inline(always)]
-    pub fn is_noted_decided(self) -> bool {
-        // SAFETY: the context outlives the program.
-        unsafe { (&raw const (*self.0).tc_index).read_volatile() == DECIDED }
-    }
-
     /// Lets the stack take the frame, whomever it was addressed to.
     #[inline(always)]
     pub fn claim_for_host(self) -> Result<(), Failed> {
@@ -272,6 +279,7 @@ impl Packet {
     /// Sends the packet out by a device; returns the program's verdict.
     #[inline(always)]
     pub fn send_by(self, ifindex: u32) -> i32 {
+        self.take_note();
         // SAFETY: the helper only notes the device.
         unsafe { bpf_redirect(ifindex, 0) as i32 }
     }
@@ -279,6 +287,7 @@ impl Packet {
     /// Lets the packet come in by a device; returns the program's verdict.
     #[inline(always)]
     pub fn come_in_by(self, ifindex: u32) -> i32 {
+        self.take_note();
         // SAFETY: the helper only notes the device.
         unsafe { bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32 }
     }
@@ -295,6 +304,7 @@ impl Packet {
     /// Ethernet header, whatever the device: the kernel drops others (`__bpf_redirect_neigh_v4`).
     #[inline(always)]
     pub fn send_to_neighbour(self, ifindex: u32) -> i32 {
+        self.take_note();
         // SAFETY: no parameters: the helper asks the routing table when the program has ended.
         unsafe { bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32 }
     }

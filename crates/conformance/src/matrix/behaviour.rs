@@ -15,8 +15,6 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// For what follows from a change of the world.
 const DEADLINE: Duration = Duration::from_secs(60);
 const REQUESTS: usize = 20;
-/// Of one socket.
-const ROUND_TRIPS: usize = 4;
 const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::Udp];
 
 /// A case.
@@ -36,8 +34,7 @@ impl Behaviour {
 }
 
 /// All of them, in an order in which none disturbs those after it.
-pub(super) const BEHAVIOURS: [Behaviour; 4] = [
-    Behaviour { name: "a-socket-keeps-its-endpoint", applies: everywhere, run: a_socket_keeps_its_endpoint },
+pub(super) const BEHAVIOURS: [Behaviour; 3] = [
     Behaviour { name: "affinity-is-one-for-all-addresses", applies: plain, run: affinity_is_one },
     Behaviour { name: "pods-made-while-the-agent-is-down", applies: without_sockets, run: pods_made_in_between },
     Behaviour {
@@ -46,10 +43,6 @@ pub(super) const BEHAVIOURS: [Behaviour; 4] = [
         run: replies_by_the_right_uplink,
     },
 ];
-
-fn everywhere(_: Setting) -> bool {
-    true
-}
 
 fn plain(setting: Setting) -> bool {
     setting.filter == Filter::Nothing
@@ -77,39 +70,6 @@ fn ask(client: &Client, target: Target) -> Result<Answer, String> {
     let place = client.sandbox().name();
     let outcome = client.request(target).map_err(|error| error.to_string())?;
     outcome.map_err(|failure| format!("{place} dials {target}: {failure}"))
-}
-
-/// E9: what one socket sends goes to one endpoint, which sees one client, packet after packet.
-fn a_socket_keeps_its_endpoint(world: &mut World) -> Result<(), String> {
-    let (service, node) = (SERVICES[0], world.cluster.node(NODE).map(|node| node.addrs().to_vec()).unwrap_or_default());
-    for (place, to_node_ports) in [("client", true), ("near", true), (HOSTS[0].0, true), (NODE, false)] {
-        for (transport, v4) in TRANSPORTS.into_iter().flat_map(|t| families(world).map(move |v4| (t, v4))) {
-            let own = node.iter().filter(|addr| to_node_ports && addr.is_ipv4() == v4);
-            let own = own.map(|&addr| (addr, service.node_port(transport)));
-            let dialled = own.chain([(service.cluster_ip(v4), ports(transport).0)]).map(SocketAddr::from);
-            for target in dialled.map(|addr| Target { addr, transport }) {
-                converse(&world.client(place, TIMEOUT), target).map_err(|why| format!("{place}, {target}: {why}"))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn converse(client: &Client, target: Target) -> Result<(), String> {
-    let held = client.hold(target).map_err(|error| error.to_string())?;
-    let mut held = held.map_err(|failure| failure.to_string())?;
-    let mut first = None;
-    for n in 1..=ROUND_TRIPS {
-        let answer = held.round_trip().map_err(|failure| format!("request {n} of a socket: {failure}"))?;
-        let seen = (answer.backend, answer.peer);
-        if *first.get_or_insert(seen) != seen {
-            return Err(format!(
-                "request {n} of a socket was answered by {}, who saw {}; {first:?} before",
-                seen.0, seen.1
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// E10: whichever of its addresses a client dials, a Service port has one backend for it.
