@@ -1,5 +1,6 @@
 //! The maps modelled in memory, as strict as the kernel and as the contract between agent and kernel programs: what the
 //! kernel would refuse fails here, and so does an order of writes that would let a reader see a mixture.
+mod chunks;
 mod flows;
 
 pub use flows::Flows;
@@ -8,10 +9,10 @@ use crate::blocks;
 use crate::contents::Contents;
 use crate::maps::{MapError, Maps};
 use crate::ops::{AddrUse, BackendEntry, Hash, HashRooms, MapOp, RulesEntry, ServiceEntry};
+use chunks::Chunks;
 use ipnet::IpNet;
 use sheave_abi::{
-    BACKENDS_CHUNK, BackendId, CHUNKS_MAX, HASH_FIRST, NODE_ADDRS_MAX, RANGES_MAX, SERVICES_CHUNK, SLOTS_CHUNK,
-    ServiceId, SetWord,
+    BACKENDS_CHUNK, BackendId, HASH_FIRST, NODE_ADDRS_MAX, RANGES_MAX, SERVICES_CHUNK, SLOTS_CHUNK, ServiceId, SetWord,
 };
 use sheave_core::{Backend, Family, Frontend, FrontendKind, ServiceKey, TrafficPolicy};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -21,35 +22,6 @@ const ENOENT: i32 = 2;
 const E2BIG: i32 = 7;
 const EINVAL: i32 = 22;
 const ENOSPC: i32 = 28;
-
-/// An array of arrays; only what was written is modelled, the rest reads as zero.
-#[derive(Debug)]
-struct Chunks<T> {
-    entries_max: u32,
-    entries: HashMap<u32, T>,
-}
-
-impl<T: Copy> Chunks<T> {
-    fn new(chunk: u32) -> Self {
-        Self { entries_max: chunk * CHUNKS_MAX, entries: HashMap::new() }
-    }
-
-    fn get(&self, index: u32) -> Option<T> {
-        self.entries.get(&index).copied()
-    }
-
-    fn set(&mut self, index: u32, value: T) -> Result<(), i32> {
-        if index >= self.entries_max {
-            return Err(E2BIG);
-        }
-        self.entries.insert(index, value);
-        Ok(())
-    }
-
-    fn entries(&self) -> impl Iterator<Item = (u32, T)> {
-        self.entries.iter().map(|(index, value)| (*index, *value))
-    }
-}
 
 /// What a new flow to a frontend finds, read the way the kernel programs read.
 #[derive(Clone, PartialEq, Eq, Debug)]
