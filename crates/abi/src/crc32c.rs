@@ -8,18 +8,40 @@ const ONE: u32 = 1 << 31;
 /// Entries of a table: one for each value of a byte.
 const VALUES: usize = 256;
 
-/// What n bytes that follow do to a remainder: they multiply it by x^(8n).
-static BY_LOW_BYTE: [u32; VALUES] = powers(1);
-/// The same for 256 n bytes.
-static BY_HIGH_BYTE: [u32; VALUES] = powers(256);
+/// What bytes that follow do to a remainder: n of them multiply it by x^(8n).
+///
+/// Who needs the tables keeps them in a static of its own: the name of one here would depend on where this crate lies, and so would the
+/// bytes of the kernel programs that have it.
+#[derive(Debug)]
+pub struct Crc32cPowers {
+    /// By n.
+    low: [u32; VALUES],
+    /// By 256 n.
+    high: [u32; VALUES],
+}
 
-/// How the checksum of `len` bytes changes with the first four of them: `difference` is what they were, exclusive or what
-/// they are; both it and the result are read as little-endian numbers, as the checksum is. Of `len` the lower 16 bits
-/// count: no packet is longer.
-#[must_use]
-pub fn crc32c_change(difference: u32, len: u32) -> u32 {
-    let [low, high, ..] = len.to_le_bytes();
-    times(times(difference, BY_LOW_BYTE[low as usize]), BY_HIGH_BYTE[high as usize])
+impl Crc32cPowers {
+    /// Makes the tables.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { low: powers(1), high: powers(256) }
+    }
+
+    /// How the checksum of `len` bytes changes with the first four of them: `difference` is what they were, exclusive or what
+    /// they are; both it and the result are read as little-endian numbers, as the checksum is. Of `len` the lower 16 bits
+    /// count: no packet is longer.
+    #[must_use]
+    #[inline(always)]
+    pub fn change(&self, difference: u32, len: u32) -> u32 {
+        let [low, high, ..] = len.to_le_bytes();
+        times(times(difference, self.low[low as usize]), self.high[high as usize])
+    }
+}
+
+impl Default for Crc32cPowers {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Powers of x^(8 step), from the zeroth on.

@@ -27,7 +27,7 @@ pub use affinity::*;
 pub use backend::*;
 pub use bench_select::*;
 pub use counter::{COUNTER_NAMES, COUNTERS, COUNTERS_MAX, Counter};
-pub use crc32c::crc32c_change;
+pub use crc32c::Crc32cPowers;
 pub use device::*;
 pub use flow::*;
 pub use flow_counts::ServiceFlows;

@@ -1,13 +1,15 @@
 //! The change of a checksum, held against the checksum of the whole.
 use crc::{CRC_32_ISCSI, Crc};
 use proptest::prelude::*;
-use sheave_abi::crc32c_change;
+use sheave_abi::Crc32cPowers;
+
+static POWERS: Crc32cPowers = Crc32cPowers::new();
 
 /// What the change makes of the checksum of `bytes` when the first four become `to`.
 fn followed(bytes: &[u8], to: [u8; 4]) -> u32 {
     let from: [u8; 4] = bytes[..4].try_into().expect("no packet is shorter");
     let len = u32::try_from(bytes.len()).expect("no packet is longer");
-    full(bytes) ^ crc32c_change(u32::from_le_bytes(from) ^ u32::from_le_bytes(to), len)
+    full(bytes) ^ POWERS.change(u32::from_le_bytes(from) ^ u32::from_le_bytes(to), len)
 }
 
 fn full(bytes: &[u8]) -> u32 {

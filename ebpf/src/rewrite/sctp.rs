@@ -4,8 +4,10 @@ use crate::sctp::COMMON_HEADER_LEN;
 use crate::segment::{Ports, Segment};
 use crate::sys::packet::difference;
 use crate::sys::{Failed, Packet};
-use sheave_abi::crc32c_change;
+use sheave_abi::Crc32cPowers;
 use zerocopy::{Immutable, IntoBytes, transmute};
+
+static POWERS: Crc32cPowers = Crc32cPowers::new();
 
 /// Offset of the checksum.
 const CHECKSUM: u32 = 8;
@@ -48,13 +50,13 @@ pub(super) fn rewrite_ports<F: Family>(packet: Packet, segment: &Segment<F>) -> 
     Ok(())
 }
 
-/// [`crc32c_change`], as a function that the verifier looks at once and for any arguments, because the linker leaves its
+/// [`Crc32cPowers::change`], as a function that the verifier looks at once and for any arguments, because the linker leaves its
 /// name global (kernel 5.6, commit 51c39bb1d5d1). With each of the hundreds of ways that lead to it its loops would be most
 /// of what is verified.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn checksum_change(difference: u32, len: u32) -> u32 {
-    crc32c_change(difference, len)
+    POWERS.change(difference, len)
 }
 
 #[inline(always)]
