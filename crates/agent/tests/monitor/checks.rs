@@ -45,7 +45,9 @@ async fn a_node_whose_proxy_is_unhealthy_is_not_to_be_used() {
     let address = free_address();
     agent.hear(empty());
     agent.hear(vec![applied(service("web", 1, address.port())), endpoints("web", 1)]);
-    // With a period of 0 the loop counts as hung at once.
+    assert_eq!(get(address, "/").await.code, 200);
+    // With a period of 0 a change that is not in the kernel yet is late at once.
+    agent.observe(vec![endpoints("web", 2)]);
     let answer = get(address, "/").await;
     assert_eq!((answer.code, answer.json()["serviceProxyHealthy"].as_bool()), (503, Some(false)));
     assert_eq!(answer.json()["localEndpoints"], 1);
