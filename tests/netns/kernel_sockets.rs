@@ -2,14 +2,12 @@
 use crate::NEEDS;
 use crate::links::shell;
 use crate::manifests::{PortSpec, ServiceSpec};
-use crate::world::{SHORT, TIMEOUT, World, answer, eventually, web};
+use crate::world::{SHORT, TIMEOUT, World, answer, counted, eventually, web};
 use sheave_agent::config::SocketLb;
-use sheave_bpf::counters::Counters;
 use sheave_lab::Sandbox;
 use sheave_lab::probe::{Client, Server, Target};
 use sheave_tests::kernel_or_skip;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 const VXLAN: PortSpec = PortSpec("vxlan", "UDP", 4789, 4789);
 /// Ends of the tunnel inside of it: the node's, the pod's.
@@ -31,12 +29,6 @@ fn add_tunnel(place: &Sandbox, local: IpAddr, remote: IpAddr, inside: &str) {
 
 fn remove_tunnel(place: &Sandbox) {
     shell(place, "ip link delete tunnel".to_owned());
-}
-
-/// What the devices of the node have counted as this.
-fn counted(node: &Sandbox, name: &'static str) -> u64 {
-    let read = || Counters::open(Path::new("/sys/fs/bpf")).unwrap().read().unwrap();
-    node.run(read).unwrap().into_iter().find(|(known, _)| *known == name).unwrap().1
 }
 
 /// A1, R1

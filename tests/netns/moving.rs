@@ -4,14 +4,13 @@ mod ledger;
 
 use crate::NEEDS;
 use crate::outside::{NODE_PORTS, OUTSIDE, ips, publish};
-use crate::world::{BACKENDS, TIMEOUT, World, eventually, outcome, targets, web};
+use crate::world::{BACKENDS, TIMEOUT, World, counted, eventually, outcome, targets, web};
 use kube_proxy::KubeProxy;
 use ledger::Ledger;
 use sheave_agent::config::SocketLb;
 use sheave_agent::leftovers::{Removal, clean_up};
 use sheave_baseline::{Layout, Restore, Variant};
 use sheave_bpf::cleanup::cleanup;
-use sheave_bpf::counters::Counters;
 use sheave_bpf::drain::Drain;
 use sheave_bpf::sweep::monotonic_ns;
 use sheave_lab::probe::{Caller, Client, Manner, Target, Transport};
@@ -57,13 +56,6 @@ fn callers(world: &World) -> Vec<Caller> {
     inside.chain(from_outside).flat_map(both).collect()
 }
 
-/// What the programs have counted by this name.
-fn counted(world: &World, name: &'static str) -> u64 {
-    let read = move || Counters::open(Path::new(BPFFS)).unwrap().read().unwrap();
-    let counters = world.cluster.node("node-a").unwrap().sandbox().run(read).unwrap();
-    counters.into_iter().find(|(counter, _)| *counter == name).unwrap().1
-}
-
 /// Starts the agent, and waits until it decides what comes in by devices.
 fn take_over(world: &mut World) {
     world.start_agent();
@@ -71,7 +63,7 @@ fn take_over(world: &mut World) {
     let node = world.cluster.node("node-a").unwrap().sandbox().clone();
     eventually("the agent attaches its programs", || node.run(pinned).unwrap());
     for counter in ["flow_new", "flow_masquerade"] {
-        eventually(&format!("{counter} counts"), || counted(world, counter) > 0);
+        eventually(&format!("{counter} counts"), || counted(&node, counter) > 0);
     }
 }
 
@@ -88,7 +80,7 @@ fn no_request_fails_when_the_agent_takes_over_and_kube_proxys_rules_go() {
         let mut ledger = Ledger::open(callers(&world));
         ledger.until_each_was_answered("by kube-proxy");
         take_over(&mut world);
-        eventually("UDP flows of kube-proxy's pass as they are", || counted(&world, "pass_foreign") > 0);
+        eventually("UDP flows of kube-proxy's pass as they are", || counted(&node, "pass_foreign") > 0);
         ledger.until_each_was_answered("beside kube-proxy");
         let report = node.run(|| clean_up(Removal::Careful)).unwrap().unwrap();
         assert!(
@@ -132,9 +124,9 @@ fn no_request_fails_when_kube_proxy_comes_back_and_sheave_drains() {
             SocketLb::Off => 6,
         };
         assert!(under_way.tcp >= at_devices && under_way.udp >= at_devices, "{layout}: {under_way:?}");
-        let before = counted(&world, "flow_new");
+        let before = counted(&node, "flow_new");
         fresh.until_each_was_answered("while sheave drains, once more");
-        assert_eq!(counted(&world, "flow_new"), before, "{layout}: nothing new is decided");
+        assert_eq!(counted(&node, "flow_new"), before, "{layout}: nothing new is decided");
         held.close(&format!("{layout}, held"));
         eventually("TCP flows have ended", || drain.under_way(monotonic_ns()).unwrap().tcp == 0);
         drop(drain);

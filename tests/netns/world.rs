@@ -2,9 +2,10 @@
 use crate::agent;
 use crate::manifests::{self, PortSpec, ServiceSpec};
 use sheave_agent::config::SocketLb;
+use sheave_bpf::counters::Counters;
 use sheave_conformance::agent::Agent;
-use sheave_lab::Cluster;
 use sheave_lab::probe::{Answer, Client, Outcome, Server, Target};
+use sheave_lab::{Cluster, Sandbox};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -188,6 +189,12 @@ pub(crate) fn answering(client: &Client, target: Target, requests: usize) -> BTr
 /// The outcome of one request that may take long if nobody answers.
 pub(crate) fn outcome(world: &World, place: &str, target: Target) -> Outcome {
     Client::new(world.client(place).sandbox(), SHORT).request(target).unwrap()
+}
+
+/// What the programs of a node have counted by this name.
+pub(crate) fn counted(node: &Sandbox, name: &'static str) -> u64 {
+    let read = || Counters::open(Path::new("/sys/fs/bpf")).unwrap().read().unwrap();
+    node.run(read).unwrap().into_iter().find(|(known, _)| *known == name).unwrap().1
 }
 
 /// Waits for a condition.
