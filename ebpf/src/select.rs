@@ -1,7 +1,7 @@
 //! Whose a destination is, and which backend a new flow goes to: the one decision all entrances share.
 use crate::family::{Backend, Family};
 use crate::sys::kernel::{now_ns, random_below};
-use crate::sys::maps::{self, Service};
+use crate::sys::maps::{self, Frontends, Service};
 use sheave_abi::{
     ADDR_NODE_PORTS, ADDR_OWN, AffinityValue, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, BACKEND_SERVING, FRONTEND_ADDRESS,
     FrontendValue, NetPort,
@@ -83,11 +83,7 @@ fn look_up<F: Family>(addr: &F::Addr, port: NetPort, protocol: u8) -> u64 {
     let packed = |kind: u8, service: u32| u64::from(kind) << 32 | u64::from(service);
     let Some(frontends) = F::frontends() else { return packed(NOTHING, 0) };
     let wildcard = F::Addr::new_zeroed();
-    // Whoever dials the wildcard address must not meet the keys of NodePorts.
-    let at_address = |port, protocol| {
-        if *addr == wildcard { None } else { maps::frontend(frontends, &F::frontend_key(*addr, port, protocol)) }
-    };
-    if let Some(FrontendValue { service, kind, .. }) = at_address(port, protocol) {
+    if let Some(FrontendValue { service, kind, .. }) = at_address::<F>(frontends, addr, port, protocol) {
         return packed(kind, service);
     }
     let uses = F::node_addr(addr);
@@ -99,10 +95,26 @@ fn look_up<F: Family>(addr: &F::Addr, port: NetPort, protocol: u8) -> u64 {
     if uses & ADDR_OWN != 0 {
         return packed(OWN, 0);
     }
-    match at_address(NetPort::ANY, 0) {
+    match at_address::<F>(frontends, addr, NetPort::ANY, 0) {
         Some(_) => packed(FRONTEND_ADDRESS, 0),
         None => packed(NOTHING, 0),
     }
+}
+
+/// What leads to an address itself: whoever dials the wildcard address must not meet the keys of NodePorts. No closure, which the
+/// compiler would make a function that gets pointers to pointers to the stack: 7.3 does not follow those, takes what they lead to for
+/// dead, and refuses the program.
+#[inline(always)]
+fn at_address<F: Family>(
+    frontends: &'static Frontends<F::FrontendKey>,
+    addr: &F::Addr,
+    port: NetPort,
+    protocol: u8,
+) -> Option<FrontendValue> {
+    if *addr == F::Addr::new_zeroed() {
+        return None;
+    }
+    maps::frontend(frontends, &F::frontend_key(*addr, port, protocol))
 }
 
 /// Picks a backend of the Service port `service`, whose entry is `held`, into `chosen`: the one the client's last flow went to, where the Service port has affinity and a client is
