@@ -7,7 +7,9 @@ use crate::sys::{Failed, Packet};
 use sheave_abi::Crc32cPowers;
 use zerocopy::{Immutable, IntoBytes, transmute};
 
-static POWERS: Crc32cPowers = Crc32cPowers::new();
+// Under its own name: a mangled one would depend on where the sources lie, and with it the bytes of the object.
+#[unsafe(no_mangle)]
+static CRC32C_POWERS: Crc32cPowers = Crc32cPowers::new();
 
 /// Offset of the checksum.
 const CHECKSUM: u32 = 8;
@@ -56,7 +58,7 @@ pub(super) fn rewrite_ports<F: Family>(packet: Packet, segment: &Segment<F>) -> 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn checksum_change(difference: u32, len: u32) -> u32 {
-    POWERS.change(difference, len)
+    CRC32C_POWERS.change(difference, len)
 }
 
 #[inline(always)]
