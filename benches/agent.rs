@@ -1,7 +1,7 @@
 //! What the whole agent takes in a large cluster: resident memory and processor time, at start, for changes, and while nothing changes.
 //!
 //! The agent is the real binary, a process of its own in a namespace, and follows an API server of this process over HTTP. As root:
-//! `cargo build --release -p sheave-cli && cargo bench -p sheave-benches --bench agent -- target/release/sheave [SERVICES [ENDPOINTS [IDLE_S]]]`
+//! `cargo build --release -p sheave-cli && cargo bench -p sheave-benches --bench agent -- $PWD/target/release/sheave [SERVICES [ENDPOINTS [IDLE_S]]]`
 use sheave_apistub::{Api, Server};
 use sheave_benches::objects::{service, slice};
 use sheave_lab::{Cluster, Sandbox};
