@@ -1,18 +1,12 @@
 //! What goes out still addressed to a frontend, and replies that leave by another way than they would.
 use crate::frame::{ACK, Frame, RST, SYN, Unreachable};
-use crate::rig::{DROP, NETS, NEXT, Net, REDIRECT, Rig, with_rig, with_routes};
+use crate::rig::{DROP, NETS, NEXT, REDIRECT, in_both, with_routes};
 use ipnet::IpNet;
 use sheave_abi::{DEVICE_BRIDGE_PORT, DeviceValue};
 use sheave_bpf::ops::MapOp;
 use sheave_bpf::test_run::Metadata;
 use sheave_core::Protocol;
 use sheave_core::rules::LocalPods;
-
-fn in_both(name: &str, test: fn(&mut Rig, Net)) {
-    for net in NETS {
-        with_rig(name, move |rig| test(rig, net));
-    }
-}
 
 #[test]
 fn an_address_of_a_service_cidr_that_no_service_has_is_dropped_at_egress_only_a3() {

@@ -1,16 +1,10 @@
 //! ICMP errors about translated flows, translated with what is embedded; redirects dropped; echoes to ClusterIPs refused.
 use crate::frame::{Frame, SYN, Unreachable, icmp};
-use crate::rig::{DROP, NETS, NEXT, Net, REDIRECT, Rig, with_rig};
+use crate::rig::{DROP, NEXT, Net, REDIRECT, Rig, in_both};
 use sheave_bpf::ops::MapOp;
 use sheave_core::Protocol;
 use sheave_core::rules::LocalPods;
 use std::net::{IpAddr, SocketAddr};
-
-fn in_both(name: &str, test: fn(&mut Rig, Net)) {
-    for net in NETS {
-        with_rig(name, move |rig| test(rig, net));
-    }
-}
 
 /// "Too long for the path", with the MTU 1400; "port unreachable"; "time exceeded".
 fn kinds(net: Net) -> [(u8, u8, [u8; 4]); 3] {

@@ -1,6 +1,6 @@
 //! Flows that the proxy before us began go on by its translation: their packets pass, and their ports are not given away (L6).
 use crate::frame::{ACK, Frame, SYN, icmp};
-use crate::rig::{BPFFS, NETS, NEXT, Net, Rig, frontend, service_id, with_rig};
+use crate::rig::{BPFFS, NETS, NEXT, Net, Rig, frontend, in_both, service_id, with_rig};
 use sheave_abi::{BackendId, FLOW_HALF_OPEN_IDLE_NS, FLOW_UDP_IDLE_NS};
 use sheave_bpf::foreign::{ForeignFlows, Import};
 use sheave_bpf::image::Image;
@@ -13,12 +13,6 @@ use sheave_core::{
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
-
-fn in_both(name: &str, test: fn(&mut Rig, Net)) {
-    for net in NETS {
-        with_rig(name, move |rig| test(rig, net));
-    }
-}
 
 /// A Service with one backend, and the other proxy's flows to it.
 struct Carried {

@@ -1,6 +1,6 @@
 //! Fragments of translated flows follow their first one.
 use crate::frame::{Frame, reassembled};
-use crate::rig::{NETS, NEXT, Net, Rig, with_rig};
+use crate::rig::{NEXT, Rig, in_both};
 use sheave_core::Protocol;
 use sheave_core::rules::LocalPods;
 use std::net::SocketAddr;
@@ -17,12 +17,6 @@ fn send(rig: &mut Rig, program: &str, frame: &Frame, first: &str, later: &str) -
     let seen = reassembled(&one.bytes, &two.bytes);
     assert_eq!(seen.payload, frame.payload);
     (seen.src, seen.dst)
-}
-
-fn in_both(name: &str, test: fn(&mut Rig, Net)) {
-    for net in NETS {
-        with_rig(name, move |rig| test(rig, net));
-    }
 }
 
 #[test]

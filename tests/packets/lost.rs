@@ -1,8 +1,8 @@
 //! The LRU table loses any entry of a masqueraded flow at any time: no packet of it leaves by the client's address (R1), and none of
 //! another flow by the node's.
 use crate::frame::{ACK, Frame, RST, SYN};
-use crate::masquerade::{Flow, frame, in_both, service};
-use crate::rig::{NETS, Net, Rig, with_rig};
+use crate::masquerade::{Flow, frame, service};
+use crate::rig::{NETS, Net, Rig, in_both, with_rig};
 use sheave_abi::{FLOW_EGRESS, FLOW_INGRESS};
 use sheave_bpf::test_run::Metadata;
 use sheave_core::Protocol;

@@ -1,6 +1,6 @@
 //! The source of a masqueraded flow becomes the node's own at egress, and its answers find back (R1 to R4).
 use crate::frame::{ACK, FIN, Frame, RST, SYN, Seen};
-use crate::rig::{DROP, FLOWS_MAX, NETS, NEXT, Net, Rig, service_id, with_rig, with_sized_rig};
+use crate::rig::{DROP, FLOWS_MAX, NETS, NEXT, Net, Rig, in_both, service_id, with_rig, with_sized_rig};
 use sheave_abi::{FLOW_ESTABLISHED, FLOW_HALF_OPEN, FLOW_ONE_WAY, FLOW_RESET, FLOW_STREAM_NS};
 use sheave_core::Protocol;
 use sheave_core::rules::LocalPods;
@@ -73,12 +73,6 @@ pub(crate) fn service(rig: &mut Rig, net: Net, protocol: Protocol, backends: &[S
     rig.device(1, net.device(1));
     rig.service(1, vip, protocol, backends);
     vip
-}
-
-pub(crate) fn in_both(name: &str, test: fn(&mut Rig, Net)) {
-    for net in NETS {
-        with_rig(name, move |rig| test(rig, net));
-    }
 }
 
 #[test]

@@ -1,18 +1,12 @@
 //! Who may dial what, and which endpoints a new flow may go to (A4, A5, A12, E4 to E6, E10, R8).
 use crate::frame::{Frame, SYN};
-use crate::rig::{DROP, NETS, NEXT, Net, REDIRECT, Rig, service_id, with_rig};
+use crate::rig::{DROP, NEXT, Net, REDIRECT, Rig, in_both, service_id};
 use ipnet::IpNet;
 use sheave_bpf::ops::MapOp;
 use sheave_core::rules::LocalPods;
 use sheave_core::{Affinity, FrontendKind, Protocol, TrafficPolicy};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-fn in_both(name: &str, test: fn(&mut Rig, Net)) {
-    for net in NETS {
-        with_rig(name, move |rig| test(rig, net));
-    }
-}
 
 /// The key of a NodePort.
 fn node_port(net: Net, port: u16) -> SocketAddr {

@@ -123,6 +123,13 @@ pub(crate) fn with_rig(name: &str, test: impl FnOnce(&mut Rig) + Send + 'static)
     with_sized_rig(name, FLOWS_MAX, test);
 }
 
+/// Runs a test with a rig of its own for each family.
+pub(crate) fn in_both(name: &str, test: fn(&mut Rig, Net)) {
+    for net in NETS {
+        with_rig(name, move |rig| test(rig, net));
+    }
+}
+
 /// As [`with_rig`], with room for more established flows.
 pub(crate) fn with_sized_rig(name: &str, flows_max: u32, test: impl FnOnce(&mut Rig) + Send + 'static) {
     if !sheave_tests::kernel_or_skip("loading kernel programs needs root") {

@@ -1,6 +1,6 @@
 //! SCTP (A13): from INIT to SHUTDOWN COMPLETE, and its checksum, which is no sum and covers no address.
 use crate::frame::{Frame, INIT, Unreachable, icmp, reassembled};
-use crate::rig::{DROP, NETS, NEXT, Net, REDIRECT, Rig, with_rig};
+use crate::rig::{DROP, NETS, NEXT, Net, REDIRECT, Rig, in_both, with_rig};
 use sheave_abi::{FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_HALF_OPEN, FLOW_RESET};
 use sheave_core::Protocol;
 use std::net::SocketAddr;
@@ -23,12 +23,6 @@ const PORT: u16 = 2905;
 fn data(len: usize) -> Vec<u8> {
     let bytes = (0..len).map(|n| u8::try_from(n % 251).unwrap());
     [0, 3, 0, 16].into_iter().chain(bytes).collect()
-}
-
-fn in_both(name: &str, test: fn(&mut Rig, Net)) {
-    for net in NETS {
-        with_rig(name, move |rig| test(rig, net));
-    }
 }
 
 /// An association between a client's port and a VIP.

@@ -7,7 +7,7 @@ use sheave_abi::{
 use sheave_bpf::map::Map;
 use sheave_bpf::pins::Pins;
 use sheave_bpf::sweep::{Sweeper, monotonic_ns};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -21,17 +21,9 @@ impl Rig {
     }
 
     fn occupy_at(&self, hook: u8, backend: SocketAddr, client: SocketAddr, ports: RangeInclusive<u32>) {
-        let (IpAddr::V4(src), IpAddr::V4(dst)) = (backend.ip(), client.ip()) else { panic!("IPv4 only") };
-        let key = |port| FlowKeyV4 {
-            src: src.octets(),
-            dst: dst.octets(),
-            src_port: NetPort::from_host(backend.port()),
-            dst_port: NetPort::from_host(port),
-            protocol: IPPROTO_UDP,
-            hook,
-            zero: [0; 2],
-        };
-        let keys: Vec<_> = ports.map(|port| key(u16::try_from(port).unwrap())).collect();
+        let (SocketAddr::V4(backend), SocketAddr::V4(client)) = (backend, client) else { panic!("IPv4 only") };
+        let at = |port| SocketAddrV4::new(*client.ip(), u16::try_from(port).unwrap());
+        let keys: Vec<_> = ports.map(|port| key_v4(hook, backend, at(port), IPPROTO_UDP)).collect();
         let flow = FlowValue { seen_ns: NEVER_IDLE_NS, state: FLOW_ESTABLISHED, ..FlowValue::default() };
         table("flows_v4").put_all(&keys, &vec![flow; keys.len()]).unwrap();
     }
@@ -43,29 +35,15 @@ impl Rig {
 
     /// Loses the entries of packets from one address to another at a hook, as an LRU table may.
     pub(crate) fn lose(&self, hook: u8, src: SocketAddr, dst: SocketAddr) {
-        let (v4, v6) = (table::<FlowKeyV4>("flows_v4_half"), table::<FlowKeyV6>("flows_v6_half"));
-        let ports = [src, dst].map(|addr| NetPort::from_host(addr.port()));
         for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
             // The other protocol's is not there.
-            let _ = match (src.ip(), dst.ip()) {
-                (IpAddr::V4(src), IpAddr::V4(dst)) => v4.delete(&FlowKeyV4 {
-                    src: src.octets(),
-                    dst: dst.octets(),
-                    src_port: ports[0],
-                    dst_port: ports[1],
-                    protocol,
-                    hook,
-                    zero: [0; 2],
-                }),
-                (IpAddr::V6(src), IpAddr::V6(dst)) => v6.delete(&FlowKeyV6 {
-                    src: src.octets(),
-                    dst: dst.octets(),
-                    src_port: ports[0],
-                    dst_port: ports[1],
-                    protocol,
-                    hook,
-                    zero: [0; 2],
-                }),
+            let _ = match (src, dst) {
+                (SocketAddr::V4(src), SocketAddr::V4(dst)) => {
+                    table("flows_v4_half").delete(&key_v4(hook, src, dst, protocol))
+                }
+                (SocketAddr::V6(src), SocketAddr::V6(dst)) => {
+                    table("flows_v6_half").delete(&key_v6(hook, src, dst, protocol))
+                }
                 _ => panic!("a flow has one family"),
             };
         }
@@ -206,6 +184,32 @@ where
     let (keys, flows): (Vec<K>, Vec<FlowValue>) = asleep.map(|(key, flow)| (key, awake(flow))).unzip();
     if !keys.is_empty() {
         table.put_all(&keys, &flows).unwrap();
+    }
+}
+
+/// Key of packets from one address to another at a hook.
+fn key_v4(hook: u8, src: SocketAddrV4, dst: SocketAddrV4, protocol: u8) -> FlowKeyV4 {
+    FlowKeyV4 {
+        src: src.ip().octets(),
+        dst: dst.ip().octets(),
+        src_port: NetPort::from_host(src.port()),
+        dst_port: NetPort::from_host(dst.port()),
+        protocol,
+        hook,
+        zero: [0; 2],
+    }
+}
+
+/// The same of IPv6.
+fn key_v6(hook: u8, src: SocketAddrV6, dst: SocketAddrV6, protocol: u8) -> FlowKeyV6 {
+    FlowKeyV6 {
+        src: src.ip().octets(),
+        dst: dst.ip().octets(),
+        src_port: NetPort::from_host(src.port()),
+        dst_port: NetPort::from_host(dst.port()),
+        protocol,
+        hook,
+        zero: [0; 2],
     }
 }
 

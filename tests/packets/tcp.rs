@@ -1,6 +1,6 @@
 //! TCP: from the SYN to the last FIN, and what a flow survives.
 use crate::frame::{ACK, FIN, Frame, RST, SYN, Seen};
-use crate::rig::{DROP, FLOWS_MAX, NETS, NEXT, Net, Rig, with_rig};
+use crate::rig::{DROP, FLOWS_MAX, NETS, NEXT, Net, Rig, in_both, with_rig};
 use sheave_abi::{
     FLOW_CLOSING, FLOW_EGRESS, FLOW_ESTABLISHED, FLOW_HALF_OPEN, FLOW_HALF_OPEN_IDLE_NS, FLOW_INGRESS, FLOW_RESET,
     FLOW_RESET_IDLE_NS, FLOW_SILENT_NS,
@@ -65,12 +65,6 @@ fn service(rig: &mut Rig, net: Net, backends: u16) -> SocketAddr {
 }
 
 /// Runs a test in both families.
-fn in_both(name: &str, test: fn(&mut Rig, Net)) {
-    for net in NETS {
-        with_rig(name, move |rig| test(rig, net));
-    }
-}
-
 #[test]
 fn a_connection_is_translated_both_ways_from_syn_to_data() {
     in_both("tcp-both-ways", |rig, net| {

@@ -1,18 +1,12 @@
 //! UDP: one-way, answered, and backends that go.
 use crate::frame::Frame;
-use crate::rig::{FLOWS_MAX, NETS, NEXT, Net, Rig, service_id, with_rig};
+use crate::rig::{FLOWS_MAX, NETS, NEXT, Rig, in_both, service_id, with_rig};
 use sheave_abi::{
     FLOW_EGRESS, FLOW_ESTABLISHED, FLOW_INGRESS, FLOW_ONE_WAY, FLOW_ONE_WAY_IDLE_NS, FLOW_STREAM_NS, FLOW_UDP_IDLE_NS,
 };
 use sheave_bpf::ops::MapOp;
 use sheave_core::{Frontend, Port, Protocol};
 use std::net::SocketAddr;
-
-fn in_both(name: &str, test: fn(&mut Rig, Net)) {
-    for net in NETS {
-        with_rig(name, move |rig| test(rig, net));
-    }
-}
 
 /// Sends a datagram and returns where it went.
 #[track_caller]
