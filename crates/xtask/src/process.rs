@@ -39,10 +39,7 @@ pub(crate) fn succeeds(program: &str, args: &[&str]) -> bool {
 /// Runs a command with its output going where ours goes; an error when it fails.
 pub(crate) fn run(mut command: Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start `{}`", line(&command)))?;
-    if !status.success() {
-        bail!("`{}`: {status}", line(&command));
-    }
-    Ok(())
+    check(&line(&command), status)
 }
 
 /// Runs a command and hands each line of its output, standard error included and in order, to `see` after showing it.
@@ -60,11 +57,7 @@ pub(crate) fn run_seen(mut command: Command, mut see: impl FnMut(&str)) -> Resul
         see(String::from_utf8_lossy(&bytes).trim_end());
         bytes.clear();
     }
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("`{described}`: {status}");
-    }
-    Ok(())
+    check(&described, child.wait()?)
 }
 
 /// What a command left behind.
@@ -81,11 +74,8 @@ pub(crate) struct Captured {
 pub(crate) fn run_captured(command: Command, limit: Duration) -> Result<(String, u32)> {
     let described = line(&command);
     let Captured { text, pid, status } = captured(command, limit)?;
-    if !status.success() {
-        // What it printed may say why it failed.
-        println!("{text}");
-        bail!("`{described}`: {status}");
-    }
+    // What it printed may say why it failed.
+    check(&described, status).inspect_err(|_| println!("{text}"))?;
     Ok((text, pid))
 }
 
@@ -117,6 +107,13 @@ fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+fn check(described: &str, status: ExitStatus) -> Result<()> {
+    if !status.success() {
+        bail!("`{described}`: {status}");
+    }
+    Ok(())
 }
 
 /// The command as one would type it.
