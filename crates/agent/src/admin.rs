@@ -17,6 +17,7 @@ use crate::metrics::ReadCounters;
 use sheave_bpf::flow_counts::FlowCounts;
 use socket::Bound;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -41,10 +42,14 @@ impl Admin {
     ///
     /// # Errors
     /// [`SocketError`]: another agent is served there, or the path cannot be used.
-    pub fn serve(path: &Path, counters: ReadCounters, flows: Option<FlowCounts>) -> Result<Self, SocketError> {
+    pub fn serve(
+        path: &Path,
+        counters: ReadCounters,
+        flows: Option<Arc<Mutex<FlowCounts>>>,
+    ) -> Result<Self, SocketError> {
         let (socket, listener) = socket::bind(path)?;
         let (sender, requests) = mpsc::channel(BACKLOG);
-        let task = tokio::spawn(serve::serve(listener, serve::Handler::new(sender, counters, flows)));
+        let task = tokio::spawn(serve::serve(listener, serve::Handler::new(request::Loop(sender), counters, flows)));
         Ok(Self { requests, _served: Some(Served { task, _socket: socket }) })
     }
 

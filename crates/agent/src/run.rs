@@ -151,9 +151,8 @@ fn identity(config: &Config) -> Identity {
 }
 
 /// The admin socket. Services are served without it as well, so that it cannot be had is no reason not to start.
-fn admin(config: &Config, counters: ReadCounters) -> Admin {
-    let flows = FlowCounts::open(&config.bpffs).inspect_err(|error| warn!(%error, "flows are not told"));
-    Admin::serve(&config.admin_socket, counters, flows.ok()).unwrap_or_else(|error| {
+fn admin(config: &Config, counters: ReadCounters, flows: Option<Arc<Mutex<FlowCounts>>>) -> Admin {
+    Admin::serve(&config.admin_socket, counters, flows).unwrap_or_else(|error| {
         error!(%error, "the admin socket is not served: `sheave status` will not work");
         Admin::unserved()
     })
@@ -207,6 +206,7 @@ impl Agent {
         let rules = NodeRules::of(&config.proxy(), &Index::new(&config.node_name), &BTreeSet::new());
         let facts = DeviceFacts::new(DeviceTable::open(&config.bpffs)?, rules.local_pods);
         let counters = counters(&config.bpffs);
+        let flows = flow_counts(&config.bpffs);
         let mut agent = Self {
             syncer: Syncer::new(&config.node_name, config.proxy(), dataplane).since(unix_now_ns()),
             programs,
@@ -218,7 +218,7 @@ impl Agent {
             listed: false,
             said: Said::default(),
             status: Reporter::new(identity(config)),
-            admin: admin(config, Arc::clone(&counters)),
+            admin: admin(config, Arc::clone(&counters), flows.clone()),
             flows_max: config.maps.flows_max,
             retry: Retry::default(),
             sweeper: Sweeper::open(&config.bpffs).map_err(RunError::Flows)?,
@@ -226,7 +226,7 @@ impl Agent {
             monitor: Monitor::start(config, counters, Some(recorder).filter(|_| config.source == "kube"))?,
             takeover,
         };
-        agent.monitor.metrics().measure_services(service_flows(&config.bpffs, roster));
+        agent.monitor.metrics().measure_services(service_flows(flows, roster));
         // After a restart new pods must not wait for the API server; at the first start there is nothing to serve yet.
         if agent.resumed && !agent.attach() {
             agent.retry.failed();
@@ -386,15 +386,20 @@ fn counters(bpffs: &Path) -> ReadCounters {
     Arc::new(move || counters.as_ref().and_then(|counters| counters.read().ok()).unwrap_or_default())
 }
 
-/// What the programs count of the Service ports in a roster, the same way.
-fn service_flows(bpffs: &Path, roster: Arc<Roster>) -> ReadServices {
-    let counts = FlowCounts::open(bpffs).inspect_err(|error| warn!(%error, "flows are not measured")).ok();
-    let counts = Mutex::new(counts);
+/// The programs' counts by Service port and by backend, for all who tell them.
+fn flow_counts(bpffs: &Path) -> Option<Arc<Mutex<FlowCounts>>> {
+    let counts = FlowCounts::open(bpffs).inspect_err(|error| warn!(%error, "flows of Services are not told"));
+    counts.ok().map(|counts| Arc::new(Mutex::new(counts)))
+}
+
+/// What the programs count of the Service ports in a roster, read anew each time.
+fn service_flows(counts: Option<Arc<Mutex<FlowCounts>>>, roster: Arc<Roster>) -> ReadServices {
     Box::new(move || {
         let (given, omitted) = roster.read();
+        let Some(counts) = &counts else { return ServicesRead { ports: Vec::new(), omitted } };
         let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut read = |(id, key)| Some((key, counts.as_mut()?.service(id).ok()?));
-        ServicesRead { ports: given.into_iter().filter_map(&mut read).collect(), omitted }
+        let read = given.into_iter().filter_map(|(id, key)| Some((key, counts.service(id).ok()?)));
+        ServicesRead { ports: read.collect(), omitted }
     })
 }
 

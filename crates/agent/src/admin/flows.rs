@@ -1,5 +1,5 @@
 //! Answers about flows: the counts are read on a thread of their own, and the loop is asked for names and ids alone.
-use super::request::Request;
+use super::request::{Loop, Request};
 use crate::status::flows::moved;
 use crate::status::{FlowsStatus, ServiceStatus};
 use sheave_bpf::flow_counts::{FlowCounts, ServiceFlows, ServiceId};
@@ -7,7 +7,6 @@ use sheave_core::ServiceName;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::warn;
@@ -15,15 +14,11 @@ use tracing::warn;
 /// Reads the counts, one question after the other.
 #[derive(Clone)]
 pub(super) struct Flows {
-    requests: mpsc::Sender<Request>,
-    counts: Arc<Mutex<FlowCounts>>,
+    pub(super) requests: Loop,
+    pub(super) counts: Arc<Mutex<FlowCounts>>,
 }
 
 impl Flows {
-    pub(super) fn new(requests: mpsc::Sender<Request>, counts: FlowCounts) -> Self {
-        Self { requests, counts: Arc::new(Mutex::new(counts)) }
-    }
-
     /// The `top` Service ports with most new flows and refusals: within a time from now on, or ever for no time.
     pub(super) async fn busiest(&self, top: usize, time: Duration) -> FlowsStatus {
         let begun = Instant::now();
@@ -33,13 +28,13 @@ impl Flows {
         let elapsed = (!time.is_zero()).then(|| begun.elapsed());
         let all = moved(&before, &now);
         let ids = all.iter().take(top).map(|moved| moved.id).collect();
-        let names = self.ask(|reply| Request::Names(ids, reply)).await.unwrap_or_default();
+        let names = self.requests.ask(|reply| Request::Names(ids, reply)).await.unwrap_or_default();
         FlowsStatus::of(&all, names, elapsed)
     }
 
     /// Adds what was counted to what is told of a Service's ports.
     pub(super) async fn add_to(&self, service: ServiceName, status: &mut ServiceStatus) {
-        let meters = self.ask(|reply| Request::Meters(service, reply)).await.unwrap_or_default();
+        let meters = self.requests.ask(|reply| Request::Meters(service, reply)).await.unwrap_or_default();
         let read = self
             .read(move |counts| meters.iter().map(|meter| Ok((meter.key.to_string(), counts.port(meter)?))).collect());
         let counted: Vec<_> = read.await;
@@ -63,12 +58,5 @@ impl Flows {
         let read = spawn_blocking(move || read(&mut counts.lock().unwrap_or_else(PoisonError::into_inner)));
         let read = read.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         read.inspect_err(|error| warn!(%error, "the admin socket tells no flows")).unwrap_or_default()
-    }
-
-    /// `None` when the loop is busy or about to end.
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.requests.try_send(request(reply)).ok()?;
-        tokio::time::timeout(super::serve::LOOP_TIMEOUT, answer).await.ok()?.ok()
     }
 }

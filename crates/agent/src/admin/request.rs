@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use sheave_bpf::flow_counts::{Meter, ServiceId};
 use sheave_core::ServiceName;
 use std::net::IpAddr;
-use tokio::sync::oneshot;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 /// One request, and where its answer goes. Who asked may be gone when the answer is there.
 #[derive(Debug)]
@@ -20,6 +22,41 @@ pub enum Request {
     Meters(ServiceName, oneshot::Sender<Vec<Meter>>),
     /// What happens to a packet.
     Explain(PacketQuestion, oneshot::Sender<Result<ExplainReply, BadQuestion>>),
+}
+
+/// The loop answers between two syncs; it is stuck when that takes this long.
+const LOOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The way to the loop, for who has a question.
+#[derive(Clone, Debug)]
+pub(super) struct Loop(pub(super) mpsc::Sender<Request>);
+
+/// Why there is no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum Unanswered {
+    #[error("too many requests wait for the agent; ask again")]
+    Crowded,
+    #[error("the agent is about to end")]
+    Ending,
+    #[error("the agent is busy writing to the kernel; ask again")]
+    Busy,
+}
+
+impl Loop {
+    pub(super) async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Unanswered> {
+        self.ask_within(LOOP_TIMEOUT, request).await
+    }
+
+    /// The same, of what may take so long.
+    pub(super) async fn ask_within<T>(
+        &self,
+        limit: Duration,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        self.0.try_send(request(reply)).map_err(|_| Unanswered::Crowded)?;
+        timeout(limit, answer).await.map_err(|_| Unanswered::Busy)?.map_err(|_| Unanswered::Ending)
+    }
 }
 
 /// `POST /v1/explain`: a packet, in the words of `sheave explain`.

@@ -1,6 +1,6 @@
 //! What is answered at the admin socket. Who finds every connection taken waits; one request a connection.
 use super::flows::Flows;
-use super::request::{ExplainRequest, Request};
+use super::request::{ExplainRequest, Loop, Request};
 use super::route::{FlowsQuestion, Route, route};
 use crate::http::{self, JSON, Reply};
 use crate::metrics::ReadCounters;
@@ -14,10 +14,10 @@ use serde::Serialize;
 use sheave_bpf::flow_counts::FlowCounts;
 use sheave_core::ServiceName;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
@@ -28,13 +28,11 @@ const CONNECTIONS_MAX: usize = 32;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a request's body: addresses and names.
 const BODY_BYTES_MAX: usize = 16 * 1024;
-/// The loop answers between two syncs; it is stuck when that takes this long.
-pub(super) const LOOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What answers.
 #[derive(Clone)]
 pub(super) struct Handler {
-    requests: mpsc::Sender<Request>,
+    requests: Loop,
     counters: ReadCounters,
     flows: Option<Flows>,
 }
@@ -69,8 +67,8 @@ async fn converse(stream: UnixStream, handler: Handler) {
 }
 
 impl Handler {
-    pub(super) fn new(requests: mpsc::Sender<Request>, counters: ReadCounters, flows: Option<FlowCounts>) -> Self {
-        let flows = flows.map(|flows| Flows::new(requests.clone(), flows));
+    pub(super) fn new(requests: Loop, counters: ReadCounters, flows: Option<Arc<Mutex<FlowCounts>>>) -> Self {
+        let flows = flows.map(|counts| Flows { requests: requests.clone(), counts });
         Self { requests, counters, flows }
     }
 
@@ -123,10 +121,7 @@ impl Handler {
 
     /// `None` when it is not programmed in time.
     async fn programmed(&self, question: &ServiceQuestion, wait: Duration) -> Option<ServiceStatus> {
-        let (reply, answer) = oneshot::channel();
-        let asked = self.requests.try_send(Request::Service(question.clone(), reply));
-        asked.ok()?;
-        timeout(wait, answer).await.ok()?.ok()
+        self.requests.ask_within(wait, |reply| Request::Service(question.clone(), reply)).await.ok()
     }
 
     async fn explain(&self, body: Incoming) -> Reply {
@@ -150,15 +145,8 @@ impl Handler {
 
     /// Asks the loop.
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Reply> {
-        let busy = |why| refusal(StatusCode::SERVICE_UNAVAILABLE, why);
-        let (reply, answer) = oneshot::channel();
-        let asked = self.requests.try_send(request(reply));
-        asked.map_err(|_| busy("too many requests wait for the agent; ask again"))?;
-        match timeout(LOOP_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(busy("the agent is about to end")),
-            Err(_) => Err(busy("the agent is busy writing to the kernel; ask again")),
-        }
+        let asked = self.requests.ask(request).await;
+        asked.map_err(|why| refusal(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()))
     }
 }
 
