@@ -55,14 +55,13 @@ pub fn leave_pending<F: Family>(segment: &mut Segment<F>, flow: &mut FlowValue) 
 }
 
 /// Removes what a masqueraded flow of the same client to the same backend has left for egress, if the LRU table lost the rest of it:
-/// the flow that begins now keeps its source. True, always.
+/// the flow that begins now keeps its source.
 #[inline(never)]
-pub fn forget<F: Family>(segment: &mut Segment<F>) -> bool {
+pub fn forget<F: Family>(segment: &mut Segment<F>) {
     segment.partner_key = F::flow_key(&segment.to, FLOW_EGRESS);
     if flow::find::<F>(&segment.partner_key).is_some_and(|left| left.is_client_side()) {
         flow::remove::<F>(&segment.partner_key);
     }
-    true
 }
 
 /// Puts back the entry of a masqueraded flow for egress, if the LRU table has lost it: its packets would leave as the client sent

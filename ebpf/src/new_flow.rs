@@ -46,7 +46,10 @@ pub fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, chosen: &Chose
     // Of another's flow: its maker may not have got that far.
     let is_kept = match (counter, chosen.masquerade) {
         (Counter::FlowNew, true) => masquerade::leave_pending(segment, flow),
-        (Counter::FlowNew, false) => masquerade::forget(segment),
+        (Counter::FlowNew, false) => {
+            masquerade::forget(segment);
+            true
+        }
         _ => masquerade::keep_pending_of_other(segment),
     };
     if !is_kept {

@@ -3,9 +3,9 @@ use crate::chunks::Chunks;
 use crate::flow_counts::FlowCounts;
 use crate::growing::Growing;
 use crate::image::Image;
-use crate::load::LoadError;
+use crate::load::{LoadError, at_pin};
 use crate::map::Map;
-use crate::maps::{MapError, Maps};
+use crate::maps::{MapError, Maps, said};
 use crate::ops::{AddrUse, BackendEntry, Hash, MapOp, RulesEntry, ServiceEntry};
 use crate::pins::Pins;
 use crate::withheld::Withheld;
@@ -51,20 +51,19 @@ impl KernelMaps {
     /// Names the map that is missing or of another layout.
     pub fn open(bpffs: &Path) -> Result<Self, LoadError> {
         let dir = Pins::new(bpffs).maps();
-        let at = |map: &'static str| (map, dir.join(map));
         Ok(Self {
-            frontends_v4: opened(at("frontends_v4"), Growing::open)?,
-            frontends_v6: opened(at("frontends_v6"), Growing::open)?,
-            names: opened(at("names"), Growing::open)?,
-            services: opened(at("services"), |path| Chunks::open(path, SERVICES_CHUNK))?,
-            slots: opened(at("slots"), |path| Chunks::open(path, SLOTS_CHUNK))?,
-            backends_v4: opened(at("backends_v4"), |path| Chunks::open(path, BACKENDS_CHUNK))?,
-            backends_v6: opened(at("backends_v6"), |path| Chunks::open(path, BACKENDS_CHUNK))?,
-            node_addrs_v4: opened(at("node_addrs_v4"), Map::open)?,
-            node_addrs_v6: opened(at("node_addrs_v6"), Map::open)?,
-            ranges_v4: opened(at("ranges_v4"), Map::open)?,
-            ranges_v6: opened(at("ranges_v6"), Map::open)?,
-            rules: opened(at("rules"), Map::open)?,
+            frontends_v4: at_pin(&dir, "frontends_v4", Growing::open)?,
+            frontends_v6: at_pin(&dir, "frontends_v6", Growing::open)?,
+            names: at_pin(&dir, "names", Growing::open)?,
+            services: at_pin(&dir, "services", |path| Chunks::open(path, SERVICES_CHUNK))?,
+            slots: at_pin(&dir, "slots", |path| Chunks::open(path, SLOTS_CHUNK))?,
+            backends_v4: at_pin(&dir, "backends_v4", |path| Chunks::open(path, BACKENDS_CHUNK))?,
+            backends_v6: at_pin(&dir, "backends_v6", |path| Chunks::open(path, BACKENDS_CHUNK))?,
+            node_addrs_v4: at_pin(&dir, "node_addrs_v4", Map::open)?,
+            node_addrs_v6: at_pin(&dir, "node_addrs_v6", Map::open)?,
+            ranges_v4: at_pin(&dir, "ranges_v4", Map::open)?,
+            ranges_v6: at_pin(&dir, "ranges_v6", Map::open)?,
+            rules: at_pin(&dir, "rules", Map::open)?,
             flows: FlowCounts::open(bpffs)?,
             withheld: None,
         })
@@ -222,17 +221,6 @@ impl Maps for KernelMaps {
             MapOp::DeleteName { service } => said("names", "delete", self.names.table().delete(&id(*service))),
         }
     }
-}
-
-fn opened<'a, T>(
-    (map, path): (&'static str, std::path::PathBuf),
-    open: impl FnOnce(&Path) -> io::Result<T> + 'a,
-) -> Result<T, LoadError> {
-    open(&path).map_err(|source| LoadError::Map { map, path, source })
-}
-
-fn said(map: &'static str, operation: &'static str, result: io::Result<()>) -> Result<(), MapError> {
-    result.map_err(|error| MapError::new(map, operation, &error))
 }
 
 fn id(service: ServiceId) -> u32 {

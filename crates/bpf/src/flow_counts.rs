@@ -3,9 +3,9 @@
 //! The programs add to them, and the agent writes nothing but zeros: a count belongs to whoever has the id, so it begins at zero when the
 //! id is given away ([`crate::ops::MapOp::ClearBackendFlows`]). A plain write loses nothing then, because nobody picks what has no id yet.
 use crate::chunks::Chunks;
-use crate::image::Image;
-use crate::load::LoadError;
-use crate::maps::MapError;
+use crate::image::{Image, at};
+use crate::load::{LoadError, at_pin};
+use crate::maps::{MapError, said};
 use crate::pins::Pins;
 use sheave_abi::{BACKENDS_CHUNK, BackendId, SERVICES_CHUNK};
 pub use sheave_abi::{ServiceFlows, ServiceId};
@@ -56,17 +56,13 @@ pub struct PortFlows {
     pub backends: Vec<(Backend, u64)>,
 }
 
-fn at(family: Family) -> usize {
-    usize::from(family == Family::V6)
-}
-
 impl FlowCounts {
     /// Makes and pins the maps that are not there yet.
     pub(crate) fn create_pinned(maps: &Path) -> Result<(), LoadError> {
         let [v4, v6] = BACKENDS;
-        made(maps, SERVICES, |path| Chunks::<ServiceFlows>::create_pinned(SERVICES, path, SERVICES_CHUNK))?;
-        made(maps, v4, |path| Chunks::<u64>::create_pinned(v4, path, BACKENDS_CHUNK))?;
-        made(maps, v6, |path| Chunks::<u64>::create_pinned(v6, path, BACKENDS_CHUNK))
+        at_pin(maps, SERVICES, |path| Chunks::<ServiceFlows>::create_pinned(SERVICES, path, SERVICES_CHUNK))?;
+        at_pin(maps, v4, |path| Chunks::<u64>::create_pinned(v4, path, BACKENDS_CHUNK))?;
+        at_pin(maps, v6, |path| Chunks::<u64>::create_pinned(v6, path, BACKENDS_CHUNK))
     }
 
     /// Opens the counts that [`crate::load::Loader`] has pinned below a BPF file system.
@@ -75,10 +71,10 @@ impl FlowCounts {
     /// Names the map that is missing or of another layout.
     pub fn open(bpffs: &Path) -> Result<Self, LoadError> {
         let maps = Pins::new(bpffs).maps();
-        let backends = |map| made(&maps, map, |path| Chunks::open(path, BACKENDS_CHUNK));
+        let backends = |map| at_pin(&maps, map, |path| Chunks::open(path, BACKENDS_CHUNK));
         let [v4, v6] = BACKENDS;
         Ok(Self {
-            services: made(&maps, SERVICES, |path| Chunks::open(path, SERVICES_CHUNK))?,
+            services: at_pin(&maps, SERVICES, |path| Chunks::open(path, SERVICES_CHUNK))?,
             backends: [backends(v4)?, backends(v6)?],
         })
     }
@@ -166,16 +162,6 @@ impl FlowCounts {
         }
         Ok(())
     }
-}
-
-/// Opens or makes the map of this name.
-fn made<T>(maps: &Path, map: &'static str, make: impl FnOnce(&Path) -> io::Result<T>) -> Result<T, LoadError> {
-    let path = maps.join(map);
-    make(&path).map_err(|source| LoadError::Map { map, path, source })
-}
-
-fn said<T>(map: &'static str, operation: &'static str, result: io::Result<T>) -> Result<T, MapError> {
-    result.map_err(|error| MapError::new(map, operation, &error))
 }
 
 /// Index zero is nobody's.

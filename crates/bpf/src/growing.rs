@@ -131,9 +131,10 @@ where
 
     /// Makes it hold all that a hash does, in addition to what it holds.
     pub(crate) fn copy_from(&mut self, other: &Map<K, V>) -> io::Result<()> {
-        let entries = u32::try_from(other.entries()?.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+        let (keys, values): (Vec<K>, Vec<V>) = other.entries()?.into_iter().unzip();
+        let entries = u32::try_from(keys.len()).map_err(|_| io::ErrorKind::InvalidData)?;
         self.grow(entries.next_power_of_two())?;
-        copy(other, &self.table)
+        self.table.put_all(&keys, &values)
     }
 
     /// Gives the hash in force its own pin, and removes the other one.

@@ -60,8 +60,8 @@ struct Backends {
     ids: IdPool,
 }
 
-/// Where the arrays of a family stand.
-fn at(family: Family) -> usize {
+/// Where what is kept by family has its place: IPv4 first.
+pub(crate) fn at(family: Family) -> usize {
     match family {
         Family::V4 => 0,
         Family::V6 => 1,

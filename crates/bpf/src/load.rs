@@ -253,18 +253,19 @@ impl Loader {
 
     /// No program reads `names`; it belongs to the pinned state that `dump` and a restarted agent read.
     fn make_maps_of_maps(&self) -> Result<(), LoadError> {
-        let make = |map: &'static str, create: &dyn Fn(&Path) -> io::Result<()>| {
-            let path = self.pins.maps().join(map);
-            create(&path).map_err(|source| LoadError::Map { map, path, source })
-        };
-        make("frontends_v4", &|path| Growing::<FrontendKeyV4, FrontendValue>::create_pinned("frontends_v4", path))?;
-        make("frontends_v6", &|path| Growing::<FrontendKeyV6, FrontendValue>::create_pinned("frontends_v6", path))?;
-        make("names", &|path| Growing::<u32, ServiceNameValue>::create_pinned("names", path))?;
-        make("services", &|path| Chunks::<ServiceValue>::create_pinned("services", path, SERVICES_CHUNK))?;
-        make("slots", &|path| Chunks::<u32>::create_pinned("slots", path, SLOTS_CHUNK))?;
-        make("backends_v4", &|path| Chunks::<BackendV4>::create_pinned("backends_v4", path, BACKENDS_CHUNK))?;
-        make("backends_v6", &|path| Chunks::<BackendV6>::create_pinned("backends_v6", path, BACKENDS_CHUNK))?;
-        FlowCounts::create_pinned(&self.pins.maps())
+        let maps = self.pins.maps();
+        at_pin(&maps, "frontends_v4", |path| {
+            Growing::<FrontendKeyV4, FrontendValue>::create_pinned("frontends_v4", path)
+        })?;
+        at_pin(&maps, "frontends_v6", |path| {
+            Growing::<FrontendKeyV6, FrontendValue>::create_pinned("frontends_v6", path)
+        })?;
+        at_pin(&maps, "names", |path| Growing::<u32, ServiceNameValue>::create_pinned("names", path))?;
+        at_pin(&maps, "services", |path| Chunks::<ServiceValue>::create_pinned("services", path, SERVICES_CHUNK))?;
+        at_pin(&maps, "slots", |path| Chunks::<u32>::create_pinned("slots", path, SLOTS_CHUNK))?;
+        at_pin(&maps, "backends_v4", |path| Chunks::<BackendV4>::create_pinned("backends_v4", path, BACKENDS_CHUNK))?;
+        at_pin(&maps, "backends_v6", |path| Chunks::<BackendV6>::create_pinned("backends_v6", path, BACKENDS_CHUNK))?;
+        FlowCounts::create_pinned(&maps)
     }
 
     /// A map that is taken over must be what a new one would be.
@@ -330,6 +331,16 @@ impl Globals {
         loader.override_global("HOST_NETNS", &self.host_netns, true);
         loader.override_global("HAS_SET_RETVAL", &self.has_set_retval, true);
     }
+}
+
+/// Opens or makes what is pinned under a map's name.
+pub(crate) fn at_pin<T>(
+    maps: &Path,
+    map: &'static str,
+    act: impl FnOnce(&Path) -> io::Result<T>,
+) -> Result<T, LoadError> {
+    let path = maps.join(map);
+    act(&path).map_err(|source| LoadError::Map { map, path, source })
 }
 
 /// Loads all programs of an object but those that can wait.

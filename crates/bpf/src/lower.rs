@@ -41,10 +41,9 @@ fn serve(image: &Image, limits: &Limits, key: &ServiceKey, serving: &Serving) ->
     let members = Members::plan(image, limits, (key, service), serving)?;
     let new_ranges = new_ranges(image, (key, service), serving)?;
     let sets = sets(image, limits, (key, service), serving, &members)?;
-    let frontends = new_frontends(image, limits, (key, service), &serving.frontends)?;
+    let missing = missing_frontends(image, limits, (key, service), &serving.frontends)?;
     // Room comes first of all: a kernel without memory for it leaves nothing half done.
-    let new = frontends.iter().filter(|(frontend, _)| image.leads_to(frontend).is_none()).count();
-    let mut ops = Vec::from_iter(growth(image, Hash::Frontends(key.family), new));
+    let mut ops = Vec::from_iter(missing.room);
     if held.is_none() {
         ops.extend(growth(image, Hash::Names, 1));
         let is_used = !image.service_ids.is_fresh(service.0.get());
@@ -57,7 +56,8 @@ fn serve(image: &Image, limits: &Limits, key: &ServiceKey, serving: &Serving) ->
     ops.extend(sets);
     // A frontend that comes from another Service lets in whom either lets in, never whom this one let in before.
     ops.extend(old_ranges(image, service, serving));
-    ops.extend(frontends.into_iter().map(|(frontend, kind)| MapOp::PutFrontend { frontend, kind, service }));
+    let missing = missing.frontends.into_iter();
+    ops.extend(missing.map(|(frontend, kind)| MapOp::PutFrontend { frontend, kind, service }));
     ops.extend(members.last);
     Ok(ops)
 }
@@ -229,32 +229,39 @@ pub(crate) fn room_for_ranges(image: &Image, new: &[IpNet]) -> Result<(), Full> 
     Ok(())
 }
 
-/// The frontends that do not lead there yet, as what they are to.
-fn new_frontends(
+/// The frontends of a change that do not lead where they are to.
+struct Missing {
+    /// What makes room for those of them that are new, if there is none yet.
+    room: Option<MapOp>,
+    /// Each as what it is to.
+    frontends: Vec<(Frontend, FrontendKind)>,
+}
+
+fn missing_frontends(
     image: &Image,
     limits: &Limits,
     (key, service): (&ServiceKey, ServiceId),
     frontends: &FlatMap<Frontend, FrontendKind>,
-) -> Result<Vec<(Frontend, FrontendKind)>, Refused> {
+) -> Result<Missing, Refused> {
     let missing = frontends.iter().filter(|(frontend, kind)| image.leads_to(frontend) != Some((service, **kind)));
-    let missing: Vec<_> = missing.map(|(frontend, kind)| (*frontend, *kind)).collect();
-    let new = missing.iter().filter(|(frontend, _)| image.leads_to(frontend).is_none()).count();
-    room_for_frontends(image, limits, key.family, new).map_err(|full| Refused::full(full, key, image))?;
-    Ok(missing)
+    let frontends: Vec<_> = missing.map(|(frontend, kind)| (*frontend, *kind)).collect();
+    let new = frontends.iter().filter(|(frontend, _)| image.leads_to(frontend).is_none()).count();
+    let room = room_for_frontends(image, limits, key.family, new).map_err(|full| Refused::full(full, key, image))?;
+    Ok(Missing { room, frontends })
 }
 
-fn room_for_frontends(image: &Image, limits: &Limits, family: Family, new: usize) -> Result<(), Full> {
+/// What makes room for so many, if there is none yet.
+fn room_for_frontends(image: &Image, limits: &Limits, family: Family, new: usize) -> Result<Option<MapOp>, Full> {
     let (used, max) = (image.frontend_entries(family), limits.frontends_max);
     let needed = u32::try_from(new).unwrap_or(u32::MAX);
-    if new == 0 || used.saturating_add(needed) <= max {
-        return Ok(());
+    if new > 0 && used.saturating_add(needed) > max {
+        return Err(Full { map: Hash::Frontends(family).name(), max, remedy: Remedy::of(Knob::Frontends, max) });
     }
-    Err(Full { map: Hash::Frontends(family).name(), max, remedy: Remedy::of(Knob::Frontends, max) })
+    Ok(growth(image, Hash::Frontends(family), new))
 }
 
 fn claim_vip(image: &Image, limits: &Limits, addr: IpAddr) -> Result<Vec<MapOp>, Refused> {
-    room_for_frontends(image, limits, Family::of(addr), 1).map_err(|full| Refused::Vip { addr, full })?;
-    let room = growth(image, Hash::Frontends(Family::of(addr)), 1);
+    let room = room_for_frontends(image, limits, Family::of(addr), 1).map_err(|full| Refused::Vip { addr, full })?;
     Ok(room.into_iter().chain([MapOp::PutVip { addr }]).collect())
 }
 

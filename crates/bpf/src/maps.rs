@@ -27,3 +27,8 @@ impl MapError {
         Self { map, operation, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
     }
 }
+
+/// What came of an operation on a map, with its name.
+pub(crate) fn said<T>(map: &'static str, operation: &'static str, result: io::Result<T>) -> Result<T, MapError> {
+    result.map_err(|error| MapError::new(map, operation, &error))
+}

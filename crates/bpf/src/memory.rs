@@ -7,6 +7,7 @@ pub use flows::Flows;
 
 use crate::blocks;
 use crate::contents::Contents;
+use crate::image::at;
 use crate::maps::{MapError, Maps};
 use crate::ops::{AddrUse, BackendEntry, Hash, HashRooms, MapOp, RulesEntry, ServiceEntry};
 use chunks::Chunks;
@@ -80,13 +81,6 @@ pub struct MemoryMaps {
 impl Default for MemoryMaps {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-fn at(family: Family) -> usize {
-    match family {
-        Family::V4 => 0,
-        Family::V6 => 1,
     }
 }
 
