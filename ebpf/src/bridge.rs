@@ -9,17 +9,27 @@ use crate::fragment;
 use crate::outcome::Outcome;
 use crate::segment::Segment;
 use crate::sys::maps::{self, Device};
+use crate::sys::packet::Note;
 use crate::sys::{Failed, Packet};
 use sheave_abi::{Counter, DEVICE_BRIDGE_PORT, FLOW_EGRESS, FLOW_INGRESS};
 
 /// True at a port for what the bridge itself has sent, and at the bridge for what a port has decided. A port notes that on the packet.
 #[inline(never)]
-pub fn is_decided_elsewhere(packet: Packet, hook: u8) -> bool {
-    if hook == FLOW_INGRESS && packet.is_noted() {
-        packet.take_note();
-        return true;
+pub fn is_decided_elsewhere<F: Family>(packet: Packet, segment: &mut Segment<F>, hook: u8) -> bool {
+    if hook == FLOW_INGRESS {
+        match packet.noted() {
+            Note::Nothing => {}
+            Note::Decided => {
+                packet.take_note();
+                return true;
+            }
+            // Of use where it goes out.
+            Note::Translated => return true,
+        }
     }
-    let Some(port) = port_at(packet.ifindex()) else { return false };
+    let port = port_at(packet.ifindex());
+    segment.is_at_port = port.is_some();
+    let Some(port) = port else { return false };
     if hook == FLOW_EGRESS {
         // What is bridged came in by another port; what is routed, by the bridge or past it.
         return !is_port(packet.ingress_ifindex());
@@ -33,7 +43,7 @@ pub fn is_decided_elsewhere(packet: Packet, hook: u8) -> bool {
 /// True for a frame that the node's own stack gets: addressed to this device or, at a port, to its bridge.
 #[inline(always)]
 pub fn is_to_host(packet: Packet) -> bool {
-    packet.is_to_host() || packet.is_noted()
+    packet.is_to_host() || packet.noted() == Note::Decided
 }
 
 /// True for a device that is a port of a bridge.
@@ -51,7 +61,10 @@ fn port_at(ifindex: u32) -> Option<Device> {
 /// fragments of a datagram go one way all of them.
 #[inline(never)]
 pub fn hand_up<F: Family>(packet: Packet, segment: &Segment<F>) -> Outcome {
-    let Some(port) = port_at(packet.ifindex()).filter(|_| packet.has_ethernet()) else { return Outcome::NONE };
+    if !segment.is_at_port || !packet.has_ethernet() {
+        return Outcome::NONE;
+    }
+    let Some(port) = port_at(packet.ifindex()) else { return Outcome::NONE };
     if !flow::has_backend_side::<F>(&F::flow_key(&segment.tuple(), FLOW_EGRESS)) {
         return Outcome::NONE;
     }

@@ -6,8 +6,9 @@ use crate::outcome::Outcome;
 use crate::segment::{Kind, Segment};
 use crate::sys::Packet;
 use crate::sys::kernel::now_ns;
+use crate::sys::packet::Note;
 use crate::{bridge, first, fragment, icmp, masquerade};
-use sheave_abi::{Counter, FLOW_EGRESS, FLOW_INGRESS};
+use sheave_abi::{ADDR_OWN, Counter, FLOW_EGRESS, FLOW_INGRESS};
 
 /// A packet comes in.
 #[inline(always)]
@@ -34,10 +35,14 @@ fn at(packet: Packet, hook: u8) -> i32 {
 
 #[inline(never)]
 fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
-    if bridge::is_decided_elsewhere(packet, hook) {
+    let Some(segment) = Segment::<F>::room() else { return Outcome::next(Counter::PassProtocol) };
+    if bridge::is_decided_elsewhere(packet, segment, hook) {
         return Outcome::next(Counter::PassBridgePort);
     }
-    let Some(segment) = Segment::<F>::room() else { return Outcome::next(Counter::PassProtocol) };
+    let was_translated = hook == FLOW_EGRESS && packet.noted() == Note::Translated;
+    if was_translated {
+        packet.take_note();
+    }
     if let Err(pass) = segment.fill(packet, hook) {
         return Outcome::next(pass);
     }
@@ -50,6 +55,10 @@ fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
     }
     if segment.is_first_fragment {
         fragment::forget(segment);
+    }
+    // One that netfilter has given the node's address since may have got the port of a masqueraded flow.
+    if was_translated && segment.kind == Kind::Flow && F::node_addr(&segment.tuple().src) & ADDR_OWN == 0 {
+        return Outcome::next(Counter::PassNoFrontend);
     }
     let now_ns = now_ns();
     match follow(packet, segment, now_ns) {

@@ -70,6 +70,9 @@ pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
     if role & FLOW_MASQUERADED != 0 && !masquerade::keep_pending(segment, found) {
         return Outcome::drop(Counter::DropFlowTableFull);
     }
+    if role & FLOW_MASQUERADED == 0 && segment.hook() == FLOW_INGRESS {
+        packet.note_translated();
+    }
     match translate(packet, segment) {
         Ok(()) => Outcome::next(Counter::FlowForward),
         Err(outcome) => outcome,

@@ -55,6 +55,9 @@ pub fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, chosen: &Chose
     if !is_kept {
         return Outcome::drop(Counter::DropFlowTableFull);
     }
+    if counter == Counter::FlowNew && !chosen.masquerade {
+        packet.note_translated();
+    }
     match translate(packet, segment) {
         Ok(()) => Outcome::next(counter),
         Err(outcome) => outcome,

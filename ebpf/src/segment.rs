@@ -74,6 +74,8 @@ pub struct Segment<F: Family> {
     pub flags: u8,
     /// Whether fragments without ports follow; `fragment_id` names them.
     pub is_first_fragment: bool,
+    /// Whether it is seen at a port of a bridge.
+    pub is_at_port: bool,
     pub fragment_id: u32,
     /// Offset of the transport header.
     pub l4: u32,

@@ -14,6 +14,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+/// What imports a flow reads the exact clock, the programs that of the last tick.
+const TICK_NS: u64 = 10_000_000;
+
 /// A Service with one backend, and the other proxy's flows to it.
 struct Carried {
     image: Image,
@@ -95,7 +98,7 @@ fn an_imported_flow_is_decided_anew_when_it_was_idle_for_too_long() {
         passes(rig, &datagram, "pass_foreign");
         rig.age_flows(FLOW_UDP_IDLE_NS - 1_000_000_000);
         passes(rig, &datagram, "pass_foreign");
-        rig.age_flows(FLOW_UDP_IDLE_NS + 1);
+        rig.age_flows(FLOW_UDP_IDLE_NS + TICK_NS);
         assert_eq!(rig.ingress(&datagram, &["flow_new"]).seen().dst, net.backend(1, 5300));
     });
 }
@@ -112,7 +115,7 @@ fn a_syn_that_comes_again_passes_if_the_handshake_was_not_over() {
         passes(rig, &Frame::tcp(opening, vip, ACK), "pass_foreign");
         passes(rig, &Frame::tcp(open, vip, ACK), "pass_not_first");
         assert_eq!(rig.ingress(&Frame::tcp(open, vip, SYN), &["flow_new"]).seen().dst, backend, "the next one");
-        rig.age_flows(FLOW_HALF_OPEN_IDLE_NS + 1);
+        rig.age_flows(FLOW_HALF_OPEN_IDLE_NS + TICK_NS);
         assert_eq!(rig.ingress(&Frame::tcp(opening, vip, SYN), &["flow_new"]).seen().dst, backend);
     });
 }

@@ -240,7 +240,7 @@ impl Rig {
             .collect();
         let ids: Vec<_> = entries.iter().map(|(id, _)| *id).collect();
         if let Some(backend) = all.first() {
-            self.exec(&MapOp::WriteBackends { family: family(backend.ip()), entries });
+            self.exec(&MapOp::WriteBackends { family: Family::of(backend.ip()), entries });
         }
         let of = |backends: &[SocketAddr]| -> Vec<BackendId> {
             let at = |backend| all.iter().position(|other| *other == backend).unwrap();
@@ -319,13 +319,13 @@ impl Rig {
     /// Ends a backend: no flow may name it any more (L2).
     pub(crate) fn retire(&mut self, service: u32, id: BackendId, backend: SocketAddr) {
         let entries = vec![(id, entry(service_id(service), backend, false))];
-        self.exec(&MapOp::WriteBackends { family: family(backend.ip()), entries });
+        self.exec(&MapOp::WriteBackends { family: Family::of(backend.ip()), entries });
     }
 
     /// Makes an id name another endpoint.
     pub(crate) fn rewrite(&mut self, service: u32, id: BackendId, backend: SocketAddr) {
         let entries = vec![(id, entry(service_id(service), backend, true))];
-        self.exec(&MapOp::WriteBackends { family: family(backend.ip()), entries });
+        self.exec(&MapOp::WriteBackends { family: Family::of(backend.ip()), entries });
     }
 
     /// A frame goes out, whatever is counted.
@@ -490,10 +490,6 @@ pub(crate) fn service_id(id: u32) -> ServiceId {
 
 pub(crate) fn frontend(vip: SocketAddr, protocol: Protocol) -> Frontend {
     Frontend { addr: vip.ip(), port: Port::new(vip.port()).unwrap(), protocol }
-}
-
-fn family(addr: IpAddr) -> Family {
-    if addr.is_ipv4() { Family::V4 } else { Family::V6 }
 }
 
 fn entry(service: ServiceId, backend: SocketAddr, serving: bool) -> BackendEntry {

@@ -312,6 +312,7 @@ struct Globals {
     socket_lb: u32,
     host_netns: u64,
     has_set_retval: u32,
+    has_coarse_clock: u32,
 }
 
 impl Globals {
@@ -323,13 +324,17 @@ impl Globals {
         };
         // A probe that cannot tell counts as no: the socket entrance then leaves refusals to the device entrance.
         let probe = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval);
-        Ok(Self { socket_lb, host_netns, has_set_retval: u32::from(probe.unwrap_or(false)) })
+        let has_set_retval = u32::from(probe.unwrap_or(false));
+        // Likewise: the programs read the exact clock then.
+        let probe = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
+        Ok(Self { socket_lb, host_netns, has_set_retval, has_coarse_clock: u32::from(probe.unwrap_or(false)) })
     }
 
     fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
         loader.override_global("SOCKET_LB", &self.socket_lb, true);
         loader.override_global("HOST_NETNS", &self.host_netns, true);
         loader.override_global("HAS_SET_RETVAL", &self.has_set_retval, true);
+        loader.override_global("HAS_COARSE_CLOCK", &self.has_coarse_clock, true);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Helpers without an object: clock, randomness, counters, load-time configuration.
 use super::maps;
 use aya_ebpf::Global;
-use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use core::mem::MaybeUninit;
 use sheave_abi::Counter;
 
@@ -14,6 +14,10 @@ static HOST_NETNS: Global<u64> = Global::new(0);
 /// 1 where `bpf_set_retval` exists (5.18). The verifier drops the call where this is 0. Set by the loader.
 #[unsafe(no_mangle)]
 static HAS_SET_RETVAL: Global<u32> = Global::new(0);
+
+/// 1 where `bpf_ktime_get_coarse_ns` exists (5.11). Set by the loader.
+#[unsafe(no_mangle)]
+static HAS_COARSE_CLOCK: Global<u32> = Global::new(0);
 
 /// Whose sockets are translated at connect().
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,9 +57,14 @@ pub fn has_set_retval() -> bool {
     HAS_SET_RETVAL.load() == 1
 }
 
-/// Time since boot without suspend, in ns: `CLOCK_MONOTONIC`.
+/// Time since boot without suspend, in ns: `CLOCK_MONOTONIC` as of the last tick, which is 10 ms ago at most and costs no reading
+/// of a clock.
 #[inline(always)]
 pub fn now_ns() -> u64 {
+    if HAS_COARSE_CLOCK.load() == 1 {
+        // SAFETY: the helper takes no arguments.
+        return unsafe { bpf_ktime_get_coarse_ns() };
+    }
     // SAFETY: the helper takes no arguments.
     unsafe { bpf_ktime_get_ns() }
 }

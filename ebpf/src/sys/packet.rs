@@ -23,8 +23,20 @@ pub const SUMMED_MAX: u32 = 128;
 const PACKET_HOST: u32 = 0;
 /// Stands in the metadata of a packet that was decided at a port.
 const DECIDED: u32 = 0x5ea7;
+/// Stands there of a packet that was translated where it came in, at a port or not, for good.
+const TRANSLATED: u32 = 0x5ea8;
 /// The bits of a tag that number a VLAN.
 const VLAN_ID: u32 = 0xfff;
+
+/// What a device of this node has noted on a packet for the next one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    Nothing,
+    /// [`Packet::note`]
+    Decided,
+    /// [`Packet::note_translated`]
+    Translated,
+}
 
 /// The packet a device program was called for, and where its IP header starts.
 #[derive(Clone, Copy)]
@@ -121,14 +133,25 @@ impl Packet {
         unsafe { (&raw mut (*self.0).tc_index).write_volatile(DECIDED) }
     }
 
-    /// True when [`Self::note`] was called for it, here or at the device before.
+    /// Notes that it was translated, and that there is nothing left to do where it goes out: by [`Self::note`]'s means.
     #[inline(always)]
-    pub fn is_noted(self) -> bool {
+    pub fn note_translated(self) {
         // SAFETY: the context outlives the program.
-        unsafe { (&raw const (*self.0).tc_index).read_volatile() == DECIDED }
+        unsafe { (&raw mut (*self.0).tc_index).write_volatile(TRANSLATED) }
     }
 
-    /// Takes the note off: the packet may reach other nodes that are namespaces of this machine.
+    /// What was noted, here or at the device before.
+    #[inline(always)]
+    pub fn noted(self) -> Note {
+        // SAFETY: the context outlives the program.
+        match unsafe { (&raw const (*self.0).tc_index).read_volatile() } {
+            DECIDED => Note::Decided,
+            TRANSLATED => Note::Translated,
+            _ => Note::Nothing,
+        }
+    }
+
+    /// Takes a note off: the packet may reach other nodes that are namespaces of this machine.
     #[inline(always)]
     pub fn take_note(self) {
         // SAFETY: the context outlives the program.

@@ -2,6 +2,7 @@
 use crate::cluster::{ENDPOINTS, NODE_ADDR, TARGET_PORT};
 use crate::contender::ContenderError;
 use ipnet::{IpNet, Ipv4Net};
+use sheave_baseline::{Counts, Script, Tool, exec};
 use sheave_lab::{Cluster, Node, Pod};
 use socket2::{Domain, Socket, Type};
 use std::fs;
@@ -30,13 +31,15 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Builds it, without any dataplane.
+    /// Builds it, without any dataplane. The node tracks connections, as the nodes of most clusters do whatever their proxy is: who
+    /// masquerades what leaves the cluster, or has network policies, needs it.
     pub(crate) fn new() -> Result<Self, ContenderError> {
         let builder =
             Cluster::builder("bench").node(NODE, [NODE_ADDR], [CLIENT_NET]).node(FAR, [FAR_ADDR], [ENDPOINTS]);
         let mut cluster = builder.build()?;
         cluster.add_pod(NODE, CLIENT, &[CLIENT_ADDR])?;
         let network = Self { cluster };
+        network.node().sandbox().run(track)??;
         network.serve()?;
         Ok(network)
     }
@@ -62,6 +65,14 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// Turns connection tracking on in the calling thread's namespace: the least that does is a rule that asks for it.
+fn track() -> Result<(), ContenderError> {
+    let text = "table inet tracked {\n chain forward {\n  type filter hook forward priority 0;\n  ct state established,related accept\n }\n}\n";
+    let script = Script { tool: Tool::Nft, text: text.to_owned(), counts: Counts::default(), reads: Vec::new() };
+    exec::apply(&Tool::Nft.find()?, &script)?;
+    Ok(())
 }
 
 /// With room for every connection of a round. Servers share the CPUs with tools that write rules, and what finds no room in the

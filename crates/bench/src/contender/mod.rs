@@ -101,6 +101,9 @@ pub(crate) enum ContenderError {
         /// What the kernel said, or which limit stands in the way.
         wrong: String,
     },
+    /// Threads could not be kept to a processor.
+    #[error("cannot keep client and server to one processor: {0}")]
+    Processors(#[from] nix::Error),
     /// No place to work in.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -150,7 +153,7 @@ impl Dataplane {
             Self::IptablesNftPartial => Some(Layout::Iptables(Variant::Nft, Restore::Partial)),
             Self::Nftables => Some(Layout::Nftables),
             Self::NftSingleMap => Some(Layout::SingleMap),
-            Self::SheaveEbpf | Self::SheaveIpvs | Self::Direct => None,
+            Self::SheaveEbpf | Self::SheaveEbpfDevice | Self::SheaveIpvs | Self::Direct => None,
         }
     }
 

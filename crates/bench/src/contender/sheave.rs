@@ -23,6 +23,7 @@ const FLOWS_MAX: u32 = 1 << 20;
 pub(crate) struct Sheave {
     limits: Limits,
     cgroup: PathBuf,
+    socket_lb: SocketLb,
     devices: &'static [&'static str],
     loaded: Option<Loaded>,
     plan: Plan,
@@ -36,7 +37,8 @@ struct Loaded {
 impl Sheave {
     /// With nothing loaded yet. Sockets of this cgroup are translated.
     pub(crate) fn new(shape: Shape, cgroup: &Path) -> Self {
-        Self { limits: limits(shape), cgroup: cgroup.to_owned(), devices: &[], loaded: None, plan: Plan::default() }
+        let (limits, cgroup) = (limits(shape), cgroup.to_owned());
+        Self { limits, cgroup, socket_lb: SocketLb::All, devices: &[], loaded: None, plan: Plan::default() }
     }
 
     /// At these devices of the calling thread's namespace too.
@@ -44,9 +46,14 @@ impl Sheave {
         Self { devices, ..self }
     }
 
+    /// Sockets are left alone.
+    pub(crate) fn without_sockets(self) -> Self {
+        Self { socket_lb: SocketLb::Off, ..self }
+    }
+
     fn load(&self) -> Result<Loaded, ContenderError> {
         let bpffs = Path::new(BPFFS);
-        let mut programs = Loader::new(bpffs, self.limits, FLOWS_MAX, SocketLb::All).load()?;
+        let mut programs = Loader::new(bpffs, self.limits, FLOWS_MAX, self.socket_lb).load()?;
         let maps = KernelMaps::open(bpffs)?;
         attach_sockets(&programs, &self.cgroup)?;
         let hook = programs.device_hook();

@@ -6,8 +6,10 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dataplane {
-    /// sheave's eBPF programs.
+    /// sheave's eBPF programs, as an agent loads them: a TCP client's connect() is translated in its socket.
     SheaveEbpf,
+    /// The same without those of sockets: a client's packets are translated at the devices of its node.
+    SheaveEbpfDevice,
     /// sheave's IPVS backend.
     SheaveIpvs,
     /// kube-proxy's iptables layout through iptables-legacy-restore, everything written at every sync.
@@ -28,8 +30,9 @@ pub enum Dataplane {
 
 impl Dataplane {
     /// Every dataplane, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SheaveEbpf,
+        Self::SheaveEbpfDevice,
         Self::SheaveIpvs,
         Self::IptablesLegacy,
         Self::IptablesLegacyPartial,
@@ -44,6 +47,7 @@ impl Dataplane {
     pub fn name(self) -> &'static str {
         match self {
             Self::SheaveEbpf => "sheave-ebpf",
+            Self::SheaveEbpfDevice => "sheave-ebpf-device",
             Self::SheaveIpvs => "sheave-ipvs",
             Self::IptablesLegacy => "iptables-legacy",
             Self::IptablesLegacyPartial => "iptables-legacy-partial",
@@ -58,7 +62,10 @@ impl Dataplane {
     /// What it is, in a few words for a reader who meets the name for the first time.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::SheaveEbpf => "sheave's eBPF programs",
+            Self::SheaveEbpf => "sheave's eBPF programs, which translate a connect() in its socket",
+            Self::SheaveEbpfDevice => {
+                "sheave's eBPF programs without those of sockets: packets are translated at devices"
+            }
             Self::SheaveIpvs => "sheave's IPVS backend",
             Self::IptablesLegacy => {
                 "kube-proxy's iptables rules through iptables-legacy-restore, all of them at every sync"
@@ -74,7 +81,7 @@ impl Dataplane {
 
     /// Whether it is one of sheave's own.
     pub fn is_sheave(self) -> bool {
-        matches!(self, Self::SheaveEbpf | Self::SheaveIpvs)
+        matches!(self, Self::SheaveEbpf | Self::SheaveEbpfDevice | Self::SheaveIpvs)
     }
 
     /// Whether it is something that one could use instead of sheave.

@@ -25,6 +25,8 @@ pub(crate) enum Measure {
     Instructions,
     /// Of one decision, packet, connection or round trip.
     Latency,
+    /// How much longer it takes than without any Service, round by round.
+    Added,
     /// What 1 of 100 latencies of a round exceeds.
     LatencyP99,
     /// What 1 of 1,000 latencies of a round exceeds.
@@ -46,7 +48,8 @@ const SYNC: &[Measure] = &[
     Measure::Instructions,
 ];
 const LOOKUP: &[Measure] = &[Measure::Latency, Measure::Instructions];
-const CONNECT: &[Measure] = &[Measure::Latency, Measure::LatencyP99, Measure::LatencyP999, Measure::Failures];
+const CONNECT: &[Measure] =
+    &[Measure::Latency, Measure::Added, Measure::LatencyP99, Measure::LatencyP999, Measure::Failures];
 const RATE: &[Measure] = &[Measure::Rate, Measure::Failures];
 
 impl Measure {
@@ -64,7 +67,7 @@ impl Measure {
     pub(crate) fn unit(self) -> Unit {
         match self {
             Self::Cpu => Unit::Nanoseconds,
-            Self::LatencyP99 | Self::LatencyP999 => Unit::Nanoseconds,
+            Self::Added | Self::LatencyP99 | Self::LatencyP999 => Unit::Nanoseconds,
             other => other.quantity().unit(),
         }
     }
@@ -81,6 +84,7 @@ impl Measure {
             Self::PeakRss => "peak resident memory",
             Self::Instructions => "instructions",
             Self::Latency => "latency",
+            Self::Added => "latency added to that without a Service",
             Self::LatencyP99 => "latency, 99th percentile",
             Self::LatencyP999 => "latency, 99.9th percentile",
             Self::Rate => "rate",
@@ -100,6 +104,7 @@ impl Measure {
             Self::PeakRss => "peak_rss",
             Self::Instructions => "instructions",
             Self::Latency => "latency",
+            Self::Added => "added",
             Self::LatencyP99 => "latency_p99",
             Self::LatencyP999 => "latency_p999",
             Self::Rate => "rate",
@@ -112,7 +117,7 @@ impl Measure {
         self != Self::Rate
     }
 
-    /// The values behind the figure that is shown; `None` when they were not measured.
+    /// The values behind the figure that is shown; `None` when they were not measured, or do not follow from one dataplane's alone.
     pub(crate) fn summary(self, samples: &Samples) -> Option<Summary> {
         match self {
             Self::Latency => Summary::of(samples.get(Quantity::Latency)?.values.iter().copied()),
@@ -120,10 +125,21 @@ impl Measure {
         }
     }
 
+    /// As [`Self::rounds`], where `floor` is what was measured in turns with it without any Service.
+    pub(crate) fn rounds_above(self, samples: &Samples, floor: Option<&Samples>) -> Option<Vec<f64>> {
+        if self != Self::Added {
+            return self.rounds(samples);
+        }
+        let (with, without) = (Self::Latency.rounds(samples)?, Self::Latency.rounds(floor?)?);
+        // Without as many rounds nobody knows which were next to each other.
+        (with.len() == without.len()).then(|| with.iter().zip(without).map(|(with, without)| with - without).collect())
+    }
+
     /// One value for each round, in the order of the rounds; `None` when it was not measured.
     pub(crate) fn rounds(self, samples: &Samples) -> Option<Vec<f64>> {
         let of = |quantity| samples.get(quantity).map(|series| by_round(series, Quantile::Median));
         match self {
+            Self::Added => None,
             Self::Cpu => {
                 let (own, tools) = (of(Quantity::CpuSelf)??, of(Quantity::CpuChildren).flatten());
                 Some(match tools.filter(|tools| tools.len() == own.len()) {
@@ -148,7 +164,7 @@ impl Measure {
             Self::KernelMemory => Quantity::KernelMemory,
             Self::PeakRss => Quantity::PeakRss,
             Self::Instructions => Quantity::Instructions,
-            Self::Latency | Self::LatencyP99 | Self::LatencyP999 => Quantity::Latency,
+            Self::Latency | Self::Added | Self::LatencyP99 | Self::LatencyP999 => Quantity::Latency,
             Self::Rate => Quantity::Rate,
             Self::Failures => Quantity::Failures,
         }

@@ -163,7 +163,8 @@ impl ScenarioFile {
             // Partial syncs leave the same rules behind as full ones, so their clients see the same.
             Work::Connect(_) => dataplane.with_full_syncs().is_none_or(|full| !self.dataplanes.contains(&full)),
             Work::Lookup(_) => dataplane == Dataplane::SheaveEbpf,
-            Work::Sync(_) => dataplane != Dataplane::Direct,
+            // Where a client is translated has no part in what is written.
+            Work::Sync(_) => !matches!(dataplane, Dataplane::Direct | Dataplane::SheaveEbpfDevice),
         }
     }
 }

@@ -51,7 +51,7 @@ impl Need {
             tool: (services + endpoints) * tool,
         };
         match dataplane {
-            Dataplane::SheaveEbpf | Dataplane::SheaveIpvs => need(180, 1_500, 0),
+            Dataplane::SheaveEbpf | Dataplane::SheaveEbpfDevice | Dataplane::SheaveIpvs => need(180, 1_500, 0),
             Dataplane::Direct => need(30, 1_500, 0),
             Dataplane::IptablesLegacy | Dataplane::IptablesLegacyPartial => need(30, 3_500, 6_000),
             Dataplane::IptablesNft | Dataplane::IptablesNftPartial => need(30, 4_500, 9_000),

@@ -5,7 +5,11 @@ use crate::cluster::{Cluster, Edit, before, edits};
 use crate::connect::{DEVICES, Dial, Network, Until, dial, rate, round_trips};
 use crate::contender::{Contender, ContenderError, Peer, Sheave};
 use crate::record::{ConnectOperation, ConnectRound, SyncOperation};
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use sheave_lab::Sandbox;
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Connections or round trips of one round.
-const COUNT: u64 = 300;
+const COUNT: u64 = 1_000;
 /// For how long connections are counted.
 const RATE_TIME: Duration = Duration::from_millis(500);
 /// Under churn, connections go on until the changes of the round are made, and for that long at most.
@@ -66,7 +70,7 @@ impl Networked {
         match operation {
             ConnectOperation::LatencyHot => Ok(client.run(move || dial(&one, &Until::Count(COUNT)))?),
             ConnectOperation::LatencyRandom => Ok(client.run(move || dial(&many, &Until::Count(COUNT)))?),
-            ConnectOperation::RoundTrip => Ok(client.run(move || round_trips(&one, COUNT))?),
+            ConnectOperation::RoundTrip => on_one_processor(|| Ok(client.run(move || round_trips(&one, COUNT))?)),
             ConnectOperation::Rate => Ok(client.run(move || rate(&many, RATE_TIME))?),
             ConnectOperation::Churn => self.churn(round, &client, &mut random),
         }
@@ -135,6 +139,26 @@ impl Stage for Networked {
     }
 }
 
+/// Does something while all threads of this process share a processor. A round trip wakes two of them up: elsewhere than here now and
+/// then, and that takes longer than what is measured.
+fn on_one_processor<T>(body: impl FnOnce() -> Result<T, ContenderError>) -> Result<T, ContenderError> {
+    let everywhere = sched_getaffinity(Pid::this())?;
+    let first = (0..CpuSet::count()).find(|cpu| everywhere.is_set(*cpu).unwrap_or(false)).unwrap_or(0);
+    let mut one = CpuSet::new();
+    one.set(first)?;
+    let result = keep_threads_to(&one).map_err(ContenderError::from).and_then(|()| body());
+    keep_threads_to(&everywhere)?;
+    result
+}
+
+fn keep_threads_to(processors: &CpuSet) -> nix::Result<()> {
+    let threads =
+        fs::read_dir("/proc/self/task").map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    let ids = threads.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // One that has ended since is nowhere.
+    ids.map(|id| sched_setaffinity(Pid::from_raw(id), processors)).filter(|set| *set != Err(Errno::ESRCH)).collect()
+}
+
 /// Does something, and waits until it has taken that long.
 fn at_least<T>(time: Duration, body: impl FnOnce() -> T) -> T {
     let start = Instant::now();
@@ -148,13 +172,15 @@ fn none_succeeded(round: &ConnectRound) -> String {
 }
 
 fn contender(job: Job, node: &Sandbox) -> Result<Option<Box<dyn Contender>>, ContenderError> {
-    use crate::record::Dataplane::Direct;
+    use crate::record::Dataplane::{Direct, SheaveEbpfDevice};
     match (job.dataplane, job.dataplane.layout()) {
         (Direct, _) => Ok(None),
         (_, Some(layout)) => Ok(Some(Box::new(Peer::new(layout)?))),
         (_, None) => {
             let cgroup = node.cgroup().expect("invariant: nodes of a lab have one").path();
-            Ok(Some(Box::new(Sheave::new(job.shape, cgroup).at_devices(&DEVICES))))
+            let sheave = Sheave::new(job.shape, cgroup).at_devices(&DEVICES);
+            let at_devices = job.dataplane == SheaveEbpfDevice;
+            Ok(Some(Box::new(if at_devices { sheave.without_sockets() } else { sheave })))
         }
     }
 }

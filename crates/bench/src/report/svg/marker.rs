@@ -7,7 +7,7 @@ const RADIUS: f64 = 4.5;
 /// A closed path around (x, y).
 pub(super) fn outline(dataplane: Dataplane, x: f64, y: f64) -> String {
     match dataplane {
-        Dataplane::SheaveEbpf | Dataplane::Direct => circle(x, y, RADIUS),
+        Dataplane::SheaveEbpf | Dataplane::SheaveEbpfDevice | Dataplane::Direct => circle(x, y, RADIUS),
         Dataplane::SheaveIpvs => polygon(x, y, &[(-1.3, 0.0), (0.0, -1.3), (1.3, 0.0), (0.0, 1.3)]),
         Dataplane::IptablesLegacy | Dataplane::IptablesLegacyPartial => {
             polygon(x, y, &[(-0.95, -0.95), (0.95, -0.95), (0.95, 0.95), (-0.95, 0.95)])
@@ -25,7 +25,11 @@ pub(super) fn outline(dataplane: Dataplane, x: f64, y: f64) -> String {
 pub(super) fn is_hollow(dataplane: Dataplane) -> bool {
     matches!(
         dataplane,
-        Dataplane::IptablesLegacyPartial | Dataplane::IptablesNftPartial | Dataplane::NftSingleMap | Dataplane::Direct
+        Dataplane::SheaveEbpfDevice
+            | Dataplane::IptablesLegacyPartial
+            | Dataplane::IptablesNftPartial
+            | Dataplane::NftSingleMap
+            | Dataplane::Direct
     )
 }
 
