@@ -103,7 +103,7 @@ impl KubeProxy {
             healthz_bind: server(fields, "healthzBindAddress", healthz_default(ipv6))?,
             metrics_bind: server(fields, "metricsBindAddress", metrics_default(ipv6))?,
             bind_hard_fail: fields.read("bindAddressHardFail", Located::boolean)?.unwrap_or_default(),
-            sync_period: sync_period(fields, &mode)?,
+            sync_period: sync_period(fields, &mode, in_file)?,
             conntrack: Conntrack::read(fields)?,
             client_kubeconfig: kubeconfig.flatten(),
             mode,
@@ -166,11 +166,12 @@ fn masquerade_all(fields: &mut Fields) -> Result<bool, BadValue> {
     Ok(any)
 }
 
-/// That of the mode's section, as kube-proxy takes it (`pkg/proxy/apis/config/v1alpha1/conversion.go`); 0 is unset.
-fn sync_period(fields: &mut Fields, mode: &str) -> Result<Duration, BadValue> {
+/// That of the mode's section, as kube-proxy takes it (`pkg/proxy/apis/config/v1alpha1/conversion.go`); 0 is unset. Among the options
+/// there is none for nftables: that of iptables is for both (`processV1Alpha1Flags`).
+fn sync_period(fields: &mut Fields, mode: &str, in_file: bool) -> Result<Duration, BadValue> {
     let field = match mode {
         "ipvs" => "ipvs.syncPeriod",
-        "nftables" => "nftables.syncPeriod",
+        "nftables" if in_file => "nftables.syncPeriod",
         _ => "iptables.syncPeriod",
     };
     match fields.read(field, Located::duration)? {
