@@ -1,4 +1,5 @@
-//! What decides a packet, as documents: for whoever wants to put it to other programs than this agent's rules.
+//! What decides a packet, and nothing else of a cluster: as documents, for whoever wants to put it to other programs than this
+//! agent's rules, and as what is wanted of it.
 use crate::admin::Evidence;
 use serde_json::{Value, json};
 use sheave_core::decide::concerns;
@@ -15,7 +16,7 @@ pub(super) fn evidence(index: &Index, config: &ProxyConfig, packet: &Packet) -> 
     }
 }
 
-/// What is wanted of what a packet concerns. Cost: a look at every Service.
+/// What would be wanted of the Services that a packet concerns. Cost: a look at every Service.
 pub(super) fn wanted(index: &Index, config: &ProxyConfig, packet: &Packet) -> Desired {
     let mut few = Index::new(index.node_name());
     few.apply(Event::LocalAddresses(index.device_addresses().collect()));
