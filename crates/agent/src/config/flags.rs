@@ -188,14 +188,21 @@ mod tests {
         for flag in OWN.iter().chain([&BPFFS]) {
             assert!(own::FIELDS.contains(&flag.field), "{}", flag.field);
         }
-        // A period counts with its mode only.
-        for flag in KUBE_PROXY.iter().filter(|flag| flag.name != "ipvs-sync-period") {
+        // Some count with their mode only.
+        let mode = |flag: &Flag| match flag.name {
+            "ipvs-sync-period" => Some(("proxy-mode", "ipvs")),
+            "pod-bridge-interface" => Some(("detect-local-mode", "BridgeInterface")),
+            "pod-interface-name-prefix" => Some(("detect-local-mode", "InterfaceNamePrefix")),
+            _ => None,
+        };
+        for flag in KUBE_PROXY {
             let word = match flag.value {
                 FlagKind::Switch => "true",
                 FlagKind::Value(_) if flag.field == "mode" => "ipvs",
                 FlagKind::Value(_) | FlagKind::List(_) => "1",
             };
-            let config = beside(None, &[(flag.name, word)]);
+            let options: Vec<_> = mode(flag).into_iter().chain([(flag.name, word)]).collect();
+            let config = beside(None, &options);
             let notes = config.map(|config| config.kube_proxy.notes).unwrap_or_default();
             let named = notes.iter().any(|note| note.contains(flag.field));
             assert_eq!(named, flag.help.is_empty(), "{}: {notes:?}", flag.name);
