@@ -1,5 +1,6 @@
 //! The documents: links that lead somewhere, rules that exist, claims that tests bear out.
 use crate::tree::{File, files, root, words};
+use sheave_abi::LAYOUT_VERSION;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
@@ -122,6 +123,25 @@ pub(crate) fn broken_links() -> Vec<String> {
         }
     }
     broken
+}
+
+/// Pins that documents name, but not where the maps of this version are.
+pub(crate) fn unknown_pins() -> Vec<String> {
+    let now = format!("v{LAYOUT_VERSION}");
+    let named = |text: &str| {
+        let versions = text.split("/sheave/v").skip(1);
+        let versions =
+            versions.map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().to_owned());
+        versions.map(|number| format!("v{number}")).collect::<Vec<_>>()
+    };
+    let mut unknown = Vec::new();
+    for file in files().iter().filter(|file| file.path.ends_with(".md") && !file.path.starts_with("docs/decisions/")) {
+        // The paths of the admin socket are no pins.
+        let text = file.text().replace("://sheave/", "");
+        unknown
+            .extend(named(&text).into_iter().filter(|version| *version != now).map(|v| format!("{}: {v}", file.path)));
+    }
+    unknown
 }
 
 fn resolves(from: &File, target: &str, documents: &[File]) -> bool {

@@ -160,3 +160,8 @@ fn links_and_names_of_documents_lead_somewhere() {
     assert_none("broken links", documents::broken_links());
     assert_none("no such document", documents::unknown_documents());
 }
+
+#[test]
+fn pins_that_documents_name_are_where_this_version_has_them() {
+    assert_none("another layout", documents::unknown_pins());
+}

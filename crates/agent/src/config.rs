@@ -432,7 +432,8 @@ mod tests {
             let head = if ours { HEAD } else { KUBE_PROXY };
             if !["apiVersion", "kind"].contains(&field) {
                 let (open, close) = (field.replace('.', ": {"), "}".repeat(field.matches('.').count()));
-                let line = |text: &str| text.lines().count();
+                // A carriage return alone ends a line of YAML, too.
+                let line = |text: &str| text.replace("\r\n", "\n").replace('\r', "\n").lines().count();
                 let text = format!("{head}{open}: {value}{close}\n");
                 match Config::parse(&text, Path::new("c.yaml")) {
                     Ok(_) => {}

@@ -101,7 +101,8 @@ fn undialled(absent: Option<&Absent>) -> Decision {
 }
 
 impl<'a> Explanation<'a> {
-    /// Saves working out what is wanted: `desired` is what [`Desired::rebuild`] would make of what was observed.
+    /// Saves working out what is wanted: `desired` is what [`Desired::rebuild`] would make of what was observed, or of what concerns
+    /// the packet.
     #[must_use]
     pub fn with_desired(self, desired: &'a Desired) -> Self {
         Self { held: Some(desired), ..self }
@@ -146,8 +147,8 @@ impl Explanation<'_> {
         let slices = slices.chain(absent).map(|name| ObjectName::EndpointSlice(name.clone()));
         let names = slices.chain([ObjectName::Service(service.clone())]);
         let objects: BTreeSet<ObjectRef> = names.map(|name| object_ref(&name)).collect();
-        let all = index.diagnostics().cloned().chain(self.desired().diagnostics());
-        all.filter(|diagnostic| objects.contains(&diagnostic.object)).collect()
+        let wrong = index.diagnostics().filter(|diagnostic| objects.contains(&diagnostic.object));
+        wrong.cloned().chain(self.desired().diagnostic(service)).collect()
     }
 
     fn desired(&self) -> &Desired {

@@ -61,12 +61,20 @@ impl Encoding {
     }
 }
 
-/// A document as the API server sends it in protobuf, in its envelope. `None` for kinds that have no protobuf here.
+/// A document, or a list of some, as the API server sends it in protobuf, in its envelope. `None` for kinds that have no protobuf here.
 #[must_use]
 pub fn to_protobuf(document: &Value) -> Option<Vec<u8>> {
     let text = |field: &str| document[field].as_str().unwrap_or_default();
-    schema::of_kind(text("kind"))?;
-    Some(Encoding::Protobuf.document((text("apiVersion"), text("kind")), document))
+    let (kind, items) = (text("kind"), document["items"].as_array());
+    let fields = schema::of_kind(items.map_or(Some(kind), |_| kind.strip_suffix("List"))?)?;
+    let message = match items {
+        None => protobuf::message(fields, document),
+        Some(items) => {
+            let items: Vec<_> = items.iter().map(|item| protobuf::message(fields, item)).collect();
+            protobuf::list(&document["metadata"], items.iter().map(|item| &item[..]))
+        }
+    };
+    Some(protobuf::wrapped((text("apiVersion"), kind), &message))
 }
 
 /// An event of a watch as the API server sends it in protobuf, its length before it.

@@ -132,3 +132,48 @@ fn cleanup_refuses_options_that_do_not_go_together() {
         assert!(text(&output.stderr).contains("Usage: sheave cleanup"), "{options:?}: {}", text(&output.stderr));
     }
 }
+
+/// What a line says to a shell: the words after `sheave`, if it runs it.
+fn command(line: &str) -> Option<Vec<String>> {
+    let line = line.split(" #").next().unwrap_or_default().split(['|', ';', '<', '>']).next().unwrap_or_default();
+    let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_matches(['(', ')', '"', '\''])).collect();
+    let at = words.iter().position(|word| *word == "sheave")?;
+    let rest = match (at.checked_sub(1).map(|before| words[before]), &words[at + 1..]) {
+        (None | Some("sudo" | "--"), rest) => rest,
+        (Some("--bin"), ["--", rest @ ..]) => rest,
+        _ => return None,
+    };
+    // A variable of the shell stands for a number.
+    let word = |word: &&str| if word.contains('$') { "1".to_owned() } else { (*word).to_owned() };
+    (!rest.is_empty() && !rest.iter().any(|word| word.contains('…'))).then(|| rest.iter().map(word).collect())
+}
+
+/// The commands of a document, in blocks for a shell and between backticks.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines = blocks.flat_map(str::lines);
+    let spans = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    lines.chain(spans).filter_map(command).collect()
+}
+
+/// The help is printed only if the words before it are understood.
+#[test]
+fn the_commands_of_the_documents_are_understood() {
+    assert_eq!(
+        command("sudo sheave status svc/a/b --watch   # look"),
+        Some(vec!["status".into(), "svc/a/b".into(), "--watch".into()])
+    );
+    assert_eq!(command("kubectl -n kube-system delete daemonset sheave"), None);
+    assert!(!sheave(&["status", "--sochet", "x", "--help"]).status.success(), "an option that is not there is refused");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut asked = 0;
+    for document in ["README.md", "docs/operating.md", "docs/testing.md", "docs/benchmarks.md", "docs/performance.md"] {
+        for words in commands(&std::fs::read_to_string(root.join(document)).unwrap()) {
+            let arguments: Vec<_> = words.iter().map(String::as_str).chain(["--help"]).collect();
+            let output = sheave(&arguments);
+            assert!(output.status.success(), "{document}: sheave {}: {}", words.join(" "), text(&output.stderr));
+            asked += 1;
+        }
+    }
+    assert!(asked > 30, "{asked} commands");
+}

@@ -177,14 +177,19 @@ impl Claims {
 
     /// What each Service lost, the first frontend of each, by name.
     pub(crate) fn losers(&self) -> Vec<(&ServiceName, Lost<'_>)> {
-        let lost = |(name, places)| -> Option<(&ServiceName, Lost<'_>)> {
-            let (name, places): (&ServiceName, &BTreeSet<Frontend>) = (name, places);
-            let frontend = *places.first()?;
-            let (winner, mut others) = self.contest(frontend)?;
-            let loser = others.find(|other: &&Claim| other.key.port.service == *name && other.key != winner.key)?;
-            Some((name, Lost { frontend, winner, loser, more: places.len() - 1 }))
-        };
-        self.lost.sorted().into_iter().filter_map(lost).collect()
+        self.lost.sorted().into_iter().filter_map(|(name, places)| Some((name, self.lost_at(name, places)?))).collect()
+    }
+
+    /// What a Service lost, the first frontend of it.
+    pub(crate) fn lost(&self, name: &ServiceName) -> Option<Lost<'_>> {
+        self.lost_at(name, self.lost.get(name)?)
+    }
+
+    fn lost_at(&self, name: &ServiceName, places: &BTreeSet<Frontend>) -> Option<Lost<'_>> {
+        let frontend = *places.first()?;
+        let (winner, mut others) = self.contest(frontend)?;
+        let loser = others.find(|other| other.key.port.service == *name && other.key != winner.key)?;
+        Some(Lost { frontend, winner, loser, more: places.len() - 1 })
     }
 }
 

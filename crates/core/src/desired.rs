@@ -197,8 +197,17 @@ impl Desired {
     /// What cannot be served as asked: one for each Service that lost frontends, by name (I8).
     #[must_use]
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        let origin = |name| self.services.get(name).and_then(|wanted| wanted.origin.clone());
-        self.claims.losers().into_iter().map(|(name, lost)| lost.diagnostic(origin(name))).collect()
+        self.claims.losers().into_iter().map(|(name, lost)| lost.diagnostic(self.origin(name))).collect()
+    }
+
+    /// That of one Service. Costs nothing of others.
+    #[must_use]
+    pub fn diagnostic(&self, name: &ServiceName) -> Option<Diagnostic> {
+        Some(self.claims.lost(name)?.diagnostic(self.origin(name)))
+    }
+
+    fn origin(&self, name: &ServiceName) -> Option<Arc<str>> {
+        self.services.get(name)?.origin.clone()
     }
 
     /// Takes the node as it is now; says which Services that concerns. Looks at all of them only if it may concern one.

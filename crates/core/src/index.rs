@@ -120,6 +120,11 @@ impl Index {
         self.groups.get(name)?.service()
     }
 
+    /// How many Services are meant. Costs a look at each, and no memory.
+    pub fn count_where(&self, is_meant: impl Fn(&Service) -> bool) -> usize {
+        self.groups.count_where(|_, group| group.service().is_some_and(&is_meant))
+    }
+
     /// The Services that are meant, by name. Costs a look at each Service, and nothing else of those that are not meant.
     pub fn services_where(&self, is_meant: impl Fn(&Service) -> bool) -> Vec<&Service> {
         let groups = self.groups.sorted_where(|_, group| group.service().is_some_and(&is_meant));

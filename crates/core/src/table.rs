@@ -104,6 +104,11 @@ impl<K: Eq + Hash, V> Table<K, V> {
         self.sorted_where(|_, _| true)
     }
 
+    /// How many entries are meant. Costs a look at each.
+    pub fn count_where(&self, is_meant: impl Fn(&K, &V) -> bool) -> usize {
+        self.0.iter().filter(|(key, value)| is_meant(key, value)).count()
+    }
+
     /// The entries that are meant, by key. Costs a look at each and a sort of those.
     pub fn sorted_where(&self, is_meant: impl Fn(&K, &V) -> bool) -> Vec<(&K, &V)>
     where

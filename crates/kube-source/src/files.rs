@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tracing::info;
 
 /// A writer that pauses for longer is taken to have finished.
@@ -35,10 +35,12 @@ pub(crate) async fn run(path: PathBuf, node: &str, events: Sender<Vec<Event>>) {
     let mut last: Option<Stamps> = None;
     let path: Arc<Path> = path.into();
     loop {
-        match settled(&path).await {
+        // Whoever ends the runtime ends the source.
+        let Some(looked) = settled(&path).await else { return };
+        match looked {
             Ok(stamps) if last.as_ref() != Some(&stamps) => {
-                let again;
-                (held, again) = reread(held, &stamps).await;
+                let Some((reread, again)) = reread(held, &stamps).await else { return };
+                held = reread;
                 let mut news = held.manifests.lists(node);
                 news.extend(said.say_all(held.manifests.diagnostics(node)));
                 info!(files = stamps.len(), objects = held.manifests.objects(), "manifests read");
@@ -63,35 +65,43 @@ pub(crate) async fn run(path: PathBuf, node: &str, events: Sender<Vec<Event>>) {
     }
 }
 
-/// Waits until two looks see the same, so that a file is not read while it is written.
-async fn settled(path: &Arc<Path>) -> io::Result<Stamps> {
+/// Waits until two looks see the same, so that a file is not read while it is written. `None` as in [`off_the_workers`].
+async fn settled(path: &Arc<Path>) -> Option<io::Result<Stamps>> {
     let mut before = look(path).await?;
     for _ in 0..SETTLE_LOOKS_MAX {
+        let Ok(seen) = &before else { break };
         tokio::time::sleep(SETTLE).await;
         let now = look(path).await?;
-        if now == before {
+        if now.as_ref().is_ok_and(|now| now == seen) {
             break;
         }
         before = now;
     }
-    Ok(before)
+    Some(before)
 }
 
-async fn look(path: &Arc<Path>) -> io::Result<Stamps> {
+async fn look(path: &Arc<Path>) -> Option<io::Result<Stamps>> {
     let path = path.clone();
-    spawn_blocking(move || scan::look(&path))
-        .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    off_the_workers(move || scan::look(&path)).await
 }
 
-/// Reads what changed; also says whether a file changed again meanwhile.
-async fn reread(mut held: Held, stamps: &Stamps) -> (Held, bool) {
+/// Reads what changed; also says whether a file changed again meanwhile. `None` as in [`off_the_workers`].
+async fn reread(mut held: Held, stamps: &Stamps) -> Option<(Held, bool)> {
     let stamps = stamps.clone();
-    let task = spawn_blocking(move || {
+    let read = move || {
         let again = held.reread(&stamps);
         (held, again)
-    });
-    task.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    };
+    off_the_workers(read).await
+}
+
+/// What work on a thread of its own comes to; `None` when the runtime ends before the work has begun.
+async fn off_the_workers<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
+        Ok(done) => Some(done),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_cancelled)) => None,
+    }
 }
 
 /// The path itself cannot be read: everything stays as it is (I4). Returns whether anyone still listens.

@@ -22,8 +22,10 @@ pub struct Flag {
 /// What stands behind an option.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FlagKind {
-    /// A value, shown so.
+    /// A value, shown so. Of several the last one counts.
     Value(&'static str),
+    /// Values between commas, shown so. Several of them are one list (pflag's `StringSlice`).
+    List(&'static str),
     /// `true`, `false`, or nothing, which is `true`.
     Switch,
 }
@@ -88,7 +90,12 @@ pub const KUBE_PROXY: &[Flag] = &[
     sets("ipvs-sync-period", "ipvs.syncPeriod", TIME, "The same, with --proxy-mode ipvs"),
     sets("masquerade-all", "iptables.masqueradeAll", SWITCH, "Masquerade whatever is sent to a ClusterIP"),
     sets("metrics-bind-address", "metricsBindAddress", SOCKET, "[default: 127.0.0.1:10249]; empty: no such server"),
-    sets("nodeport-addresses", "nodePortAddresses", CIDRS, "Where NodePorts are accepted [default: primary]"),
+    sets(
+        "nodeport-addresses",
+        "nodePortAddresses",
+        FlagKind::List("CIDR,…"),
+        "Where NodePorts are accepted [default: primary]",
+    ),
     sets("oom-score-adj", "oomScoreAdj", NUMBER, "oom_score_adj of this process [default: -999]"),
     sets("pod-bridge-interface", "detectLocal.bridgeInterface", NAME, "For --detect-local-mode BridgeInterface"),
     sets("pod-interface-name-prefix", "detectLocal.interfaceNamePrefix", NAME, "For InterfaceNamePrefix"),
@@ -98,7 +105,7 @@ pub const KUBE_PROXY: &[Flag] = &[
     idle("iptables-localhost-nodeports", "iptables.localhostNodePorts", SWITCH),
     idle("iptables-masquerade-bit", "iptables.masqueradeBit", VALUE),
     idle("iptables-min-sync-period", "iptables.minSyncPeriod", VALUE),
-    idle("ipvs-exclude-cidrs", "ipvs.excludeCIDRs", VALUE),
+    idle("ipvs-exclude-cidrs", "ipvs.excludeCIDRs", FlagKind::List("CIDR,…")),
     idle("ipvs-min-sync-period", "ipvs.minSyncPeriod", VALUE),
     idle("ipvs-scheduler", "ipvs.scheduler", VALUE),
     idle("ipvs-strict-arp", "ipvs.strictARP", SWITCH),
@@ -181,14 +188,21 @@ mod tests {
         for flag in OWN.iter().chain([&BPFFS]) {
             assert!(own::FIELDS.contains(&flag.field), "{}", flag.field);
         }
-        // A period counts with its mode only.
-        for flag in KUBE_PROXY.iter().filter(|flag| flag.name != "ipvs-sync-period") {
+        // Some count with their mode only.
+        let mode = |flag: &Flag| match flag.name {
+            "ipvs-sync-period" => Some(("proxy-mode", "ipvs")),
+            "pod-bridge-interface" => Some(("detect-local-mode", "BridgeInterface")),
+            "pod-interface-name-prefix" => Some(("detect-local-mode", "InterfaceNamePrefix")),
+            _ => None,
+        };
+        for flag in KUBE_PROXY {
             let word = match flag.value {
                 FlagKind::Switch => "true",
                 FlagKind::Value(_) if flag.field == "mode" => "ipvs",
-                FlagKind::Value(_) => "1",
+                FlagKind::Value(_) | FlagKind::List(_) => "1",
             };
-            let config = beside(None, &[(flag.name, word)]);
+            let options: Vec<_> = mode(flag).into_iter().chain([(flag.name, word)]).collect();
+            let config = beside(None, &options);
             let notes = config.map(|config| config.kube_proxy.notes).unwrap_or_default();
             let named = notes.iter().any(|note| note.contains(flag.field));
             assert_eq!(named, flag.help.is_empty(), "{}: {notes:?}", flag.name);
@@ -231,6 +245,11 @@ mod tests {
             2
         );
         assert!(config.kube_proxy.masquerade_all);
+        for (mode, want_s) in [("iptables", 7), ("nftables", 7), ("ipvs", 9)] {
+            let periods = [("proxy-mode", mode), ("iptables-sync-period", "7s"), ("ipvs-sync-period", "9s")];
+            let config = beside(None, &periods).unwrap();
+            assert_eq!(config.kube_proxy.sync_period, std::time::Duration::from_secs(want_s), "{mode}");
+        }
         for (option, want) in [
             (("conntrack-min", "many"), "configuration --conntrack-min: conntrack.min: \"many\" is not a whole number"),
             (("oom-score-adj", "-1001"), "configuration --oom-score-adj: oomScoreAdj: \"-1001\" is not"),

@@ -85,12 +85,13 @@ pub(super) fn fields() -> impl Iterator<Item = &'static str> {
     names().filter(|name| !name.ends_with('.')).chain(examples)
 }
 
-/// One sentence for the fields that are set to something and have no effect, one for those that kube-proxy does not know.
+/// One sentence for the fields that are set to something and have no effect, `idle` among them, one for those that kube-proxy does
+/// not know.
 ///
 /// # Errors
 /// Something that is no mapping stands in the place of a section.
-pub(super) fn notes(fields: &Fields) -> Result<Vec<String>, BadValue> {
-    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+pub(super) fn notes(fields: &Fields, idle: Vec<String>) -> Result<Vec<String>, BadValue> {
+    let (mut known, mut unknown) = (idle, Vec::new());
     for (path, located) in fields.left_over() {
         let of = |(name, _): &&(&str, &[&str])| path == *name || (name.ends_with('.') && path.starts_with(*name));
         let row = WITHOUT_EFFECT.iter().find(of);
@@ -162,11 +163,39 @@ mod tests {
             ("clusterCidr: 10.0.0.0/8", vec![format!("{unknown}clusterCidr")]),
             ("conntrack.min: 7", vec![format!("{unknown}\"conntrack.min\"")]),
             ("iptables: {a: {b: false}}", vec![format!("{unknown}iptables.a.b")]),
+            (
+                "detectLocalMode: NodeCIDR\nclusterCIDR: 10.0.0.0/8\ndetectLocal: {bridgeInterface: cni0}",
+                vec![format!("{no_effect}clusterCIDR, detectLocal.bridgeInterface")],
+            ),
+            ("detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: cni0}", vec![]),
             ("portRange: 1-2\nhello: null", vec![format!("{no_effect}portRange"), format!("{unknown}hello")]),
         ] {
             let head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
             let config = Config::parse(&format!("{head}{node_ports}{text}\n"), Path::new("config.conf"));
             assert_eq!(config.unwrap().kube_proxy.notes, want, "{text}");
+        }
+    }
+
+    /// H8
+    #[test]
+    fn a_value_that_is_taken_counts_or_is_named() {
+        let values =
+            ["7", "true", "cni0", "10.0.0.0/8", "[10.0.0.0/8]", "3h", "192.0.2.1:99", "NodeCIDR", "json", "nftables"];
+        for field in super::fields().filter(|field| !["apiVersion", "kind"].contains(field)) {
+            let (open, close) = (field.replace('.', ": {"), "}".repeat(field.matches('.').count()));
+            let mut taken = 0;
+            for value in values {
+                let head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+                let text = format!("{head}{open}: {value}{close}\n");
+                let Ok(config) = Config::parse(&text, Path::new("config.conf")) else { continue };
+                let counts = config.effective().iter().any(|setting| setting.origin == "config.conf:3");
+                let named = |note: &String| {
+                    note.strip_prefix("these fields of KubeProxyConfiguration have no effect here: ") == Some(field)
+                };
+                assert_ne!(counts, config.kube_proxy.notes.iter().any(named), "{text}: {:?}", config.kube_proxy.notes);
+                taken += 1;
+            }
+            assert!(taken > 0, "{field}");
         }
     }
 }

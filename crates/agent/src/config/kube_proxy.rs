@@ -86,7 +86,7 @@ impl Default for KubeProxy {
 impl KubeProxy {
     /// Reads all of it, and leaves in `fields` only what it has not read.
     pub(super) fn read(fields: &mut Fields) -> Result<Self, BadValue> {
-        let mut notes = Vec::new();
+        let (mut notes, mut idle) = (Vec::new(), Vec::new());
         let in_file = fields.read("apiVersion", |_| Ok(()))?.is_some();
         fields.read("kind", |_| Ok(()))?;
         let hostname =
@@ -98,12 +98,12 @@ impl KubeProxy {
         let mut read = Self {
             hostname_override: hostname.flatten(),
             masquerade_all: masquerade_all(fields)?,
-            detect_local: detect_local(fields, &mut notes)?,
+            detect_local: detect_local(fields, &mut notes, &mut idle)?,
             node_port_addresses: node_port_addresses(fields, &mode, &mut notes)?,
             healthz_bind: server(fields, "healthzBindAddress", healthz_default(ipv6))?,
             metrics_bind: server(fields, "metricsBindAddress", metrics_default(ipv6))?,
             bind_hard_fail: fields.read("bindAddressHardFail", Located::boolean)?.unwrap_or_default(),
-            sync_period: sync_period(fields, &mode)?,
+            sync_period: sync_period(fields, &mode, in_file)?,
             conntrack: Conntrack::read(fields)?,
             client_kubeconfig: kubeconfig.flatten(),
             mode,
@@ -111,7 +111,7 @@ impl KubeProxy {
                 .read("oomScoreAdj", |located| located.integer(-1000..=1000))?
                 .unwrap_or(OOM_SCORE_ADJ),
             logging: Logging::read(fields)?,
-            notes: known::notes(fields)?,
+            notes: known::notes(fields, idle)?,
         };
         // Who wrote no such document did not leave it out of one.
         notes.retain(|note| in_file || note != UNSET_NODE_PORT_ADDRESSES);
@@ -166,11 +166,12 @@ fn masquerade_all(fields: &mut Fields) -> Result<bool, BadValue> {
     Ok(any)
 }
 
-/// That of the mode's section, as kube-proxy takes it (`pkg/proxy/apis/config/v1alpha1/conversion.go`); 0 is unset.
-fn sync_period(fields: &mut Fields, mode: &str) -> Result<Duration, BadValue> {
+/// That of the mode's section, as kube-proxy takes it (`pkg/proxy/apis/config/v1alpha1/conversion.go`); 0 is unset. Among the options
+/// there is none for nftables: that of iptables is for both (`processV1Alpha1Flags`).
+fn sync_period(fields: &mut Fields, mode: &str, in_file: bool) -> Result<Duration, BadValue> {
     let field = match mode {
         "ipvs" => "ipvs.syncPeriod",
-        "nftables" => "nftables.syncPeriod",
+        "nftables" if in_file => "nftables.syncPeriod",
         _ => "iptables.syncPeriod",
     };
     match fields.read(field, Located::duration)? {
@@ -185,13 +186,20 @@ fn sync_period(fields: &mut Fields, mode: &str) -> Result<Duration, BadValue> {
 const UNSET_NODE_PORT_ADDRESSES: &str = "nodePortAddresses is not set: NodePorts are accepted at the node's primary \
     addresses, as in kube-proxy's nftables mode; its other modes accept every address: set [0.0.0.0/0, \"::/0\"] for that";
 
-fn detect_local(fields: &mut Fields, notes: &mut Vec<String>) -> Result<DetectLocal, BadValue> {
+fn detect_local(fields: &mut Fields, notes: &mut Vec<String>, idle: &mut Vec<String>) -> Result<DetectLocal, BadValue> {
     let name = |located: &Located| located.filled().map(|name| name.map(std::sync::Arc::from));
     let bridge = fields.read("detectLocal.bridgeInterface", name)?.flatten();
     let prefix = fields.read("detectLocal.interfaceNamePrefix", name)?.flatten();
     let place = fields.peek("detectLocalMode").map(|located| located.place);
     let cidrs = fields.read("clusterCIDR", cluster_cidr)?.unwrap_or_default();
     let mode = fields.read("detectLocalMode", |located| located.choice(&DETECTORS))?.unwrap_or(Detector::ClusterCidr);
+    let set = [!cidrs.is_empty(), bridge.is_some(), prefix.is_some()];
+    for ((field, detector), is_set) in OF_DETECTORS.into_iter().zip(set) {
+        if is_set && detector != mode {
+            fields.disregard(field);
+            idle.push(field.to_owned());
+        }
+    }
     let needed = |field: &str, mode: &str| BadValue {
         place: place.unwrap_or(Place::Line(0)),
         field: field.to_owned(),
@@ -213,13 +221,20 @@ fn detect_local(fields: &mut Fields, notes: &mut Vec<String>) -> Result<DetectLo
 }
 
 /// How pods are to be told.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Detector {
     ClusterCidr,
     NodeCidr,
     Bridge,
     Prefix,
 }
+
+/// What only one of them needs; the others read it, and do nothing with it.
+const OF_DETECTORS: [(&str, Detector); 3] = [
+    ("clusterCIDR", Detector::ClusterCidr),
+    ("detectLocal.bridgeInterface", Detector::Bridge),
+    ("detectLocal.interfaceNamePrefix", Detector::Prefix),
+];
 
 const DETECTORS: [(&str, Detector); 5] = [
     ("ClusterCIDR", Detector::ClusterCidr),

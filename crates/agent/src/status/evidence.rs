@@ -1,24 +1,37 @@
-//! What decides a packet, as documents: for whoever wants to put it to other programs than this agent's rules.
+//! What decides a packet, and nothing else of a cluster: as documents, for whoever wants to put it to other programs than this
+//! agent's rules, and as what is wanted of it.
 use crate::admin::Evidence;
 use serde_json::{Value, json};
 use sheave_core::decide::concerns;
-use sheave_core::{DetectLocal, Index, NodePortAddresses, Object, Packet, ProxyConfig};
+use sheave_core::{Desired, DetectLocal, Event, Index, NodePortAddresses, Object, Packet, ProxyConfig};
 use sheave_kube_source::render::render;
 
 /// Everything `decide` may look at for this packet. Cost: a look at every Service.
 pub(super) fn evidence(index: &Index, config: &ProxyConfig, packet: &Packet) -> Evidence {
+    Evidence {
+        node: index.node_name().to_owned(),
+        addresses: index.own_addresses().collect(),
+        config: settings(config),
+        objects: concerned(index, packet).map(|object| render(&object)).collect(),
+    }
+}
+
+/// What would be wanted of the Services that a packet concerns. Cost: a look at every Service.
+pub(super) fn wanted(index: &Index, config: &ProxyConfig, packet: &Packet) -> Desired {
+    let mut few = Index::new(index.node_name());
+    few.apply(Event::LocalAddresses(index.device_addresses().collect()));
+    concerned(index, packet).for_each(|object| few.apply(Event::Applied(object)));
+    Desired::rebuild(config.clone(), &few)
+}
+
+fn concerned<'a>(index: &'a Index, packet: &Packet) -> impl Iterator<Item = Object> + use<'a> {
     let node = index.node().cloned().map(Object::Node);
     let cidrs = index.service_cidrs().cloned().map(Object::ServiceCidr);
     let services = index.services_where(|service| concerns(service, packet)).into_iter().flat_map(|service| {
         let slices = index.slices(&service.name).cloned().map(Object::EndpointSlice);
         std::iter::once(Object::Service(service.clone())).chain(slices)
     });
-    Evidence {
-        node: index.node_name().to_owned(),
-        addresses: index.own_addresses().collect(),
-        config: settings(config),
-        objects: node.into_iter().chain(cidrs).chain(services).map(|object| render(&object)).collect(),
-    }
+    node.into_iter().chain(cidrs).chain(services)
 }
 
 /// The settings as [`crate::config::Config::parse`] reads them.

@@ -1,6 +1,6 @@
 //! `sheave explain`, asked of the objects the loop holds.
 use super::DiagnosticStatus;
-use super::evidence::evidence;
+use super::evidence::{evidence, wanted};
 use crate::admin::{ExplainReply, PacketQuestion};
 use crate::explain::{BadQuestion, Observed, Target, explain as ask};
 use crate::sync::Syncer;
@@ -16,7 +16,9 @@ pub fn explain<D: Dataplane>(syncer: &Syncer<D>, asked: &PacketQuestion) -> Resu
     let (index, config) = (syncer.index(), syncer.desired().config());
     let absent = BTreeMap::new();
     let explanation = ask(Observed { index, config, absent: &absent }, question)?;
-    let explanation = if syncer.complete() { explanation.with_desired(syncer.desired()) } else { explanation };
+    // Before everything was listed nothing is wanted yet, and all of it is not worked out for one packet.
+    let few = explanation.packet().filter(|_| !syncer.complete()).map(|packet| wanted(index, config, packet));
+    let explanation = explanation.with_desired(few.as_ref().unwrap_or(syncer.desired()));
     let mut notes = Vec::new();
     if !syncer.complete() {
         notes.push("the agent has not been told of everything yet, so the answer may change".to_owned());

@@ -24,11 +24,12 @@ impl Args for Flags {
 fn argument(flag: &'static Flag) -> Arg {
     let argument = Arg::new(flag.name).long(flag.name).help(flag.help).hide(flag.help.is_empty());
     // The last one counts, as with kube-proxy.
-    let argument = argument.action(ArgAction::Set).overrides_with(flag.name).allow_negative_numbers(true);
+    let last = argument.clone().action(ArgAction::Set).overrides_with(flag.name).allow_negative_numbers(true);
     let argument = match flag.value {
-        FlagKind::Value(name) => argument.value_name(name),
+        FlagKind::Value(name) => last.value_name(name),
+        FlagKind::List(name) => argument.action(ArgAction::Append).value_name(name),
         FlagKind::Switch => {
-            argument.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("true|false")
+            last.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("true|false")
         }
     };
     match flag.name {
@@ -45,8 +46,8 @@ impl FromArgMatches for Flags {
             return Err(clap::Error::raw(ErrorKind::UnknownArgument, format!("--{name}: {instead}\n")));
         }
         let given = |flag: &'static Flag| {
-            let value = matches.get_one::<String>(flag.name)?.clone();
-            Some(FlagValue { flag, value })
+            let values = matches.get_many::<String>(flag.name)?.map(String::as_str).collect::<Vec<_>>();
+            Some(FlagValue { flag, value: values.join(",") })
         };
         Ok(Self(OWN.iter().chain(KUBE_PROXY).filter_map(given).collect()))
     }
@@ -82,6 +83,11 @@ mod tests {
             (&["--masquerade-all=false", "--oom-score-adj=-998"], &["masquerade-all=false", "oom-score-adj=-998"]),
             (&["--oom-score-adj", "-998"], &["oom-score-adj=-998"]),
             (&["--metrics-bind-address="], &["metrics-bind-address="]),
+            (
+                &["--nodeport-addresses=10.0.0.0/8,::/0", "--nodeport-addresses", "192.0.2.0/24"],
+                &["nodeport-addresses=10.0.0.0/8,::/0,192.0.2.0/24"],
+            ),
+            (&["--cluster-cidr=10.0.0.0/8", "--cluster-cidr=10.1.0.0/16"], &["cluster-cidr=10.1.0.0/16"]),
         ] {
             assert_eq!(given(words).collect::<Vec<_>>(), want, "{words:?}");
         }

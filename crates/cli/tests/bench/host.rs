@@ -1,12 +1,13 @@
 //! The host is left as it was found, however a run ends. Each test has a network and a mount namespace for its host, so that
 //! what other tests do meanwhile is not taken for ours.
+use crate::snapshot::Snapshot;
 use aya::programs::loaded_programs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sheave_bench::record::read_all;
 use sheave_lab::Sandbox;
 use sheave_tests::kernel_or_skip;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -43,38 +44,6 @@ connect: [churn]
 sync: [endpoint-changed, cold-start]
 ";
 
-/// What the host has of everything that a dataplane may add to.
-type Snapshot = BTreeMap<&'static str, String>;
-
-fn snapshot() -> Snapshot {
-    let said = |line: &str| {
-        let words: Vec<_> = line.split(' ').collect();
-        let output = Command::new(words[0]).args(&words[1..]).output().unwrap_or_else(|e| panic!("{line}: {e}"));
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    // A table of iptables that is only asked for comes to be, so it is not asked for by the tool.
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let names = |dir: &str| {
-        let names = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
-        format!("{:?}", names.collect::<BTreeSet<_>>())
-    };
-    BTreeMap::from([
-        ("links", said("ip -oneline link")),
-        ("addresses", said("ip -oneline addr")),
-        ("routes", said("ip route show table all")),
-        ("routes of IPv6", said("ip -6 route show table all")),
-        ("rules", said("ip rule")),
-        ("rules of IPv6", said("ip -6 rule")),
-        ("nftables", said("nft list ruleset")),
-        ("iptables", read("/proc/thread-self/net/ip_tables_names")),
-        ("ip6tables", read("/proc/thread-self/net/ip6_tables_names")),
-        ("forwarding", read("/proc/sys/net/ipv4/ip_forward") + &read("/proc/sys/net/ipv6/conf/all/forwarding")),
-        ("mounts", read("/proc/thread-self/mountinfo")),
-        ("pinned", names("/sys/fs/bpf")),
-    ])
-}
-
 fn programs() -> BTreeSet<u32> {
     // One that goes away while they are listed is an error of that one.
     loaded_programs().filter_map(Result::ok).map(|program| program.id()).collect()
@@ -99,7 +68,7 @@ struct Host {
 impl Host {
     fn new() -> Self {
         let sandbox = Sandbox::with_bpffs("host").unwrap();
-        let before = sandbox.run(snapshot).unwrap();
+        let before = sandbox.run(Snapshot::of_namespaces).unwrap();
         Self { sandbox, dir: TempDir::new().unwrap(), before, programs: programs() }
     }
 
@@ -125,10 +94,9 @@ impl Host {
 
     /// Nothing is left of a run.
     fn assert_as_found(&self) {
-        let after = self.sandbox.run(snapshot).unwrap();
-        for (what, before) in &self.before {
-            assert_eq!(&after[what], before, "{what}");
-        }
+        let after = self.sandbox.run(Snapshot::of_namespaces).unwrap();
+        let differences = self.before.differences(&after);
+        assert!(differences.is_empty(), "left behind:\n{}", differences.join("\n"));
         // Other tests load programs and make control groups too; theirs end with them, and ours have to be gone by then.
         let new: BTreeSet<u32> = programs().difference(&self.programs).copied().collect();
         until("programs are gone", || programs().is_disjoint(&new));

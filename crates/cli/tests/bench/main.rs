@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod host;
+#[path = "../snapshot/mod.rs"]
+#[expect(dead_code, reason = "only a test that is alone on the machine looks at all of it")]
+mod snapshot;
 
 use nix::mount::{MsFlags, mount};
 use sheave_bench::record::{Dataplane, Outcome, Point, Quantity, Run, Work, read_all};

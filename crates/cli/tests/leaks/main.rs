@@ -2,6 +2,7 @@
 //! was killed and another one that was not. Alone in its binary, because it compares the machine before and after.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+#[path = "../snapshot/mod.rs"]
 mod snapshot;
 
 use nix::sys::signal::{Signal, kill};
@@ -38,7 +39,7 @@ fn sheave(arguments: &[&str]) -> Command {
 fn assert_as_before(before: &Snapshot, what: &str) {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        let differences = before.differences(&Snapshot::now());
+        let differences = before.differences(&Snapshot::of_machine());
         if differences.is_empty() {
             return;
         }
@@ -71,7 +72,7 @@ fn succeeds(arguments: &[&str]) {
 }
 
 fn leaves_nothing(arguments: &[&str]) {
-    let before = Snapshot::now();
+    let before = Snapshot::of_machine();
     let what = arguments[0];
     succeeds(arguments);
     assert_as_before(&before, what);
@@ -85,7 +86,7 @@ fn leaves_nothing(arguments: &[&str]) {
 
 /// An interrupt while packets are put to the programs, before there is any traffic: it ends between two cases and puts everything away.
 fn is_interrupted_cleanly() {
-    let before = Snapshot::now();
+    let before = Snapshot::of_machine();
     let mut run = sheave(&["selftest"]).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("decisions")), "it ends before its first case");

@@ -1,6 +1,7 @@
 //! The binary on a node: what an operator does with it, and what befalls it.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod kubeadm;
 mod lab;
 mod logs;
 mod pod;

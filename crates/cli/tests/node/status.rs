@@ -10,16 +10,16 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 /// An API server on the node's loopback, until dropped.
-struct ApiServer {
+pub(crate) struct ApiServer {
     api: Api,
-    url: String,
+    pub(crate) url: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl ApiServer {
     /// With a Node, and a Service with one endpoint.
-    fn start(lab: &Lab) -> Self {
+    pub(crate) fn start(lab: &Lab) -> Self {
         let api = Api::new();
         for object in [node(), service("10.96.0.10"), slice(&["10.244.1.11"])] {
             api.apply(object).unwrap();

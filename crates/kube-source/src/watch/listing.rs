@@ -44,16 +44,25 @@ pub(super) struct Page {
 #[derive(Default, Debug)]
 pub(super) struct Listing {
     objects: BTreeMap<ObjectName, Parsed>,
+    /// How much came for it: a stream that repeats itself has no more objects for that, and no end.
+    came: usize,
 }
 
 impl Listing {
-    pub(super) fn put(&mut self, parsed: Parsed) -> Result<(), Interruption> {
-        self.objects.insert(parsed.name.clone(), parsed);
-        if self.objects.len() > OBJECTS_MAX { Err(Interruption::TooMany(OBJECTS_MAX)) } else { Ok(()) }
+    /// Something came that adds nothing.
+    pub(super) fn pass(&mut self) -> Result<(), Interruption> {
+        self.came += 1;
+        if self.came > OBJECTS_MAX { Err(Interruption::TooMany(OBJECTS_MAX)) } else { Ok(()) }
     }
 
-    pub(super) fn remove(&mut self, name: &ObjectName) {
+    pub(super) fn put(&mut self, parsed: Parsed) -> Result<(), Interruption> {
+        self.objects.insert(parsed.name.clone(), parsed);
+        self.pass()
+    }
+
+    pub(super) fn remove(&mut self, name: &ObjectName) -> Result<(), Interruption> {
         self.objects.remove(name);
+        self.pass()
     }
 
     /// The list is complete.
@@ -182,6 +191,26 @@ mod tests {
         }
         let nameless = json!({"type": "ADDED", "object": {"metadata": {"resourceVersion": "8"}}});
         assert!(matches!(read(&nameless), Ok(Line::Nameless { version }) if version == "8"));
+    }
+
+    #[test]
+    fn i7_a_list_that_repeats_itself_is_too_long_in_the_end() {
+        let object = json!({"metadata": {"resourceVersion": "7", "name": "a"}, "spec": {}});
+        let named = || match read(&json!({"type": "ADDED", "object": object})) {
+            Ok(Line::Put { parsed, .. }) => *parsed,
+            other => panic!("{other:?}"),
+        };
+        let nearly_full = || Listing { came: OBJECTS_MAX - 1, ..Listing::default() };
+        let too_many = |result| matches!(result, Err(Interruption::TooMany(OBJECTS_MAX)));
+        let mut repeated = nearly_full();
+        assert!(repeated.put(named()).is_ok());
+        assert!(too_many(repeated.put(named())), "the same object again");
+        let mut gone = nearly_full();
+        assert!(gone.put(named()).is_ok());
+        assert!(too_many(gone.remove(&named().name)), "it comes and goes");
+        let mut empty = nearly_full();
+        assert!(empty.pass().is_ok());
+        assert!(too_many(empty.pass()), "nothing that has a name");
     }
 
     #[test]

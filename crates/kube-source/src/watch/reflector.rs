@@ -125,9 +125,9 @@ impl Reflector {
                 match listing::line(self.kind, lines.encoding(), &line)? {
                     line if complete.is_some() => live.push(line),
                     Line::Put { parsed, .. } => listing.put(*parsed)?,
-                    Line::Gone { name, .. } => listing.remove(&name),
+                    Line::Gone { name, .. } => listing.remove(&name)?,
                     Line::Bookmark { version, initial_events_end: true } => complete = Some(version),
-                    Line::Bookmark { .. } | Line::Nameless { .. } => {}
+                    Line::Bookmark { .. } | Line::Nameless { .. } => listing.pass()?,
                 }
             }
         }

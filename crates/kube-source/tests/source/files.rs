@@ -221,3 +221,15 @@ async fn the_examples_read_without_a_word() {
     assert_eq!(follower.objects.len(), 12);
     assert_eq!(follower.diagnostics(), [""; 0]);
 }
+
+/// The runtime of an agent that ends takes no more work: a source that has just begun to look ends as well, and says nothing.
+#[test]
+fn a_runtime_that_ends_ends_the_source() {
+    let directory = directory(&[("shop.yaml", &service("a", "10.96.0.1"))]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let handle = runtime.handle().clone();
+    runtime.shutdown_background();
+    let (sender, mut events) = tokio::sync::mpsc::channel(1);
+    handle.block_on(sheave_kube_source::run(Source::Files(directory.path().to_owned()), "node-a", sender));
+    assert!(events.blocking_recv().is_none(), "nothing was read, so nothing is reported");
+}

@@ -34,6 +34,30 @@ fn listed_in_protobuf(objects: &[Value]) -> Reply {
     Reply::new(200, PROTOBUF_STREAM, body).open()
 }
 
+/// A page of Services in JSON.
+fn page(objects: &[Value], token: &str) -> Reply {
+    Reply::json(&list(objects, token))
+}
+
+/// The same in protobuf.
+fn page_in_protobuf(objects: &[Value], token: &str) -> Reply {
+    Reply::new(200, PROTOBUF, sheave_apistub::to_protobuf(&list(objects, token)).unwrap())
+}
+
+fn list(objects: &[Value], token: &str) -> Value {
+    let metadata = json!({"resourceVersion": "5", "continue": token});
+    json!({"kind": "ServiceList", "apiVersion": "v1", "metadata": metadata, "items": objects})
+}
+
+/// A server that does not stream lists.
+fn in_pages(asked: &Asked, page: impl FnOnce() -> Reply) -> Reply {
+    match (asked.streams(), asked.watches()) {
+        (true, _) => Reply::new(400, "application/json", "{}"),
+        (false, true) => Reply::new(200, "application/json", "").open(),
+        (false, false) => page(),
+    }
+}
+
 /// Follows a server that answers requests for Services like this, and has nothing else.
 async fn follow(services: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (Replay, Follower) {
     let reply = move |asked: &Asked| match asked.resource.as_str() {
@@ -65,13 +89,19 @@ async fn bad_objects_of_a_list_never_hide_the_good_ones() {
     };
     let negative = bad("/spec/ports/0/port", json!(-80));
     let objects = [nameless, negative, huge, service("good", 1)];
-    for encode in [listed as fn(&[Value]) -> Reply, listed_in_protobuf] {
+    type Answer = fn(&Asked, &[Value]) -> Reply;
+    for (name, answer) in [
+        ("a stream of JSON", (|_, objects| listed(objects)) as Answer),
+        ("a stream of protobuf", |_, objects| listed_in_protobuf(objects)),
+        ("a page of JSON", |asked, objects| in_pages(asked, || page(objects, ""))),
+        ("a page of protobuf", |asked, objects| in_pages(asked, || page_in_protobuf(objects, ""))),
+    ] {
         let objects = objects.clone();
-        let (_server, mut follower) = follow(move |_| encode(&objects)).await;
-        follower.until("complete", Follower::is_complete).await;
-        assert_eq!(follower.names(), ["Service shop/bad", "Service shop/good", "Service shop/huge"]);
+        let (_server, mut follower) = follow(move |asked| answer(asked, &objects)).await;
+        follower.until(name, Follower::is_complete).await;
+        assert_eq!(follower.names(), ["Service shop/bad", "Service shop/good", "Service shop/huge"], "{name}");
         let said = "Service shop/bad: spec.ports[0].port: -80 is no port; use 1 to 65535";
-        assert_eq!(follower.diagnostics(), [said]);
+        assert_eq!(follower.diagnostics(), [said], "{name}");
     }
 }
 
@@ -164,15 +194,15 @@ async fn a_server_whose_protobuf_is_garbage_or_refused_is_asked_for_json() {
 /// How the pages of a list lead nowhere, and how many of them are asked for.
 #[tokio::test]
 async fn i7_pages_that_do_not_end_are_given_up_and_nothing_of_them_is_reported() {
-    let page = |token: &str| {
-        let metadata = json!({"resourceVersion": "5", "continue": token});
-        Reply::json(&json!({"kind": "ServiceList", "metadata": metadata, "items": [service("x", 1)]}))
-    };
-    for (name, fresh, pages) in [("the same token again", false, 2), ("always another token", true, 4_000)] {
-        let (server, mut follower) = follow(move |asked| match asked.watches() {
-            true => Reply::new(400, "application/json", "{}"),
-            false if fresh => page(&asked.before.to_string()),
-            false => page("again"),
+    type Page = fn(&[Value], &str) -> Reply;
+    for (name, page, fresh, pages) in [
+        ("the same token again", page as Page, false, 2),
+        ("the same token again in protobuf", page_in_protobuf, false, 2),
+        ("always another token", page, true, 4_000),
+    ] {
+        let (server, mut follower) = follow(move |asked| {
+            let token = if fresh { asked.before.to_string() } else { "again".to_owned() };
+            in_pages(asked, || page(&[service("x", 1)], &token))
         })
         .await;
         let deadline = Instant::now() + Duration::from_secs(300);

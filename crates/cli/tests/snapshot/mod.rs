@@ -1,13 +1,14 @@
-//! What the machine is like, as far as sheave could have changed it: everything a command of sheave touches, seen from outside.
-use std::collections::BTreeMap;
+//! What a host is like, as far as sheave could have changed it: everything a command of sheave touches, seen from outside.
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Tools that show one thing each. Counters and ages are none of it.
-const SHOWN: &[(&str, &[&str])] = &[
+/// Tools that show one thing each of the network that asks. Counters and ages are none of it.
+const OF_NETWORK: &[(&str, &[&str])] = &[
     ("links", &["ip", "-d", "link", "show"]),
     ("IPv4 addresses", &["ip", "-4", "addr", "show"]),
+    ("IPv6 addresses", &["ip", "-6", "addr", "show", "scope", "global"]),
     ("IPv4 routes", &["ip", "-4", "route", "show", "table", "all"]),
     ("IPv6 routes", &["ip", "-6", "route", "show", "table", "all"]),
     ("IPv4 rules", &["ip", "-4", "rule", "show"]),
@@ -15,9 +16,13 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("neighbours that stay", &["ip", "neigh", "show", "nud", "permanent"]),
     ("queueing", &["tc", "qdisc", "show"]),
     ("nftables", &["nft", "-s", "list", "ruleset"]),
+    // These show the tables that there are, and make none, as asking for one would.
     ("iptables", &["iptables-legacy-save"]),
     ("ip6tables", &["ip6tables-legacy-save"]),
     ("ipset", &["ipset", "save"]),
+];
+/// The same of the machine.
+const OF_MACHINE: &[(&str, &[&str])] = &[
     ("BPF programs", &["bpftool", "prog", "show"]),
     ("BPF maps", &["bpftool", "map", "show"]),
     ("BPF links", &["bpftool", "link", "show"]),
@@ -30,20 +35,23 @@ const RESTLESS: &[&str] = &["conntrack_count", "expect_count", "ns_last_pid", "r
 pub(crate) struct Snapshot(BTreeMap<String, String>);
 
 impl Snapshot {
-    /// How things are now.
-    pub(crate) fn now() -> Self {
-        let mut seen: BTreeMap<String, String> =
-            SHOWN.iter().map(|(what, command)| ((*what).to_owned(), shown(command))).collect();
-        for key in ["net", "kernel"] {
-            settings(&Path::new("/proc/sys").join(key), &mut seen);
-        }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        seen.insert("mounts".to_owned(), mounts);
-        seen.insert(
-            "cgroups".to_owned(),
-            listed("/sys/fs/cgroup").into_iter().chain(listed("/sys/fs/cgroup/unified")).collect(),
-        );
-        seen.insert("named namespaces".to_owned(), listed("/run/netns").into_iter().collect());
+    /// The network and the mounts that this thread sees: what others do elsewhere meanwhile is none of it.
+    pub(crate) fn of_namespaces() -> Self {
+        let mut seen = shown_by(OF_NETWORK);
+        settings(Path::new("/proc/sys/net"), &mut seen);
+        seen.insert("mounts".to_owned(), fs::read_to_string("/proc/thread-self/mountinfo").unwrap());
+        seen.insert("pins".to_owned(), listed("/sys/fs/bpf", |_| true));
+        Self(seen)
+    }
+
+    /// The whole machine, for a test that is alone on it.
+    pub(crate) fn of_machine() -> Self {
+        let Self(mut seen) = Self::of_namespaces();
+        seen.append(&mut shown_by(OF_MACHINE));
+        settings(Path::new("/proc/sys/kernel"), &mut seen);
+        let cgroups = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(|root| listed(root, Path::is_dir));
+        seen.insert("cgroups".to_owned(), cgroups.concat());
+        seen.insert("named namespaces".to_owned(), listed("/run/netns", |_| true));
         Self(seen)
     }
 
@@ -63,6 +71,10 @@ fn lines(before: Option<&String>, after: Option<&String>) -> String {
     let gone = before.iter().filter(|line| !after.contains(line)).map(|line| format!("\n  - {line}"));
     let new = after.iter().filter(|line| !before.contains(line)).map(|line| format!("\n  + {line}"));
     gone.chain(new).collect()
+}
+
+fn shown_by(tools: &[(&str, &[&str])]) -> BTreeMap<String, String> {
+    tools.iter().map(|(what, command)| ((*what).to_owned(), shown(command))).collect()
 }
 
 /// What a tool says; a tool that is not there shows nothing, before and after.
@@ -89,9 +101,8 @@ fn settings(directory: &Path, seen: &mut BTreeMap<String, String>) {
     }
 }
 
-fn listed(directory: &str) -> Vec<String> {
+fn listed(directory: &str, is_meant: impl Fn(&Path) -> bool) -> String {
     let paths = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut paths: Vec<PathBuf> = paths.filter(|path| path.is_dir() || directory.ends_with("netns")).collect();
-    paths.sort();
+    let paths: BTreeSet<PathBuf> = paths.filter(|path| is_meant(path)).collect();
     paths.into_iter().map(|path| format!("{}\n", path.display())).collect()
 }
