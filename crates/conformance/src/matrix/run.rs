@@ -143,7 +143,8 @@ fn carry_out(world: &World, cell: &Cell) -> CaseOutcome {
         return CaseOutcome::Skipped("this kernel has no IPv6".to_owned());
     }
     if !world.has_transport(cell.transport) {
-        return CaseOutcome::Skipped(format!("this kernel has no sockets of {}", protocol(cell.transport).as_str()));
+        let name = protocol(cell.transport).as_str();
+        return CaseOutcome::Skipped(format!("this kernel has no sockets of {name}, or has not loaded their module"));
     }
     if let Some(limitation) = cell.limitation() {
         return CaseOutcome::Skipped(limitation.to_owned());

@@ -12,7 +12,7 @@ use serde_json::json;
 use sheave_agent::config::{Config, ConfigError};
 use sheave_core::{Event, Index, ProxyConfig};
 use sheave_kube_source::manifests::{Manifests, ReadError};
-use sheave_lab::probe::{Client, Server, ServerError, Target, Transport, has_sctp};
+use sheave_lab::probe::{Client, Server, ServerError, Target, Transport, has_sctp_loaded};
 use sheave_lab::{Cluster, ClusterError, SandboxError};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
@@ -239,9 +239,9 @@ fn policy() -> String {
     rules
 }
 
-/// What this kernel has sockets of.
+/// What this kernel has sockets of, as it is: no module is loaded for it.
 fn transports() -> Vec<Transport> {
-    let sctp = has_sctp();
+    let sctp = has_sctp_loaded();
     let all = TRANSPORTS.into_iter().map(|(_, transport)| transport);
     all.filter(|&transport| sctp || transport != Transport::Sctp).collect()
 }

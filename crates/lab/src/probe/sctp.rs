@@ -5,6 +5,7 @@ use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv6RecvErr};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 /// Associations that wait to be accepted.
@@ -14,6 +15,13 @@ const BACKLOG: i32 = 128;
 #[must_use]
 pub fn has_sctp() -> bool {
     Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::SCTP)).is_ok()
+}
+
+/// Whether it has them already: asking changes nothing, and a module that nobody uses stays where it is. The kernel makes these settings
+/// for each namespace once it has the protocol (`sctp_sysctl_net_register`, net/sctp/sysctl.c).
+#[must_use]
+pub fn has_sctp_loaded() -> bool {
+    Path::new("/proc/sys/net/sctp").exists()
 }
 
 /// Opens an association from one address of the machine: a socket that is not bound tells its peer all of them, and what is sent
