@@ -1,7 +1,8 @@
-//! Every rule about what is watched, accepted, chosen, who wins and what is rewritten has a scenario that turns on it.
+//! Every rule about what is watched, accepted, chosen, who wins and what is rewritten has two questions that differ in its condition
+//! and in their answers.
 use crate::name;
-use sheave_conformance::{Question, Scenario};
-use std::collections::{BTreeMap, BTreeSet};
+use sheave_conformance::{Asked, Scenario};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Groups of rules that decide what becomes of a packet.
@@ -11,7 +12,7 @@ const GROUPS: &str = "WAEXR";
 pub(crate) fn check(files: &[PathBuf]) -> Result<(), String> {
     let known = known_rules()?;
     let mut wrong = Vec::new();
-    let mut shown: BTreeMap<String, usize> = BTreeMap::new();
+    let mut shown: BTreeSet<String> = BTreeSet::new();
     for path in files {
         let name = name(path);
         let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
@@ -22,23 +23,18 @@ pub(crate) fn check(files: &[PathBuf]) -> Result<(), String> {
         }
         let unknown = scenario.rules.iter().filter(|rule| !known.contains(*rule));
         wrong.extend(unknown.map(|rule| format!("{name}: docs/semantics.md has no rule {rule}")));
-        let decides = scenario.rules.iter().any(|rule| is_of_a_packet(rule));
-        if decides && answers(&scenario).len() < 2 {
+        let cases = Asked::all(&scenario).map_err(|error| format!("{name}: {error}"))?;
+        let by_it = sheave_conformance::shown(&name, &cases.iter().collect::<Vec<_>>());
+        if is_of_a_packet(first) && by_it.is_empty() {
             wrong.push(format!(
-                "{name}: its questions all have the same answer; ask one that differs in the rule's condition"
+                "{name}: no two questions differ in one thing alone and in their answers; ask one that does"
             ));
         }
-        scenario.rules.into_iter().for_each(|rule| *shown.entry(rule).or_default() += 1);
+        shown.extend(by_it);
     }
-    let missing = known.iter().filter(|rule| is_of_a_packet(rule) && !shown.contains_key(*rule));
-    wrong.extend(missing.map(|rule| format!("{rule} has no scenario")));
+    let missing = known.iter().filter(|rule| is_of_a_packet(rule) && !shown.contains(*rule));
+    wrong.extend(missing.map(|rule| format!("no two questions of its scenarios show what {rule} does")));
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
-}
-
-/// The different answers of a scenario.
-fn answers(scenario: &Scenario) -> BTreeSet<String> {
-    let steps = scenario.steps();
-    steps.iter().flat_map(|step| &step.questions).filter_map(|question: &Question| question.expect.clone()).collect()
 }
 
 fn is_of_a_packet(rule: &str) -> bool {

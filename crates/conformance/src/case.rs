@@ -1,6 +1,7 @@
 //! The cases: each question of each scenario, asked of an engine.
 use crate::engine::{Answer, Engine, EngineError, World};
 use crate::expected::Expected;
+use crate::pair::Asked;
 use crate::scenario::{Question, Scenario, Step};
 use crate::stage::Stage;
 use std::ops::ControlFlow;
@@ -28,8 +29,8 @@ pub struct CaseResult {
     pub scenario: &'static str,
     /// The rules the scenario turns on.
     pub rules: Vec<String>,
-    /// What had to come out; `None` where the scenario itself is broken.
-    pub expected: Option<Expected>,
+    /// What was asked, and what had to come out; `None` where the scenario itself is broken.
+    pub asked: Option<Asked>,
     /// What became of it.
     pub outcome: CaseOutcome,
 }
@@ -58,7 +59,7 @@ pub fn run_while(
         if let Err(why) = play.scenario(text) {
             let (name, rules) = ((*name).to_owned(), play.rules.clone());
             let outcome = CaseOutcome::Failed(why);
-            play.results.push(CaseResult { name, scenario: play.scenario, rules, expected: None, outcome });
+            play.results.push(CaseResult { name, scenario: play.scenario, rules, asked: None, outcome });
         }
         let flow = play.results.iter().try_for_each(&mut told);
         results.append(&mut play.results);
@@ -122,7 +123,7 @@ impl Play<'_> {
             }
             for question in &step.questions {
                 if self.is_meant(number, step, question) {
-                    self.ask(&stage, case_name(self.scenario, number, step, question), question);
+                    self.ask(&stage, case_name(self.scenario, number, step, question), (number, question));
                 }
             }
         }
@@ -133,15 +134,15 @@ impl Play<'_> {
         (self.selected)(&case_name(self.scenario, number, step, question))
     }
 
-    fn ask(&mut self, stage: &Stage, name: String, question: &Question) {
-        let (expected, outcome) = match question.expected() {
+    fn ask(&mut self, stage: &Stage, name: String, (step, question): (usize, &Question)) {
+        let (asked, outcome) = match question.expected() {
             Ok(expected) => {
                 let outcome = self.outcome(stage, question, &expected).unwrap_or_else(CaseOutcome::Failed);
-                (Some(expected), outcome)
+                (Some(Asked { step, question: question.clone(), expected }), outcome)
             }
             Err(why) => (None, CaseOutcome::Failed(why)),
         };
-        self.results.push(CaseResult { name, scenario: self.scenario, rules: self.rules.clone(), expected, outcome });
+        self.results.push(CaseResult { name, scenario: self.scenario, rules: self.rules.clone(), asked, outcome });
     }
 
     fn outcome(&mut self, stage: &Stage, question: &Question, expected: &Expected) -> Result<CaseOutcome, String> {

@@ -77,7 +77,7 @@ pub struct Step {
 }
 
 /// A packet that begins a flow, and what becomes of it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// Who dials what.

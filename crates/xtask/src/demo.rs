@@ -1,31 +1,13 @@
 //! The README's first command, run for real: `sheave demo -o json`, and what it said held against what it promises.
-use crate::process::{cargo, command, run_captured};
+use crate::process::{command, run_captured};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::time::Duration;
 
 /// The demo promises to end within 30 s. The limit only ends one that hangs: a loaded machine may take longer.
 const LIMIT: Duration = Duration::from_secs(180);
-
-/// Builds the binary as the README does and returns its path.
-pub(crate) fn build() -> Result<PathBuf> {
-    let mut cargo = cargo(&["build", "--release", "--bin", "sheave", "--message-format", "json-render-diagnostics"]);
-    let output = cargo.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
-    ensure!(output.status.success(), "cargo build: {}", output.status);
-    let messages = String::from_utf8_lossy(&output.stdout);
-    executable(&messages).context("cargo named no executable `sheave`")
-}
-
-/// The executable that the messages of a build name.
-pub(crate) fn executable(messages: &str) -> Option<PathBuf> {
-    let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    parsed
-        .filter(|message| message["target"]["name"] == "sheave")
-        .find_map(|m| m["executable"].as_str().map(Into::into))
-}
 
 /// Runs the demo; it must answer every request, and leave nothing behind.
 pub(crate) fn run(sheave: &Path) -> Result<()> {
@@ -93,13 +75,5 @@ mod tests {
             assert!(got.contains(want), "case: {name}: {got}");
         }
         assert!(judge("panicked").is_err());
-    }
-
-    #[test]
-    fn the_executable_is_the_one_cargo_names() {
-        let messages = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"x\"},\"executable\":\"/x\"}\nnoise\n\
-                        {\"target\":{\"name\":\"sheave\"},\"executable\":null}\n\
-                        {\"target\":{\"name\":\"sheave\"},\"executable\":\"/t/release/sheave\"}";
-        assert_eq!(executable(messages), Some(PathBuf::from("/t/release/sheave")));
     }
 }

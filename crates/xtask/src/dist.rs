@@ -1,11 +1,10 @@
 //! `cargo xtask dist`: the binary as an image carries it, static, so that it needs nothing of the system it runs on.
-use crate::demo;
 use crate::ebpf_tools::target_directory;
+use crate::executable;
 use crate::process::cargo;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 /// Makes the static binary and leaves it in `target/static/sheave`.
 #[derive(clap::Args)]
@@ -49,12 +48,9 @@ pub(crate) fn take(built: &Path) -> Result<PathBuf> {
 /// With an explicit target, `RUSTFLAGS` reach the binary alone: a procedural macro cannot be static.
 fn build(profile: &str) -> Result<PathBuf> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let format = "json-render-diagnostics";
-    let mut cargo = cargo(&["build", "--locked", "--bin", "sheave", "--message-format", format]);
+    let mut cargo = cargo(&["build", "--locked", "--bin", "sheave"]);
     cargo.args(["--profile", profile, "--target", &target]).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    let output = cargo.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
-    ensure!(output.status.success(), "cargo build: {}", output.status);
-    demo::executable(&String::from_utf8_lossy(&output.stdout)).context("cargo named no executable `sheave`")
+    executable::built(cargo, "sheave")
 }
 
 /// A program with an interpreter (`PT_INTERP`) asks for the C library's loader, which an empty image has not.

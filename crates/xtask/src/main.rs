@@ -4,6 +4,7 @@ mod debian;
 mod demo;
 mod dist;
 mod ebpf_tools;
+mod executable;
 mod image;
 mod preflight;
 mod process;

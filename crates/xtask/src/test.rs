@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything, stage by stage, and one plain line at the end.
 use crate::process::{cargo, command, run, run_seen};
 use crate::tally::{LibtestReader, Report, Tally};
-use crate::{demo, image, preflight, selftest, vm};
+use crate::{demo, executable, image, preflight, selftest, vm};
 use anyhow::Result;
 use std::path::Path;
 use std::process::ExitCode;
@@ -193,7 +193,7 @@ fn bench() -> Result<()> {
 
 /// Runs the product itself, as its users build it.
 fn with_binary(stage: &str, run: fn(&Path) -> Result<Report>) -> Result<Report> {
-    let sheave = demo::build()?;
+    let sheave = executable::sheave()?;
     if !preflight::is_root() {
         println!("SKIPPED {stage}: it makes namespaces and loads kernel programs, which needs root");
         return Ok(Tally::SKIPPED.into());

@@ -1,5 +1,5 @@
 //! What the selftest says at the end: the matrix and what failed for a reader, one object for a script.
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use sheave_conformance::CaseOutcome;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,12 +54,15 @@ impl Tally {
         })
     }
 
-    fn skipped(&self) -> Vec<Value> {
-        let skipped = self.cases.iter().filter_map(|(name, outcome)| match outcome {
-            CaseOutcome::Skipped(why) => Some(json!({ "name": name, "why": why })),
+    fn skips(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.cases.iter().filter_map(|(name, outcome)| match outcome {
+            CaseOutcome::Skipped(why) => Some((name.as_str(), why.as_str())),
             CaseOutcome::Passed | CaseOutcome::Failed(_) => None,
-        });
-        skipped.collect()
+        })
+    }
+
+    fn skipped(&self) -> Vec<Value> {
+        self.skips().map(|(name, why)| json!({ "name": name, "why": why })).collect()
     }
 
     /// The object that ends the output, on one line.
@@ -77,9 +80,12 @@ impl Tally {
         object
     }
 
-    /// The matrix, then what failed.
+    /// The matrix, then what was not tried and why, then what failed.
     pub(super) fn tables(&self) -> String {
         let mut text = self.matrix().to_string();
+        if self.skips().next().is_some() {
+            text = format!("{text}\n\n{}", self.skip_table());
+        }
         if self.failed() > 0 {
             text = format!("{text}\n\n{}", self.failure_table());
         }
@@ -110,6 +116,20 @@ impl Tally {
                 Cell::new(text).set_alignment(CellAlignment::Right)
             };
             table.add_row([Cell::new(row)].into_iter().chain(columns.iter().map(cell)));
+        }
+        table
+    }
+
+    /// A row for each reason, with the number of cases that have it.
+    fn skip_table(&self) -> Table {
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        self.skips().for_each(|(_, why)| *reasons.entry(why).or_default() += 1);
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(["Not tried", "Why"]);
+        for (why, count) in reasons {
+            table.add_row([Cell::new(count).set_alignment(CellAlignment::Right), Cell::new(why)]);
         }
         table
     }
@@ -165,7 +185,7 @@ mod tests {
     #[test]
     fn the_matrix_has_a_row_for_each_world_and_a_column_for_each_source() {
         let text = tally().tables();
-        for part in ["bridge/off", "decisions", "behaviour", "1/2", "0/0", "refused"] {
+        for part in ["bridge/off", "decisions", "behaviour", "1/2", "0/0", "refused", "no IPv6"] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -1,5 +1,5 @@
 //! Who dials what: the cells of a world.
-use super::services::{HOSTS, NODE, NODES, OTHER_PORT, PODS, SERVICES, Spec, UNALLOCATED, ports};
+use super::services::{HOSTS, NODE, NODES, OTHER_PORT, PODS, SERVICES, Spec, TRANSPORTS, UNALLOCATED, ports};
 use super::setting::Setting;
 use sheave_agent::config::SocketLb;
 use sheave_lab::PodNetwork;
@@ -48,7 +48,7 @@ pub enum Destination {
 pub enum Size {
     /// One packet each way.
     Small,
-    /// More than a packet: segments over TCP, fragments over UDP, and more than the smallest MTU on the way has room for.
+    /// More than a packet: segments over TCP, fragments over UDP, chunks over SCTP, and more than the smallest MTU on the way has room for.
     Large,
 }
 
@@ -90,8 +90,7 @@ const LARGE_UDP: usize = 5_000;
 pub fn cells(setting: Setting) -> Vec<Cell> {
     let mut cells = Vec::new();
     for (service, source, destination) in triples() {
-        for (transport, v4) in
-            [(Transport::Tcp, true), (Transport::Tcp, false), (Transport::Udp, true), (Transport::Udp, false)]
+        for (transport, v4) in TRANSPORTS.into_iter().flat_map(|(_, transport)| [(transport, true), (transport, false)])
         {
             let cell = |size| Cell { setting, source, destination, service, size, transport, v4 };
             let sizes = [Size::Small, Size::Large];
@@ -122,8 +121,12 @@ impl Cell {
         let source = self.source != Source::OtherPod || self.is_answered_through_the_node();
         let ranges = self.source != Source::Outsider || self.service.name == "ranges";
         let asked = !matches!(self.destination, Destination::OtherPort | Destination::Unallocated);
-        let large = self.size == Size::Small || (plain && asked && !self.meets_a_smaller_mtu());
-        anywhere && source && ranges && large
+        // A router does not break a datagram of IPv6 up: the first one to a smaller MTU is lost, proxy or no proxy.
+        let lost = self.transport == Transport::Udp && !self.v4 && self.meets_a_smaller_mtu();
+        let large = self.size == Size::Small || (plain && asked && !lost);
+        // What the socket entrance serves is all the same to SCTP, which it never does.
+        let sockets = self.transport != Transport::Sctp || self.setting.socket_lb == SocketLb::Off;
+        anywhere && source && ranges && large && sockets
     }
 
     /// A pod of another node: what a backend of that node answers to it directly never meets this node's translation, whoever
@@ -135,15 +138,13 @@ impl Cell {
         !self.setting.network.is_tunnelled() && (masqueraded || ours)
     }
 
-    /// A router does not break a datagram of IPv6 up: the first one to a smaller MTU is lost, proxy or no proxy.
+    /// Whether the client begins with larger packets than there is room for on the way.
     fn meets_a_smaller_mtu(&self) -> bool {
-        let outside = matches!(self.source, Source::Outside | Source::Outsider | Source::Node);
-        let smaller = match self.setting.network {
+        match self.setting.network {
             PodNetwork::Routed => false,
-            PodNetwork::Bridge => outside,
+            PodNetwork::Bridge => matches!(self.source, Source::Outside | Source::Outsider | Source::Node),
             PodNetwork::Overlay { .. } => true,
-        };
-        smaller && self.transport == Transport::Udp && !self.v4
+        }
     }
 
     /// Whether connect() translates it: a pod's TCP to a ClusterIP without affinity.
@@ -157,11 +158,17 @@ impl Cell {
     #[must_use]
     pub fn limitation(&self) -> Option<&'static str> {
         let past_the_socket = self.source == Source::Node && self.setting.socket_lb == SocketLb::Off;
-        let fragments = self.transport == Transport::Udp && self.size == Size::Large;
-        (past_the_socket && fragments && self.setting.network.is_bridged()).then_some(
-            "what the node sends past the socket entrance in fragments does not fit a bridge with a smaller MTU: its way is \
-             decided after it was broken up",
-        )
+        match (self.size, self.transport) {
+            (Size::Large, Transport::Udp) if past_the_socket && self.setting.network.is_bridged() => Some(
+                "what the node sends past the socket entrance in fragments does not fit a bridge with a smaller MTU: its way is \
+                 decided after it was broken up",
+            ),
+            (Size::Large, Transport::Sctp) if self.meets_a_smaller_mtu() => Some(
+                "chunks that were cut for a larger MTU are sent on in fragments, of which the first one is dropped where the \
+                 target port is another one than the Service's",
+            ),
+            _ => None,
+        }
     }
 
     /// The place it is dialled from.

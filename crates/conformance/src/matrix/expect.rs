@@ -1,8 +1,9 @@
 //! What must come of a cell, by the reference, and whether it did.
 use super::cell::{Cell, Source};
+use super::services::protocol;
 use sheave_core::decide::{Masquerade, Transport as PacketTransport, Verdict};
-use sheave_core::{Decision, Index, Packet, Port, Protocol, ProxyConfig, decide};
-use sheave_lab::probe::{self, Failure, Phase, Transport};
+use sheave_core::{Decision, Index, Packet, Port, ProxyConfig, decide};
+use sheave_lab::probe::{self, Failure, Phase};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -45,16 +46,11 @@ pub struct Peers {
 /// What the reference says of a cell, on the node of the index. `None`: it is not ours.
 pub(super) fn expected(cell: &Cell, index: &Index, config: &ProxyConfig) -> Option<Expected> {
     let target = cell.target();
-    let protocol = match target.transport {
-        Transport::Tcp => Protocol::Tcp,
-        Transport::Udp => Protocol::Udp,
-        Transport::Sctp => Protocol::Sctp,
-    };
     let source = cell.source_addr();
     let packet = Packet {
         source,
         destination: target.addr.ip(),
-        transport: PacketTransport::Port(protocol, target.addr.port()),
+        transport: PacketTransport::Port(protocol(target.transport), target.addr.port()),
         interface: None,
     };
     let Decision { verdict, endpoints, masquerade, affinity, .. } = decide(&packet, index, config);

@@ -3,6 +3,7 @@ use super::behaviour::{BEHAVIOURS, Behaviour};
 use super::cell::{Cell, cells};
 use super::expect::{Expected, judge};
 use super::pace::Pace;
+use super::services::protocol;
 use super::setting::{Setting, settings};
 use super::world::World;
 use crate::CaseOutcome;
@@ -140,6 +141,10 @@ fn units(cells: &[Cell]) -> Vec<Vec<(usize, &Cell)>> {
 fn carry_out(world: &World, cell: &Cell) -> CaseOutcome {
     if !world.has_family(cell.v4) {
         return CaseOutcome::Skipped("this kernel has no IPv6".to_owned());
+    }
+    if !world.has_transport(cell.transport) {
+        let name = protocol(cell.transport).as_str();
+        return CaseOutcome::Skipped(format!("this kernel has no sockets of {name}, or has not loaded their module"));
     }
     if let Some(limitation) = cell.limitation() {
         return CaseOutcome::Skipped(limitation.to_owned());

@@ -1,5 +1,6 @@
 //! The Services of a world, as data and as manifests.
 use serde_json::{Value, json};
+use sheave_core::Protocol;
 use sheave_lab::probe::Transport;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -54,6 +55,10 @@ pub(super) const UNALLOCATED: [IpAddr; 2] = [v4(10, 96, 77, 77), v6(0xfd96, 0, 0
 /// A port that no Service has (A2).
 pub(super) const OTHER_PORT: u16 = 81;
 
+/// Everything that is dialled over, by the name of its port.
+pub(super) const TRANSPORTS: [(&str, Transport); 3] =
+    [("http", Transport::Tcp), ("dns", Transport::Udp), ("signals", Transport::Sctp)];
+
 /// What the port of a transport is at VIPs, at nodes and at pods.
 pub(super) const fn ports(transport: Transport) -> (u16, u16, u16) {
     match transport {
@@ -63,7 +68,16 @@ pub(super) const fn ports(transport: Transport) -> (u16, u16, u16) {
     }
 }
 
-/// A Service: of type LoadBalancer, with addresses of every kind in both families, over TCP and UDP.
+/// A transport as objects and the reference call it.
+pub(super) const fn protocol(transport: Transport) -> Protocol {
+    match transport {
+        Transport::Tcp => Protocol::Tcp,
+        Transport::Udp => Protocol::Udp,
+        Transport::Sctp => Protocol::Sctp,
+    }
+}
+
+/// A Service: of type LoadBalancer, with addresses of every kind in both families, over each transport.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Spec {
     /// Its name.
@@ -145,10 +159,9 @@ impl Spec {
 
     fn service(&self) -> Value {
         let both = |of: fn(&Self, bool) -> IpAddr| [true, false].map(|family| of(self, family).to_string());
-        let port = |name, protocol, transport| {
-            json!({
-                "name": name, "protocol": protocol, "port": ports(transport).0, "nodePort": self.node_port(transport),
-            })
+        let port = |(name, transport)| {
+            let (port, node_port) = (ports(transport).0, self.node_port(transport));
+            json!({ "name": name, "protocol": protocol(transport).as_str(), "port": port, "nodePort": node_port })
         };
         let ingress = both(Self::load_balancer).map(|ip| json!({ "ip": ip, "ipMode": "VIP" }));
         json!({
@@ -162,7 +175,7 @@ impl Spec {
                 "internalTrafficPolicy": self.policy, "externalTrafficPolicy": self.policy,
                 "sessionAffinity": if self.affinity { "ClientIP" } else { "None" },
                 "loadBalancerSourceRanges": self.ranges,
-                "ports": [port("http", "TCP", Transport::Tcp), port("dns", "UDP", Transport::Udp)],
+                "ports": TRANSPORTS.map(port),
             },
             "status": { "loadBalancer": { "ingress": ingress } },
         })
@@ -170,6 +183,7 @@ impl Spec {
 
     fn slice(&self, v4_family: bool) -> Value {
         let family = if v4_family { "IPv4" } else { "IPv6" };
+        let port = |(name, transport)| json!({ "name": name, "protocol": protocol(transport).as_str(), "port": ports(transport).2 });
         let endpoint = |(name, condition): &(&str, Condition)| {
             let pod = PODS.iter().find(|pod| pod.name == *name).expect("invariant: endpoints are pods of the world");
             let ready = *condition == Ready;
@@ -185,10 +199,7 @@ impl Spec {
                 "labels": { "kubernetes.io/service-name": self.name },
             },
             "addressType": family,
-            "ports": [
-                { "name": "http", "protocol": "TCP", "port": ports(Transport::Tcp).2 },
-                { "name": "dns", "protocol": "UDP", "port": ports(Transport::Udp).2 },
-            ],
+            "ports": TRANSPORTS.map(port),
             "endpoints": self.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         })
     }

@@ -2,7 +2,9 @@
 use super::cell::Cell;
 use super::expect::{Expected, expected};
 use super::pace::Pace;
-use super::services::{HOSTS, LED, NODE, NODES, OTHER_NODE, POD_CIDRS, PODS, SERVERS, SERVICES, ports, surroundings};
+use super::services::{
+    HOSTS, LED, NODE, NODES, OTHER_NODE, POD_CIDRS, PODS, SERVERS, SERVICES, TRANSPORTS, ports, surroundings,
+};
 use super::setting::{Filter, Setting};
 use crate::agent::Agent;
 use ipnet::IpNet;
@@ -10,7 +12,7 @@ use serde_json::json;
 use sheave_agent::config::{Config, ConfigError};
 use sheave_core::{Event, Index, ProxyConfig};
 use sheave_kube_source::manifests::{Manifests, ReadError};
-use sheave_lab::probe::{Client, Server, ServerError, Target, Transport};
+use sheave_lab::probe::{Client, Server, ServerError, Target, Transport, has_sctp_loaded};
 use sheave_lab::{Cluster, ClusterError, SandboxError};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
@@ -78,6 +80,7 @@ pub(super) struct World {
     proxy: ProxyConfig,
     index: Index,
     _directory: TempDir,
+    transports: Vec<Transport>,
     pub(super) pace: Pace,
     pub(super) cluster: Cluster,
 }
@@ -87,7 +90,8 @@ impl World {
     pub(super) fn build(setting: Setting, pace: Pace) -> Result<Self, WorldError> {
         let cluster = cluster(setting)?;
         let directory = TempDir::new()?;
-        let servers = SERVERS.iter().map(|pod| serve(&cluster, pod)).collect::<Result<_, _>>()?;
+        let transports = transports();
+        let servers = SERVERS.iter().map(|pod| serve(&cluster, pod, &transports)).collect::<Result<_, _>>()?;
         write_manifests(directory.path())?;
         let config = config(setting, &cluster, directory.path())?;
         let mut index = Index::new(NODE);
@@ -95,8 +99,8 @@ impl World {
         let node = cluster.node(NODE).expect("invariant: built above");
         index.apply(Event::LocalAddresses(node.all_addrs().collect()));
         let proxy = config.proxy();
-        let mut world =
-            Self { agent: None, _servers: servers, config, proxy, index, _directory: directory, pace, cluster };
+        let (agent, _servers, _directory) = (None, servers, directory);
+        let mut world = Self { agent, _servers, config, proxy, index, _directory, transports, pace, cluster };
         world.start_agent()?;
         world.wait_until_served()?;
         Ok(world)
@@ -105,6 +109,11 @@ impl World {
     /// What must come of a cell; `None` if it is none of ours.
     pub(super) fn expected(&self, cell: &Cell) -> Option<Expected> {
         expected(cell, &self.index, &self.proxy)
+    }
+
+    /// Whether this kernel has sockets of the transport.
+    pub(super) fn has_transport(&self, transport: Transport) -> bool {
+        self.transports.contains(&transport)
     }
 
     /// Whether the world has the family at all.
@@ -142,7 +151,8 @@ impl World {
         }
         let deadline = Instant::now() + self.pace.of(SETTLE_DEADLINE);
         for place in ["client", "near", NODE, HOSTS[0].0] {
-            for (transport, v4) in [Transport::Tcp, Transport::Udp].into_iter().flat_map(|t| [(t, true), (t, false)]) {
+            for (transport, v4) in self.transports.iter().flat_map(|&transport| [(transport, true), (transport, false)])
+            {
                 let (client, target) = (self.client(place, PATIENCE), self.target(transport, v4));
                 let lacks = !self.has_family(v4);
                 while !lacks && Instant::now() < deadline && client.request(target)?.is_err() {}
@@ -199,7 +209,6 @@ fn filter(mut nft: Child) -> Result<(), String> {
 
 /// Between clients and serving pods, by their own addresses and the pods' ports, both ways; nothing else is forwarded.
 fn policy() -> String {
-    let (tcp, udp) = (ports(Transport::Tcp).2, ports(Transport::Udp).2);
     let addrs = |v4: bool| {
         let pods = PODS.iter().flat_map(|pod| pod.addrs);
         let all = pods.chain(HOSTS.into_iter().flat_map(|(_, addrs)| addrs)).filter(move |addr| addr.is_ipv4() == v4);
@@ -215,7 +224,8 @@ fn policy() -> String {
     for (family, v4) in [("ip", true), ("ip6", false)] {
         let (clients, servers) = (addrs(v4), servers(v4));
         // The first fragment has the ports; the others follow it or nothing.
-        for (protocol, port) in [("tcp", tcp), ("udp", udp)] {
+        for transport in TRANSPORTS.map(|(_, transport)| transport) {
+            let (protocol, port) = (transport, ports(transport).2);
             rules.push_str(&format!(
                 "  {family} saddr {{ {clients} }} {family} daddr {{ {servers} }} {protocol} dport {port} accept\n  \
                  {family} saddr {{ {servers} }} {family} daddr {{ {clients} }} {protocol} sport {port} accept\n"
@@ -229,13 +239,20 @@ fn policy() -> String {
     rules
 }
 
-fn serve(cluster: &Cluster, pod: &str) -> Result<Server, WorldError> {
+/// What this kernel has sockets of, as it is: no module is loaded for it.
+fn transports() -> Vec<Transport> {
+    let sctp = has_sctp_loaded();
+    let all = TRANSPORTS.into_iter().map(|(_, transport)| transport);
+    all.filter(|&transport| sctp || transport != Transport::Sctp).collect()
+}
+
+fn serve(cluster: &Cluster, pod: &str, transports: &[Transport]) -> Result<Server, WorldError> {
     let pod = cluster.pod(pod).expect("invariant: servers are pods of the world");
-    let both = |&addr: &IpAddr| {
-        let at = |transport| Target { addr: SocketAddr::new(addr, ports(transport).2), transport };
-        [at(Transport::Tcp), at(Transport::Udp)]
+    let all = |&addr: &IpAddr| {
+        let at = move |&transport| Target { addr: SocketAddr::new(addr, ports(transport).2), transport };
+        transports.iter().map(at)
     };
-    let targets: Vec<Target> = pod.addrs().iter().flat_map(both).collect();
+    let targets: Vec<Target> = pod.addrs().iter().flat_map(all).collect();
     Ok(Server::start(pod.sandbox(), pod.name(), &targets)?)
 }
 

@@ -10,7 +10,7 @@ mod server;
 pub use client::{Client, Held};
 pub use load::{Caller, Load, Manner, Sample};
 pub use outcome::{Answer, Failure, Outcome, Phase};
-pub use sctp::has_sctp;
+pub use sctp::{has_sctp, has_sctp_loaded};
 pub use server::{Server, ServerError};
 
 use std::fmt;

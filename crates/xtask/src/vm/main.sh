@@ -4,8 +4,9 @@ $b stty -F /dev/ttyS1 raw -echo
 $b hostname vm
 $b ip link set lo up
 ulimit -n 65536
-# Nodes have it, for the rules of pods on a bridge; nothing asks for it by itself.
+# Nodes have these, for the rules of pods on a bridge and for associations of their own; nothing asks for them by itself.
 modprobe -q br_netfilter
+modprobe -q sctp
 echo 1 >/proc/sys/vm/overcommit_memory
 $b cp /proc/uptime /run/vm/up
 # Through a pipe: who asks whether this is a terminal is to hear no.

@@ -4,10 +4,11 @@ mod cpio;
 mod guest;
 mod kernel;
 mod matrix;
+mod stage;
 
 use crate::ebpf_tools::target_directory;
 use anyhow::{Result, bail};
-pub(crate) use matrix::stage;
+pub(crate) use stage::stage;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 
