@@ -19,6 +19,8 @@ pub fn is_decided_elsewhere<F: Family>(packet: Packet, segment: &mut Segment<F>,
     if hook == FLOW_INGRESS {
         match packet.noted() {
             Note::Nothing => {}
+            // By a device without programs, to another node that is a namespace of this machine.
+            Note::Sent => packet.take_note(),
             Note::Decided => {
                 packet.take_note();
                 return true;

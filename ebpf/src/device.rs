@@ -39,9 +39,19 @@ fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
     if bridge::is_decided_elsewhere(packet, segment, hook) {
         return Outcome::next(Counter::PassBridgePort);
     }
-    let was_translated = hook == FLOW_EGRESS && packet.noted() == Note::Translated;
-    if was_translated {
-        packet.take_note();
+    let mut was_translated = false;
+    if hook == FLOW_EGRESS {
+        match packet.noted() {
+            Note::Sent => {
+                packet.take_note();
+                return Outcome::next(Counter::PassNoFrontend);
+            }
+            Note::Translated => {
+                packet.take_note();
+                was_translated = true;
+            }
+            Note::Decided | Note::Nothing => {}
+        }
     }
     if let Err(pass) = segment.fill(packet, hook) {
         return Outcome::next(pass);

@@ -9,7 +9,7 @@ use crate::sys::flow_counts::{self, Refused};
 use crate::sys::kernel::forgotten;
 use crate::treatment::{Verdict, decide};
 use crate::{bridge, divert, masquerade, new_flow, reject};
-use sheave_abi::{ADDR_OWN, Counter, FLOW_DIVERTED, FLOW_EGRESS, FLOW_INGRESS};
+use sheave_abi::{ADDR_OWN, Counter, FLOW_EGRESS, FLOW_INGRESS};
 
 /// Stands for "a ServiceCIDR" in the ranges.
 const SERVICE_CIDRS: u32 = 0;
@@ -23,7 +23,10 @@ pub fn at_ingress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u
     let mut chosen = Chosen::none();
     let verdict = decide::<F>(&segment.key, packet.ifindex(), &mut chosen);
     match told(segment, verdict) {
-        Verdict::Nothing if bridge::is_to_host(packet) && is_taken_by_other(segment) => Outcome::TAKEN,
+        // What is bridged to a pod beside its sender as well: its answers pass a port.
+        Verdict::Nothing if (segment.is_at_port || bridge::is_to_host(packet)) && is_taken_by_other(segment) => {
+            Outcome::TAKEN
+        }
         Verdict::Own | Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
         _ if !bridge::is_to_host(packet) => Outcome::next(Counter::PassNotHost),
         Verdict::Forward => new_flow::begin(packet, segment, &chosen, now_ns),
@@ -90,9 +93,9 @@ fn is_taken<F: Family>(packet: Packet, segment: &mut Segment<F>) -> bool {
     }
     segment.partner_key = F::flow_key(&segment.tuple().reversed(), FLOW_INGRESS);
     let Some(held) = flow::find::<F>(&segment.partner_key) else { return false };
-    // What was diverted on its way here has its port from there. A foreign entry is the reservation of a port that netfilter has
-    // given: to this very flow.
-    !held.is_client_side() && !held.is_foreign() && held.entry.role() & FLOW_DIVERTED == 0
+    // What was diverted on its way here does not get here. A foreign entry is the reservation of a port that netfilter has given: to
+    // this very flow.
+    !held.is_client_side() && !held.is_foreign()
 }
 
 /// True for a packet that was translated already, to a backend whose address happens to be a frontend.

@@ -26,6 +26,7 @@ mod paths;
 mod raw;
 mod refusals;
 mod restarts;
+mod reuse;
 mod sctp;
 mod sockets;
 mod world;

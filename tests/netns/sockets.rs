@@ -1,5 +1,5 @@
 //! The socket entrance: every kind of frontend for the node, TCP and UDP, connected or not; and what pods' sockets leave to devices.
-mod node;
+pub(crate) mod node;
 
 use crate::NEEDS;
 use crate::world::eventually;

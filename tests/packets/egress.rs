@@ -55,12 +55,15 @@ fn a_flow_decided_at_egress_is_sent_by_the_route_to_its_backend_and_answered_at_
             let source = if masqueraded { net.node(2, 40000) } else { client };
             let syn = rig.egress(&Frame::tcp(client, vip, SYN), &["flow_new"]);
             assert_eq!((syn.verdict, syn.seen().src, syn.seen().dst), (REDIRECT, source, backend));
-            rig.egress(&Frame::tcp(source, backend, SYN), &["pass_no_frontend"]);
+            // Without the note that the packet has at the next device, it is another socket's, with the same port.
+            let other = rig.egress(&Frame::tcp(source, backend, SYN), &["flow_masquerade", "event_port_taken"]);
+            assert_eq!((other.seen().src.ip(), other.seen().dst), (source.ip(), backend));
+            assert_ne!(other.seen().src.port(), source.port());
             let answer = rig.ingress(&Frame::tcp(backend, source, SYN | ACK).seq(99), &["flow_reply"]);
             assert_eq!((answer.verdict, answer.seen().src, answer.seen().dst), (NEXT, vip, client));
             let ack = rig.egress(&Frame::tcp(client, vip, ACK).ack(100), &["flow_forward"]);
             assert_eq!((ack.verdict, ack.seen().src, ack.seen().dst), (REDIRECT, source, backend));
-            assert!(rig.states().iter().all(|(kept, _)| *kept));
+            assert_eq!(rig.states().iter().filter(|(kept, _)| *kept).count(), 2, "both sides of it");
         });
     }
 }

@@ -25,6 +25,8 @@ const PACKET_HOST: u32 = 0;
 const DECIDED: u32 = 0x5ea7;
 /// Stands there of a packet that was translated where it came in, at a port or not, for good.
 const TRANSLATED: u32 = 0x5ea8;
+/// Stands there of a packet that was translated at egress and sent out by another device.
+const SENT: u32 = 0x5ea9;
 /// The bits of a tag that number a VLAN.
 const VLAN_ID: u32 = 0xfff;
 
@@ -36,6 +38,8 @@ pub enum Note {
     Decided,
     /// [`Packet::note_translated`]
     Translated,
+    /// [`Packet::send_to_neighbour`]
+    Sent,
 }
 
 /// The packet a device program was called for, and where its IP header starts.
@@ -147,6 +151,7 @@ impl Packet {
         match unsafe { (&raw const (*self.0).tc_index).read_volatile() } {
             DECIDED => Note::Decided,
             TRANSLATED => Note::Translated,
+            SENT => Note::Sent,
             _ => Note::Nothing,
         }
     }
@@ -323,11 +328,13 @@ impl Packet {
         done(unsafe { bpf_skb_change_head(self.0, ETHERNET_LEN, 0) })
     }
 
-    /// Sends the packet out by a device, to the neighbour that its routes name; returns the program's verdict. It has to begin with an
-    /// Ethernet header, whatever the device: the kernel drops others (`__bpf_redirect_neigh_v4`).
+    /// Sends the packet out by a device, to the neighbour that its routes name; returns the program's verdict. What stands there now is
+    /// final, and is noted for the egress of that device. It has to begin with an Ethernet header, whatever the device: the kernel drops
+    /// others (`__bpf_redirect_neigh_v4`).
     #[inline(always)]
     pub fn send_to_neighbour(self, ifindex: u32) -> i32 {
-        self.take_note();
+        // SAFETY: the context outlives the program.
+        unsafe { (&raw mut (*self.0).tc_index).write_volatile(SENT) };
         // SAFETY: no parameters: the helper asks the routing table when the program has ended.
         unsafe { bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32 }
     }

@@ -29,12 +29,12 @@ pub(super) fn ip(text: &str) -> IpAddr {
 
 /// A Service `web` with TCP port 80, UDP port 53, NodePorts 30080 and 30053.
 #[derive(Clone)]
-pub(super) struct Web {
-    pub(super) pods: &'static [&'static str],
+pub(crate) struct Web {
+    pub(crate) pods: &'static [&'static str],
     /// Addresses of its status, in place of [`LOAD_BALANCERS`].
-    pub(super) ingress: Vec<&'static str>,
+    pub(crate) ingress: Vec<&'static str>,
     /// Merged into its spec.
-    pub(super) spec: Value,
+    pub(crate) spec: Value,
 }
 
 const CLUSTER_IPS: [&str; 2] = ["10.96.0.10", "fd96::10"];
@@ -42,7 +42,7 @@ const EXTERNAL_IPS: [&str; 2] = ["198.51.100.7", "2001:db8:51::7"];
 const LOAD_BALANCERS: [&str; 2] = ["203.0.113.7", "2001:db8:203::7"];
 
 impl Web {
-    pub(super) fn on(pods: &'static [&'static str]) -> Self {
+    pub(crate) fn on(pods: &'static [&'static str]) -> Self {
         Self { pods, ingress: LOAD_BALANCERS.into(), spec: json!({}) }
     }
 
@@ -82,7 +82,7 @@ impl Web {
 }
 
 /// In the order of its end: agent, servers, namespaces.
-pub(super) struct Node {
+pub(crate) struct Node {
     agent: Option<Agent>,
     _servers: BTreeMap<&'static str, Server>,
     manifests: TempDir,
@@ -92,7 +92,7 @@ pub(super) struct Node {
 
 impl Node {
     /// NodePorts are accepted at all addresses of the node.
-    pub(super) fn serving(web: &Web) -> Self {
+    pub(crate) fn serving(web: &Web) -> Self {
         Self::configured(web, |_| {})
     }
 
@@ -149,7 +149,7 @@ impl Node {
         self.agent.take().expect("the agent runs").stop().unwrap();
     }
 
-    pub(super) fn sandbox(&self) -> &Sandbox {
+    pub(crate) fn sandbox(&self) -> &Sandbox {
         self.cluster.node(NODE).unwrap().sandbox()
     }
 
@@ -180,7 +180,7 @@ impl Node {
     }
 
     /// A UDP socket of the node, bound to `addr`.
-    pub(super) fn udp(&self, addr: IpAddr) -> UdpSocket {
+    pub(crate) fn udp(&self, addr: IpAddr) -> UdpSocket {
         let socket = self.sandbox().run(move || UdpSocket::bind((addr, 0))).unwrap().unwrap();
         socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         socket
@@ -201,7 +201,7 @@ impl Node {
 }
 
 /// The UDP frontends that the node may dial, of one family.
-pub(super) fn udp_frontends(of: usize) -> [SocketAddr; 5] {
+pub(crate) fn udp_frontends(of: usize) -> [SocketAddr; 5] {
     let own = [["172.30.0.1", "fd30::1"], ["127.0.0.1", "::1"]];
     let at = |addrs: [&str; 2], port| SocketAddr::new(ip(addrs[of]), port);
     [at(CLUSTER_IPS, 53), at(EXTERNAL_IPS, 53), at(LOAD_BALANCERS, 53), at(own[0], 30053), at(own[1], 30053)]

@@ -50,11 +50,12 @@ pub struct ScenarioFile {
 }
 
 /// The scenarios that come with the program, by name.
-pub const BUILT_IN: [(&str, &str); 8] = [
+pub const BUILT_IN: [(&str, &str); 9] = [
     ("quick", include_str!("../../../../benches/scenarios/quick.yaml")),
     ("sync", include_str!("../../../../benches/scenarios/sync.yaml")),
     ("sync-backends", include_str!("../../../../benches/scenarios/sync-backends.yaml")),
     ("sync-mix", include_str!("../../../../benches/scenarios/sync-mix.yaml")),
+    ("sync-large", include_str!("../../../../benches/scenarios/sync-large.yaml")),
     ("sync-node-ports", include_str!("../../../../benches/scenarios/sync-node-ports.yaml")),
     ("lookup", include_str!("../../../../benches/scenarios/lookup.yaml")),
     ("connect", include_str!("../../../../benches/scenarios/connect.yaml")),
