@@ -9,7 +9,7 @@ use crate::ops::{AddrUse, BackendEntry, Hash, HashRooms, MapOp, RulesEntry, Serv
 use ipnet::IpNet;
 use sheave_abi::{BackendId, ServiceId, SetWord};
 use sheave_core::{
-    Backend, Family, FlatSet, Frontend, FrontendKind, NodeRules, Realized, ServiceKey, Serving, Sources, Table,
+    Backend, Family, FlatMap, FlatSet, Frontend, FrontendKind, NodeRules, Realized, ServiceKey, Serving, Sources, Table,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -146,8 +146,8 @@ impl Image {
 
     /// The backends of a Service that serve, picked or not.
     #[must_use]
-    pub fn members(&self, id: ServiceId) -> BTreeMap<Backend, BackendId> {
-        let Some(Service { key, members, .. }) = self.service(id) else { return BTreeMap::new() };
+    pub fn members(&self, id: ServiceId) -> FlatMap<Backend, BackendId> {
+        let Some(Service { key, members, .. }) = self.service(id) else { return FlatMap::default() };
         members.iter().filter_map(|id| Some((self.backend(key.family, *id)?.backend, *id))).collect()
     }
 

@@ -15,7 +15,8 @@ use sheave_abi::{BackendId, RANGES_MAX, SERVICE_NAME_LEN, ServiceId};
 use sheave_core::{
     Backend, Change, Family, FlatMap, FlatSet, Frontend, FrontendKind, ServiceKey, Serving, TrafficPolicy,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::iter::Peekable;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
@@ -76,7 +77,7 @@ fn new_service(image: &Image, limits: &Limits, key: &ServiceKey) -> Result<Servi
 /// The entries of a Service's backends, before and after its sets change.
 struct Members {
     /// Every backend that is held or wanted.
-    ids: BTreeMap<Backend, BackendId>,
+    ids: FlatMap<Backend, BackendId>,
     /// Of new ones, ids that others had: their flows count from zero.
     reused: Option<MapOp>,
     /// Entries that are new, or not known, or of backends that enter a set: before a slot names them.
@@ -93,8 +94,8 @@ impl Members {
         serving: &Serving,
     ) -> Result<Self, Refused> {
         let (family, max) = (key.family, limits.backends_max);
-        let mut ids = image.members(service);
-        let new: Vec<Backend> = serving.members().filter(|backend| !ids.contains_key(backend)).copied().collect();
+        let held = image.members(service);
+        let new: Vec<Backend> = serving.members().filter(|backend| !held.contains(backend)).copied().collect();
         let fresh = image.backend_ids(family).peek(new.len(), max).ok_or_else(|| {
             let full = Full { map: backends_map(family), max, remedy: Remedy::of(Knob::Backends, max) };
             Refused::full(full, key, image)
@@ -103,13 +104,17 @@ impl Members {
         let is_used = |id: &&BackendId| !image.backend_ids(family).is_fresh(id.0.get());
         let reused: Vec<_> = fresh.iter().filter(is_used).copied().collect();
         let reused = (!reused.is_empty()).then_some(MapOp::ClearBackendFlows { family, ids: reused });
-        ids.extend(new.into_iter().zip(fresh));
+        let ids: FlatMap<_, _> = held.into_iter().chain(new.into_iter().zip(fresh)).collect();
         let (mut first, mut last) = (Vec::new(), Vec::new());
-        for (backend, id) in &ids {
-            let wanted = entry(*backend, service, serving);
+        let [mut cluster, mut local, mut keep] =
+            [&serving.cluster, &serving.local, &serving.keep].map(|set| InOrder::new(set.keys()));
+        for (backend, id) in ids.iter() {
+            let (in_cluster, in_local) = (cluster.has(backend), local.has(backend));
+            let wanted = BackendEntry { backend: *backend, service, serving: true, in_cluster, in_local };
+            let is_wanted = in_cluster || in_local || keep.has(backend);
             let held = image.backend(family, *id).copied();
             // A backend that the next step retires is only spared the write if nobody asks for its sets until then (E10).
-            if held.is_some() && !serving.has(backend) && serving.affinity.is_none() {
+            if held.is_some() && !is_wanted && serving.affinity.is_none() {
                 continue;
             }
             let widened = BackendEntry {
@@ -132,9 +137,20 @@ impl Members {
     }
 }
 
-fn entry(backend: Backend, service: ServiceId, serving: &Serving) -> BackendEntry {
-    let (in_cluster, in_local) = (serving.cluster.contains(&backend), serving.local.contains(&backend));
-    BackendEntry { backend, service, serving: true, in_cluster, in_local }
+/// A set that is asked about backends in order: one pass answers for all of them.
+struct InOrder<I: Iterator>(Peekable<I>);
+
+impl<'a, I: Iterator<Item = &'a Backend>> InOrder<I> {
+    /// `keys` in order.
+    fn new(keys: I) -> Self {
+        Self(keys.peekable())
+    }
+
+    /// Whether it is there; no backend before this one is asked about any more.
+    fn has(&mut self, backend: &Backend) -> bool {
+        while self.0.next_if(|key| *key < backend).is_some() {}
+        self.0.peek() == Some(&backend)
+    }
 }
 
 fn write_backends(family: Family, entries: Vec<(BackendId, BackendEntry)>) -> Option<MapOp> {
@@ -276,11 +292,12 @@ fn release(image: &Image, frontend: Frontend, key: Option<&ServiceKey>) -> Resul
 fn retire(image: &Image, key: &ServiceKey, backends: &BTreeSet<Backend>) -> Result<Vec<MapOp>, Refused> {
     let Some(service) = image.id(key) else { return Ok(Vec::new()) };
     let ServiceEntry { cluster, local, .. } = image.entry(service);
-    let picked: BTreeSet<_> = [cluster, local].into_iter().flat_map(|word| image.slots(word)).collect();
+    let mut picked: Vec<_> = [cluster, local].into_iter().flat_map(|word| image.slots(word)).collect();
+    picked.sort_unstable();
     let members = image.members(service);
     let going = backends.iter().filter_map(|backend| Some((*backend, *members.get(backend)?)));
     let going: Vec<_> = going.collect();
-    if going.iter().any(|(_, id)| picked.contains(id)) {
+    if going.iter().any(|(_, id)| picked.binary_search(id).is_ok()) {
         return Err(Refused::InUse { user: key.clone() });
     }
     Ok(retire_entries(key.family, service, going).into_iter().collect())

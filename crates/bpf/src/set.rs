@@ -9,7 +9,7 @@ use crate::ops::MapOp;
 use crate::refused::{Full, Refused, Remedy};
 use sheave_abi::{BackendId, SLOTS_CHUNK, SetWord};
 use sheave_core::ServiceKey;
-use std::collections::BTreeSet;
+use std::mem;
 use std::ops::Range;
 
 /// What makes a set another one.
@@ -59,11 +59,13 @@ pub(crate) fn change(
 
 /// Where `slots` has what `target` has not, or has it again; and what only `target` has.
 fn difference(slots: &[BackendId], target: &[BackendId]) -> (Vec<u32>, Vec<BackendId>) {
-    let wanted: BTreeSet<_> = target.iter().copied().collect();
-    let mut kept = BTreeSet::new();
-    let holes =
-        (0..).zip(slots).filter(|(_, id)| !wanted.contains(id) || !kept.insert(**id)).map(|(at, _)| at).collect();
-    let added = target.iter().filter(|id| !kept.contains(id)).copied().collect();
+    // Each with whether a slot has it.
+    let mut wanted: Vec<(BackendId, bool)> = target.iter().map(|id| (*id, false)).collect();
+    wanted.sort_unstable();
+    let place = |wanted: &[(BackendId, bool)], id| wanted.binary_search_by_key(id, |(wanted, _)| *wanted).ok();
+    let mut is_hole = |id| place(&wanted, id).is_none_or(|at| mem::replace(&mut wanted[at].1, true));
+    let holes = (0..).zip(slots).filter(|(_, id)| is_hole(id)).map(|(at, _)| at).collect();
+    let added = target.iter().filter(|id| place(&wanted, id).is_some_and(|at| !wanted[at].1)).copied().collect();
     (holes, added)
 }
 

@@ -100,6 +100,15 @@ impl<K: Ord, V> FromIterator<(K, V)> for FlatMap<K, V> {
     }
 }
 
+impl<K, V> IntoIterator for FlatMap<K, V> {
+    type Item = (K, V);
+    type IntoIter = std::vec::IntoIter<(K, V)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_vec().into_iter()
+    }
+}
+
 impl<T: Ord> FromIterator<T> for FlatSet<T> {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
         items.into_iter().map(|item| (item, ())).collect()

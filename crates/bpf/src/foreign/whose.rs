@@ -2,15 +2,15 @@
 use super::Whose;
 use crate::image::Image;
 use sheave_abi::{BackendId, ServiceId};
-use sheave_core::{Backend, ForeignFlow, Frontend, Port};
-use std::collections::{BTreeMap, HashMap};
+use sheave_core::{Backend, FlatMap, ForeignFlow, Frontend, Port};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 /// Finds them, by what the maps hold.
 #[derive(Debug)]
 pub(super) struct Finder<'a> {
     image: &'a Image,
-    members: HashMap<ServiceId, BTreeMap<Backend, BackendId>>,
+    members: HashMap<ServiceId, FlatMap<Backend, BackendId>>,
 }
 
 impl<'a> Finder<'a> {
