@@ -11,24 +11,11 @@ use crate::segment::Segment;
 use crate::sys::maps::{self, Device};
 use crate::sys::packet::Note;
 use crate::sys::{Failed, Packet};
-use sheave_abi::{Counter, DEVICE_BRIDGE_PORT, FLOW_EGRESS, FLOW_INGRESS};
+use sheave_abi::{Counter, DEVICE_BRIDGE_PORT, FLOW_EGRESS};
 
-/// True at a port for what the bridge itself has sent, and at the bridge for what a port has decided. A port notes that on the packet.
+/// True at a port for what the bridge itself has sent. What a port decides it notes on the packet, for the bridge.
 #[inline(never)]
 pub fn is_decided_elsewhere<F: Family>(packet: Packet, segment: &mut Segment<F>, hook: u8) -> bool {
-    if hook == FLOW_INGRESS {
-        match packet.noted() {
-            Note::Nothing => {}
-            // By a device without programs, to another node that is a namespace of this machine.
-            Note::Sent => packet.take_note(),
-            Note::Decided => {
-                packet.take_note();
-                return true;
-            }
-            // Of use where it goes out.
-            Note::Translated => return true,
-        }
-    }
     let port = port_at(packet.ifindex());
     segment.is_at_port = port.is_some();
     let Some(port) = port else { return false };

@@ -36,22 +36,12 @@ fn at(packet: Packet, hook: u8) -> i32 {
 #[inline(never)]
 fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
     let Some(segment) = Segment::<F>::room() else { return Outcome::next(Counter::PassProtocol) };
+    match read_note(packet, segment, hook) {
+        Outcome::NONE => {}
+        outcome => return outcome,
+    }
     if bridge::is_decided_elsewhere(packet, segment, hook) {
         return Outcome::next(Counter::PassBridgePort);
-    }
-    let mut was_translated = false;
-    if hook == FLOW_EGRESS {
-        match packet.noted() {
-            Note::Sent => {
-                packet.take_note();
-                return Outcome::next(Counter::PassNoFrontend);
-            }
-            Note::Translated => {
-                packet.take_note();
-                was_translated = true;
-            }
-            Note::Decided | Note::Nothing => {}
-        }
     }
     if let Err(pass) = segment.fill(packet, hook) {
         return Outcome::next(pass);
@@ -66,8 +56,7 @@ fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
     if segment.is_first_fragment {
         fragment::forget(segment);
     }
-    // One that netfilter has given the node's address since may have got the port of a masqueraded flow.
-    if was_translated && segment.kind == Kind::Flow && F::node_addr(&segment.tuple().src) & ADDR_OWN == 0 {
+    if segment.was_translated && is_final(segment) {
         return Outcome::next(Counter::PassNoFrontend);
     }
     let now_ns = now_ns();
@@ -94,4 +83,37 @@ fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
         Outcome::PENDING => masquerade::choose(packet, segment, now_ns),
         outcome => outcome,
     }
+}
+
+/// Reads and takes off what the hook before has noted, and notes in turn what of it is of use further on.
+#[inline(never)]
+fn read_note<F: Family>(packet: Packet, segment: &mut Segment<F>, hook: u8) -> Outcome {
+    let note = packet.noted();
+    segment.was_translated = note == Note::Translated && hook == FLOW_EGRESS;
+    match (note, hook) {
+        (Note::Nothing, _) => Outcome::NONE,
+        // Of use where it goes out.
+        (Note::Translated, FLOW_INGRESS) => Outcome::next(Counter::PassBridgePort),
+        (Note::Decided, FLOW_INGRESS) => {
+            packet.take_note();
+            Outcome::next(Counter::PassBridgePort)
+        }
+        (Note::Sent, FLOW_EGRESS) => {
+            packet.take_note();
+            Outcome::next(Counter::PassNoFrontend)
+        }
+        // What was sent comes in by way of a device without programs, from another node that is a namespace of this machine.
+        (Note::Translated, _) | (Note::Sent, _) => {
+            packet.take_note();
+            Outcome::NONE
+        }
+        (Note::Decided, _) => Outcome::NONE,
+    }
+}
+
+/// True for a packet that was translated where it came in, unless netfilter has given it the node's address since: then it may have got the
+/// port of a masqueraded flow.
+#[inline(never)]
+fn is_final<F: Family>(segment: &Segment<F>) -> bool {
+    segment.kind == Kind::Flow && F::node_addr(&segment.tuple().src) & ADDR_OWN == 0
 }

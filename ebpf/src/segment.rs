@@ -76,6 +76,8 @@ pub struct Segment<F: Family> {
     pub is_first_fragment: bool,
     /// Whether it is seen at a port of a bridge.
     pub is_at_port: bool,
+    /// Whether it was translated where it came in.
+    pub was_translated: bool,
     pub fragment_id: u32,
     /// Offset of the transport header.
     pub l4: u32,
