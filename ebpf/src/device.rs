@@ -85,15 +85,17 @@ fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
     }
 }
 
-/// Reads and takes off what the hook before has noted, and notes in turn what of it is of use further on.
+/// Reads and takes off what the hook before has noted, and notes what of it is of use further on.
 #[inline(never)]
 fn read_note<F: Family>(packet: Packet, segment: &mut Segment<F>, hook: u8) -> Outcome {
     let note = packet.noted();
     segment.was_translated = note == Note::Translated && hook == FLOW_EGRESS;
     match (note, hook) {
         (Note::Nothing, _) => Outcome::NONE,
-        // Of use where it goes out.
-        (Note::Translated, FLOW_INGRESS) => Outcome::next(Counter::PassBridgePort),
+        (Note::TranslatedAtPort, FLOW_INGRESS) => {
+            packet.note_translated(false);
+            Outcome::next(Counter::PassBridgePort)
+        }
         (Note::Decided, FLOW_INGRESS) => {
             packet.take_note();
             Outcome::next(Counter::PassBridgePort)
@@ -102,12 +104,12 @@ fn read_note<F: Family>(packet: Packet, segment: &mut Segment<F>, hook: u8) -> O
             packet.take_note();
             Outcome::next(Counter::PassNoFrontend)
         }
-        // What was sent comes in by way of a device without programs, from another node that is a namespace of this machine.
-        (Note::Translated, _) | (Note::Sent, _) => {
+        // At ingress it was left, by a device without programs: of another node that is a namespace of this machine, or at the end of a
+        // tunnel, whose packets were translated.
+        _ => {
             packet.take_note();
             Outcome::NONE
         }
-        (Note::Decided, _) => Outcome::NONE,
     }
 }
 

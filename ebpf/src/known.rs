@@ -71,7 +71,7 @@ pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
         return Outcome::drop(Counter::DropFlowTableFull);
     }
     if role & FLOW_MASQUERADED == 0 && segment.hook() == FLOW_INGRESS {
-        packet.note_translated();
+        packet.note_translated(segment.is_at_port);
     }
     match translate(packet, segment) {
         Ok(()) => Outcome::next(Counter::FlowForward),

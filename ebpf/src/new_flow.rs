@@ -56,7 +56,7 @@ pub fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, chosen: &Chose
         return Outcome::drop(Counter::DropFlowTableFull);
     }
     if counter == Counter::FlowNew && !chosen.masquerade {
-        packet.note_translated();
+        packet.note_translated(segment.is_at_port);
     }
     match translate(packet, segment) {
         Ok(()) => Outcome::next(counter),

@@ -23,8 +23,9 @@ pub const SUMMED_MAX: u32 = 128;
 const PACKET_HOST: u32 = 0;
 /// Stands in the metadata of a packet that was decided at a port.
 const DECIDED: u32 = 0x5ea7;
-/// Stands there of a packet that was translated where it came in, at a port or not, for good.
+/// Stands there of a packet that was translated where it came in, for good; and of one that was at a port, until the bridge has it.
 const TRANSLATED: u32 = 0x5ea8;
+const TRANSLATED_AT_PORT: u32 = 0x5eaa;
 /// Stands there of a packet that was translated at egress and sent out by another device.
 const SENT: u32 = 0x5ea9;
 /// The bits of a tag that number a VLAN.
@@ -38,6 +39,8 @@ pub enum Note {
     Decided,
     /// [`Packet::note_translated`]
     Translated,
+    /// [`Packet::note_translated`]
+    TranslatedAtPort,
     /// [`Packet::send_to_neighbour`]
     Sent,
 }
@@ -139,9 +142,10 @@ impl Packet {
 
     /// Notes that it was translated, and that there is nothing left to do where it goes out: by [`Self::note`]'s means.
     #[inline(always)]
-    pub fn note_translated(self) {
+    pub fn note_translated(self, is_at_port: bool) {
+        let note = if is_at_port { TRANSLATED_AT_PORT } else { TRANSLATED };
         // SAFETY: the context outlives the program.
-        unsafe { (&raw mut (*self.0).tc_index).write_volatile(TRANSLATED) }
+        unsafe { (&raw mut (*self.0).tc_index).write_volatile(note) }
     }
 
     /// What was noted, here or at the device before.
@@ -151,6 +155,7 @@ impl Packet {
         match unsafe { (&raw const (*self.0).tc_index).read_volatile() } {
             DECIDED => Note::Decided,
             TRANSLATED => Note::Translated,
+            TRANSLATED_AT_PORT => Note::TranslatedAtPort,
             SENT => Note::Sent,
             _ => Note::Nothing,
         }
