@@ -92,11 +92,12 @@ impl Machine {
         let mut figures = BTreeMap::new();
         for (key @ (work, shape, dataplane), point) in &self.points {
             let to = self.points.get(&(*work, *shape, reference)).filter(|_| *dataplane != reference);
-            let floor = self.points.get(&(*work, *shape, Dataplane::Direct)).map(Point::samples);
+            let floor =
+                self.points.get(&(*work, *shape, Dataplane::Direct)).filter(|_| *dataplane != Dataplane::Direct);
+            let floor = floor.map(Point::samples);
             for measure in Measure::of(*work) {
-                let rounds = |point: &Point| measure.rounds_above(point.samples(), floor);
-                let summary = || Summary::of(rounds(point).filter(|_| *dataplane != Dataplane::Direct)?);
-                let Some(summary) = measure.summary(point.samples()).or_else(summary) else { continue };
+                let Some(summary) = measure.summary(point.samples(), floor) else { continue };
+                let rounds = |point: &Point| measure.rounds(point.samples(), floor);
                 let ratio = to.and_then(|to| Ratio::between(&rounds(point)?, &rounds(to)?));
                 figures.insert((*key, *measure), (summary, ratio));
             }

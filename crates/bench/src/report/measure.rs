@@ -117,29 +117,25 @@ impl Measure {
         self != Self::Rate
     }
 
-    /// The values behind the figure that is shown; `None` when they were not measured, or do not follow from one dataplane's alone.
-    pub(crate) fn summary(self, samples: &Samples) -> Option<Summary> {
+    /// The values behind the figure that is shown; `None` when they were not measured. `floor` is what was measured in turns with them
+    /// without any Service.
+    pub(crate) fn summary(self, samples: &Samples, floor: Option<&Samples>) -> Option<Summary> {
         match self {
             Self::Latency => Summary::of(samples.get(Quantity::Latency)?.values.iter().copied()),
-            _ => Summary::of(self.rounds(samples)?),
+            _ => Summary::of(self.rounds(samples, floor)?),
         }
-    }
-
-    /// As [`Self::rounds`], where `floor` is what was measured in turns with it without any Service.
-    pub(crate) fn rounds_above(self, samples: &Samples, floor: Option<&Samples>) -> Option<Vec<f64>> {
-        if self != Self::Added {
-            return self.rounds(samples);
-        }
-        let (with, without) = (Self::Latency.rounds(samples)?, Self::Latency.rounds(floor?)?);
-        // Without as many rounds nobody knows which were next to each other.
-        (with.len() == without.len()).then(|| with.iter().zip(without).map(|(with, without)| with - without).collect())
     }
 
     /// One value for each round, in the order of the rounds; `None` when it was not measured.
-    pub(crate) fn rounds(self, samples: &Samples) -> Option<Vec<f64>> {
+    pub(crate) fn rounds(self, samples: &Samples, floor: Option<&Samples>) -> Option<Vec<f64>> {
         let of = |quantity| samples.get(quantity).map(|series| by_round(series, Quantile::Median));
         match self {
-            Self::Added => None,
+            Self::Added => {
+                let (with, without) = (of(Quantity::Latency)??, Self::Latency.rounds(floor?, None)?);
+                // Without as many rounds nobody knows which were next to each other.
+                let is_paired = with.len() == without.len();
+                is_paired.then(|| with.iter().zip(without).map(|(with, without)| with - without).collect())
+            }
             Self::Cpu => {
                 let (own, tools) = (of(Quantity::CpuSelf)??, of(Quantity::CpuChildren).flatten());
                 Some(match tools.filter(|tools| tools.len() == own.len()) {
