@@ -322,12 +322,12 @@ impl Globals {
             SocketLb::Host => (1, netns_cookie().map_err(LoadError::Netns)?),
             SocketLb::All => (2, netns_cookie().map_err(LoadError::Netns)?),
         };
-        // A probe that cannot tell counts as no: the socket entrance then leaves refusals to the device entrance.
-        let probe = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval);
-        let has_set_retval = u32::from(probe.unwrap_or(false));
-        // Likewise: the programs read the exact clock then.
-        let probe = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
-        Ok(Self { socket_lb, host_netns, has_set_retval, has_coarse_clock: u32::from(probe.unwrap_or(false)) })
+        // A probe that cannot tell counts as no: the socket entrance then leaves refusals to the device entrance, and the programs read
+        // the exact clock.
+        let has = |program, helper| u32::from(is_helper_supported(program, helper).unwrap_or(false));
+        let has_set_retval = has(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval);
+        let has_coarse_clock = has(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
+        Ok(Self { socket_lb, host_netns, has_set_retval, has_coarse_clock })
     }
 
     fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) {

@@ -295,8 +295,7 @@ fn retire(image: &Image, key: &ServiceKey, backends: &BTreeSet<Backend>) -> Resu
     let mut picked: Vec<_> = [cluster, local].into_iter().flat_map(|word| image.slots(word)).collect();
     picked.sort_unstable();
     let members = image.members(service);
-    let going = backends.iter().filter_map(|backend| Some((*backend, *members.get(backend)?)));
-    let going: Vec<_> = going.collect();
+    let going: Vec<_> = backends.iter().filter_map(|backend| Some((*backend, *members.get(backend)?))).collect();
     if going.iter().any(|(_, id)| picked.binary_search(id).is_ok()) {
         return Err(Refused::InUse { user: key.clone() });
     }
