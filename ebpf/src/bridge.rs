@@ -24,9 +24,15 @@ pub fn is_decided_elsewhere<F: Family>(packet: Packet, segment: &mut Segment<F>,
         return !is_port(packet.ingress_ifindex());
     }
     if packet.is_to_host() || packet.load::<[u8; 6]>(0) == Some(port.bridge_mac()) {
-        packet.note();
+        packet.note(Note::Decided);
     }
     false
+}
+
+/// Notes that a packet was translated where it came in: for its egress, and at a port for the bridge before.
+#[inline(always)]
+pub fn note_translated<F: Family>(packet: Packet, segment: &Segment<F>) {
+    packet.note(if segment.is_at_port { Note::TranslatedAtPort } else { Note::Translated });
 }
 
 /// True for a frame that the node's own stack gets: addressed to this device or, at a port, to its bridge.
@@ -60,7 +66,7 @@ pub fn hand_up<F: Family>(packet: Packet, segment: &Segment<F>) -> Outcome {
     if segment.is_first_fragment {
         fragment::remember(segment);
     }
-    packet.note();
+    packet.note(Note::Decided);
     match packet.store(0, &port.bridge_mac()).and_then(|()| packet.claim_for_host()) {
         Ok(()) => Outcome::next(Counter::FlowHandedUp),
         Err(Failed) => Outcome::drop(Counter::DropRewriteFailed),

@@ -93,21 +93,21 @@ fn read_note<F: Family>(packet: Packet, segment: &mut Segment<F>, hook: u8) -> O
     match (note, hook) {
         (Note::Nothing, _) => Outcome::NONE,
         (Note::TranslatedAtPort, FLOW_INGRESS) => {
-            packet.note_translated(false);
+            packet.note(Note::Translated);
             Outcome::next(Counter::PassBridgePort)
         }
         (Note::Decided, FLOW_INGRESS) => {
-            packet.take_note();
+            packet.note(Note::Nothing);
             Outcome::next(Counter::PassBridgePort)
         }
         (Note::Sent, FLOW_EGRESS) => {
-            packet.take_note();
+            packet.note(Note::Nothing);
             Outcome::next(Counter::PassNoFrontend)
         }
         // At ingress it was left, by a device without programs: of another node that is a namespace of this machine, or at the end of a
         // tunnel, whose packets were translated.
         _ => {
-            packet.take_note();
+            packet.note(Note::Nothing);
             Outcome::NONE
         }
     }

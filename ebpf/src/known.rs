@@ -7,7 +7,7 @@ use crate::rewrite::translate;
 use crate::segment::{FIN, Kind, RST, SYN, Segment};
 use crate::sys::lookup::{Route, route_by};
 use crate::sys::{Packet, maps};
-use crate::{divert, foreign, masquerade, reject, select};
+use crate::{bridge, divert, foreign, masquerade, reject, select};
 use sheave_abi::{
     Counter, DEVICE_UPLINK, FLOW_CLIENT_SIDE, FLOW_CLOSING, FLOW_DIVERTED, FLOW_EGRESS, FLOW_ESTABLISHED,
     FLOW_HALF_OPEN, FLOW_INGRESS, FLOW_MASQUERADED, FLOW_RESET, FLOW_SYN_ACK,
@@ -71,7 +71,7 @@ pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) 
         return Outcome::drop(Counter::DropFlowTableFull);
     }
     if role & FLOW_MASQUERADED == 0 && segment.hook() == FLOW_INGRESS {
-        packet.note_translated(segment.is_at_port);
+        bridge::note_translated(packet, segment);
     }
     match translate(packet, segment) {
         Ok(()) => Outcome::next(Counter::FlowForward),

@@ -2,7 +2,6 @@
 //!
 //! Where the destination is translated, a *pending* entry is left for the packet as it will be seen at egress. The first egress that sees
 //! it chooses address and port, and makes a pair of its own out of it. The stack in between, with its policies, sees the client.
-use crate::bridge;
 use crate::family::{Family, Tuple};
 use crate::flow::{self, Found};
 use crate::flow_state::first_state;
@@ -96,7 +95,7 @@ pub fn put_back<F: Family>(packet: Packet, segment: &mut Segment<F>) -> bool {
     }
     segment.partner_key = F::flow_key(&segment.tuple().reversed(), FLOW_EGRESS);
     let Some(held) = flow::find::<F>(&segment.partner_key) else { return false };
-    if held.is_client_side() || held.entry.role() & FLOW_MASQUERADED == 0 || bridge::is_port(packet.ifindex()) {
+    if held.is_client_side() || held.entry.role() & FLOW_MASQUERADED == 0 || segment.is_at_port {
         return false;
     }
     put_pending(segment, held)

@@ -1,4 +1,5 @@
 //! A flow begins: reserve the way back, remember, translate.
+use crate::bridge;
 use crate::family::{Family, Tuple};
 use crate::flow;
 use crate::flow_state::first_state;
@@ -48,15 +49,13 @@ pub fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, chosen: &Chose
         (Counter::FlowNew, true) => masquerade::leave_pending(segment, flow),
         (Counter::FlowNew, false) => {
             masquerade::forget(segment);
+            bridge::note_translated(packet, segment);
             true
         }
         _ => masquerade::keep_pending_of_other(segment),
     };
     if !is_kept {
         return Outcome::drop(Counter::DropFlowTableFull);
-    }
-    if counter == Counter::FlowNew && !chosen.masquerade {
-        packet.note_translated(segment.is_at_port);
     }
     match translate(packet, segment) {
         Ok(()) => Outcome::next(counter),

@@ -21,28 +21,22 @@ pub struct Failed;
 pub const SUMMED_MAX: u32 = 128;
 
 const PACKET_HOST: u32 = 0;
-/// Stands in the metadata of a packet that was decided at a port.
-const DECIDED: u32 = 0x5ea7;
-/// Stands there of a packet that was translated where it came in, for good; and of one that was at a port, until the bridge has it.
-const TRANSLATED: u32 = 0x5ea8;
-const TRANSLATED_AT_PORT: u32 = 0x5eaa;
-/// Stands there of a packet that was translated at egress and sent out by another device.
-const SENT: u32 = 0x5ea9;
 /// The bits of a tag that number a VLAN.
 const VLAN_ID: u32 = 0xfff;
 
-/// What a device of this node has noted on a packet for the next one.
+/// What a device of this node has noted on a packet for the next one, as it stands in the packet's metadata.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Note {
-    Nothing,
-    /// [`Packet::note`]
-    Decided,
-    /// [`Packet::note_translated`]
-    Translated,
-    /// [`Packet::note_translated`]
-    TranslatedAtPort,
-    /// [`Packet::send_to_neighbour`]
-    Sent,
+    Nothing = 0,
+    /// It was decided at a port of a bridge.
+    Decided = 0x5ea7,
+    /// It was translated where it came in, and there is nothing left to do where it goes out.
+    Translated = 0x5ea8,
+    /// It was sent out by another device than that whose egress has translated it.
+    Sent = 0x5ea9,
+    /// It was translated at a port, and the bridge has not had it yet.
+    TranslatedAtPort = 0x5eaa,
 }
 
 /// The packet a device program was called for, and where its IP header starts.
@@ -132,40 +126,22 @@ impl Packet {
         !self.has_ethernet() || unsafe { (&raw const (*self.0).pkt_type).read_volatile() == PACKET_HOST }
     }
 
-    /// Notes that what comes in was decided here, for the next device of this node that it comes in by. Nothing else uses the field
-    /// without a qdisc of old (`tc_index`), and a note that is lost or set by others costs the packet's sender alone.
+    /// Leaves a note for the next device of this node that it passes, in place of the last one. Nothing else uses the field without a
+    /// qdisc of old (`tc_index`), and a note that is lost or set by others costs the packet's sender alone. The last device takes it off
+    /// ([`Note::Nothing`]): the packet may reach other nodes that are namespaces of this machine.
     #[inline(always)]
-    pub fn note(self) {
+    pub fn note(self, note: Note) {
         // SAFETY: the context outlives the program.
-        unsafe { (&raw mut (*self.0).tc_index).write_volatile(DECIDED) }
-    }
-
-    /// Notes that it was translated, and that there is nothing left to do where it goes out: by [`Self::note`]'s means.
-    #[inline(always)]
-    pub fn note_translated(self, is_at_port: bool) {
-        let note = if is_at_port { TRANSLATED_AT_PORT } else { TRANSLATED };
-        // SAFETY: the context outlives the program.
-        unsafe { (&raw mut (*self.0).tc_index).write_volatile(note) }
+        unsafe { (&raw mut (*self.0).tc_index).write_volatile(note as u32) }
     }
 
     /// What was noted, here or at the device before.
     #[inline(always)]
     pub fn noted(self) -> Note {
         // SAFETY: the context outlives the program.
-        match unsafe { (&raw const (*self.0).tc_index).read_volatile() } {
-            DECIDED => Note::Decided,
-            TRANSLATED => Note::Translated,
-            TRANSLATED_AT_PORT => Note::TranslatedAtPort,
-            SENT => Note::Sent,
-            _ => Note::Nothing,
-        }
-    }
-
-    /// Takes a note off: the packet may reach other nodes that are namespaces of this machine.
-    #[inline(always)]
-    pub fn take_note(self) {
-        // SAFETY: the context outlives the program.
-        unsafe { (&raw mut (*self.0).tc_index).write_volatile(0) }
+        let noted = unsafe { (&raw const (*self.0).tc_index).read_volatile() };
+        let notes = [Note::Decided, Note::Translated, Note::Sent, Note::TranslatedAtPort];
+        notes.into_iter().find(|note| *note as u32 == noted).unwrap_or(Note::Nothing)
     }
 
     /// The device a forwarded packet came in by; 0 for what the node itself sends.
@@ -312,7 +288,7 @@ impl Packet {
     /// Sends the packet out by a device; returns the program's verdict.
     #[inline(always)]
     pub fn send_by(self, ifindex: u32) -> i32 {
-        self.take_note();
+        self.note(Note::Nothing);
         // SAFETY: the helper only notes the device.
         unsafe { bpf_redirect(ifindex, 0) as i32 }
     }
@@ -320,7 +296,7 @@ impl Packet {
     /// Lets the packet come in by a device; returns the program's verdict.
     #[inline(always)]
     pub fn come_in_by(self, ifindex: u32) -> i32 {
-        self.take_note();
+        self.note(Note::Nothing);
         // SAFETY: the helper only notes the device.
         unsafe { bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32 }
     }
@@ -338,8 +314,7 @@ impl Packet {
     /// others (`__bpf_redirect_neigh_v4`).
     #[inline(always)]
     pub fn send_to_neighbour(self, ifindex: u32) -> i32 {
-        // SAFETY: the context outlives the program.
-        unsafe { (&raw mut (*self.0).tc_index).write_volatile(SENT) };
+        self.note(Note::Sent);
         // SAFETY: no parameters: the helper asks the routing table when the program has ended.
         unsafe { bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32 }
     }
