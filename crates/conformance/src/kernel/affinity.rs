@@ -41,18 +41,15 @@ impl Notes {
         Ok(())
     }
 
-    /// What is noted of a client, after a flow to one Service port: its affinity.
-    pub(super) fn of(&mut self, client: IpAddr) -> Result<Option<Affinity>, KernelError> {
-        let service = match client {
-            IpAddr::V4(client) => {
-                let noted = self.v4.entries().map_err(failed(AFFINITY[0]))?;
-                noted.into_iter().find(|(key, _)| key.client == client.octets()).map(|(key, _)| key.service)
-            }
-            IpAddr::V6(client) => {
-                let noted = self.v6.entries().map_err(failed(AFFINITY[1]))?;
-                noted.into_iter().find(|(key, _)| key.client == client.octets()).map(|(key, _)| key.service)
-            }
-        };
+    /// What is noted of the first of these clients of whom anything is, after a flow to one Service port: its affinity.
+    pub(super) fn of(&mut self, clients: &[IpAddr]) -> Result<Option<Affinity>, KernelError> {
+        let v4 = self.v4.entries().map_err(failed(AFFINITY[0]))?;
+        let v4 = v4.into_iter().map(|(key, _)| (IpAddr::from(key.client), key.service));
+        let v6 = self.v6.entries().map_err(failed(AFFINITY[1]))?;
+        let v6 = v6.into_iter().map(|(key, _)| (IpAddr::from(key.client), key.service));
+        let noted: Vec<_> = v4.chain(v6).collect();
+        let of = |client: &IpAddr| noted.iter().find(|(noted, _)| noted == client).map(|(_, service)| *service);
+        let service = clients.iter().find_map(of);
         let Some(service) = service else { return Ok(None) };
         let value = self.service(service).map_err(failed(SERVICES))?;
         Ok(value.map(|value| Affinity { timeout_s: value.affinity_s }))

@@ -56,13 +56,13 @@ impl Node {
     }
 
     fn survey_set(&mut self, packet: &Packet, first: Backend, masqueraded: bool) -> Result<Outcome, KernelError> {
-        // The node is one client, whichever of its addresses it sends from.
-        let client = match packet.source {
-            IpAddr::V4(_) if self.rules.is_own(packet.source) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) if self.rules.is_own(packet.source) => Ipv6Addr::UNSPECIFIED.into(),
-            other => other,
+        // The node is one client, whichever of its addresses it sends from. What comes in with one of them by a pod's device is a
+        // pod's.
+        let affinity = match (packet.source, self.rules.is_own(packet.source)) {
+            (IpAddr::V4(_), true) => self.notes.of(&[packet.source, Ipv4Addr::UNSPECIFIED.into()])?,
+            (IpAddr::V6(_), true) => self.notes.of(&[packet.source, Ipv6Addr::UNSPECIFIED.into()])?,
+            (_, false) => self.notes.of(&[packet.source])?,
         };
-        let affinity = self.notes.of(client)?;
         for _ in 0..affinity.map_or(0, |_| STICKING) {
             let next = self.shoot(packet)?;
             if next != Shot::Forwarded(first, masqueraded) {
