@@ -16,10 +16,19 @@ const CLIENTS: usize = 2;
 /// So many failures before the first success say that nothing is served at all.
 const HOPELESS: u64 = 3;
 
+/// A Service, and what it leads to.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    /// What a client of the Service dials.
+    pub(crate) frontend: SocketAddr,
+    /// One of its backends.
+    pub(crate) backend: SocketAddr,
+}
+
 /// Whom to dial, in turns.
 #[derive(Clone)]
 pub(crate) struct Dial {
-    targets: Arc<[SocketAddr]>,
+    targets: Arc<[Target]>,
 }
 
 /// When to stop.
@@ -35,12 +44,12 @@ pub(crate) enum Until {
 
 impl Dial {
     /// At least one target.
-    pub(crate) fn new(targets: Vec<SocketAddr>) -> Self {
+    pub(crate) fn new(targets: Vec<Target>) -> Self {
         assert!(!targets.is_empty(), "invariant: a cluster has Services");
         Self { targets: targets.into() }
     }
 
-    fn at(&self, nth: u64) -> SocketAddr {
+    fn at(&self, nth: u64) -> Target {
         let len = self.targets.len() as u64;
         self.targets[usize::try_from(nth % len).expect("invariant: less than a length")]
     }
@@ -56,22 +65,47 @@ impl Until {
     }
 }
 
-/// Connects, one after the other.
+/// Connects to Services, one after the other.
 pub(crate) fn dial(dial: &Dial, until: &Until) -> ConnectRound {
+    dial_with(dial, until, |_, _| {})
+}
+
+/// The same, with as many connections to the Services' backends in between.
+pub(crate) fn dial_beside_backends(dial: &Dial, until: &Until) -> ConnectRound {
+    let mut of_backends = Vec::new();
+    let mut round = dial_with(dial, until, |target, round| of_backends.extend(connect(target.backend, round)));
+    of_backends.sort_unstable();
+    round.latency_of_backend = of_backends.get(of_backends.len() / 2).copied();
+    round
+}
+
+fn dial_with(dial: &Dial, until: &Until, mut beside: impl FnMut(Target, &mut ConnectRound)) -> ConnectRound {
     let mut round = ConnectRound::default();
-    let start = Instant::now();
-    while !until.is_over(round.attempts, start) && (round.failures < HOPELESS || !round.latencies.is_empty()) {
-        let began = Instant::now();
-        let connected = TcpStream::connect_timeout(&dial.at(round.attempts), TIMEOUT);
-        let latency = began.elapsed();
-        round.attempts += 1;
-        match connected.and_then(|stream| reset_on_close(&stream)) {
-            Ok(()) => round.latencies.push(latency),
-            Err(_) => round.failures += 1,
-        }
+    let (mut dialled, start) = (0, Instant::now());
+    while !until.is_over(dialled, start) && (round.failures < HOPELESS || !round.latencies.is_empty()) {
+        let target = dial.at(dialled);
+        dialled += 1;
+        let latency = connect(target.frontend, &mut round);
+        round.latencies.extend(latency);
+        beside(target, &mut round);
     }
     round.elapsed = Some(start.elapsed());
     round
+}
+
+/// One connection: how long it took, unless it failed.
+fn connect(target: SocketAddr, round: &mut ConnectRound) -> Option<Duration> {
+    let began = Instant::now();
+    let connected = TcpStream::connect_timeout(&target, TIMEOUT);
+    let latency = began.elapsed();
+    round.attempts += 1;
+    match connected.and_then(|stream| reset_on_close(&stream)) {
+        Ok(()) => Some(latency),
+        Err(_) => {
+            round.failures += 1;
+            None
+        }
+    }
 }
 
 /// Several clients at once, for a time: how many connections there were.
@@ -86,6 +120,7 @@ pub(crate) fn rate(target: &Dial, time: Duration) -> ConnectRound {
     // Latencies under load are not those of a lone client: they are left out.
     ConnectRound {
         latencies: Vec::new(),
+        latency_of_backend: None,
         attempts: sum(|round| round.attempts),
         failures: sum(|round| round.failures),
         elapsed: Some(start.elapsed()),
@@ -96,7 +131,7 @@ pub(crate) fn rate(target: &Dial, time: Duration) -> ConnectRound {
 pub(crate) fn round_trips(dial: &Dial, count: u64) -> ConnectRound {
     let mut round = ConnectRound::default();
     let start = Instant::now();
-    match exchange(dial.at(0), count, &mut round) {
+    match exchange(dial.at(0).frontend, count, &mut round) {
         Ok(()) => {}
         Err(_) => round.failures += 1,
     }

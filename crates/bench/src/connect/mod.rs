@@ -6,5 +6,5 @@
 mod client;
 mod network;
 
-pub(crate) use client::{Dial, Until, dial, rate, round_trips};
+pub(crate) use client::{Dial, Target, Until, dial, dial_beside_backends, rate, round_trips};
 pub(crate) use network::{DEVICES, Network};

@@ -27,6 +27,8 @@ pub enum Quantity {
     Instructions,
     /// One decision, one packet, one connect() or one round trip.
     Latency,
+    /// One connect() to a backend's own address, in turns with those to its Service: the median of a round.
+    LatencyOfBackend,
     /// Connections a second.
     Rate,
     /// Connections that were tried.
@@ -74,7 +76,7 @@ impl From<Quantity> for &'static str {
 
 impl Quantity {
     /// Every quantity, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Wall,
         Self::CpuSelf,
         Self::CpuChildren,
@@ -85,6 +87,7 @@ impl Quantity {
         Self::PeakRss,
         Self::Instructions,
         Self::Latency,
+        Self::LatencyOfBackend,
         Self::Rate,
         Self::Attempts,
         Self::Failures,
@@ -103,6 +106,7 @@ impl Quantity {
             Self::PeakRss => "peak-rss",
             Self::Instructions => "instructions",
             Self::Latency => "latency",
+            Self::LatencyOfBackend => "latency-of-backend",
             Self::Rate => "rate",
             Self::Attempts => "attempts",
             Self::Failures => "failures",
@@ -112,7 +116,8 @@ impl Quantity {
     /// The unit of every value of this quantity.
     pub fn unit(self) -> Unit {
         match self {
-            Self::Wall | Self::CpuSelf | Self::CpuChildren | Self::Generation | Self::Latency => Unit::Nanoseconds,
+            Self::Wall | Self::CpuSelf | Self::CpuChildren | Self::Generation => Unit::Nanoseconds,
+            Self::Latency | Self::LatencyOfBackend => Unit::Nanoseconds,
             Self::BytesWritten | Self::KernelMemory | Self::PeakRss => Unit::Bytes,
             Self::Syscalls | Self::Instructions | Self::Attempts | Self::Failures => Unit::Count,
             Self::Rate => Unit::PerSecond,

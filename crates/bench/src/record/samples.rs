@@ -47,6 +47,8 @@ pub struct LookupRound {
 pub struct ConnectRound {
     /// How long each connect() or round trip took that succeeded.
     pub latencies: Vec<Duration>,
+    /// The median of as many connections to backends' own addresses, in turns with those.
+    pub latency_of_backend: Option<Duration>,
     /// Connections that were tried.
     pub attempts: u64,
     /// Connections that failed.
@@ -90,6 +92,10 @@ impl Samples {
             (Quantity::Attempts, rounds.iter().map(|round| Some(round.attempts as f64)).collect()),
             (Quantity::Failures, rounds.iter().map(|round| Some(round.failures as f64)).collect()),
             (Quantity::Rate, rounds.iter().map(rate).collect()),
+            (
+                Quantity::LatencyOfBackend,
+                rounds.iter().map(|round| round.latency_of_backend.map(nanoseconds)).collect(),
+            ),
         ]);
         let values: Vec<_> = rounds.iter().flat_map(|round| kept(&round.latencies)).collect();
         if !values.is_empty() {

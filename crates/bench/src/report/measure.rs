@@ -27,6 +27,8 @@ pub(crate) enum Measure {
     Latency,
     /// How much longer it takes than without any Service, round by round.
     Added,
+    /// How much longer it takes than to a backend's own address, on the same node, round by round.
+    AddedToBackend,
     /// What 1 of 100 latencies of a round exceeds.
     LatencyP99,
     /// What 1 of 1,000 latencies of a round exceeds.
@@ -48,8 +50,14 @@ const SYNC: &[Measure] = &[
     Measure::Instructions,
 ];
 const LOOKUP: &[Measure] = &[Measure::Latency, Measure::Instructions];
-const CONNECT: &[Measure] =
-    &[Measure::Latency, Measure::Added, Measure::LatencyP99, Measure::LatencyP999, Measure::Failures];
+const CONNECT: &[Measure] = &[
+    Measure::Latency,
+    Measure::Added,
+    Measure::AddedToBackend,
+    Measure::LatencyP99,
+    Measure::LatencyP999,
+    Measure::Failures,
+];
 const RATE: &[Measure] = &[Measure::Rate, Measure::Failures];
 
 impl Measure {
@@ -67,7 +75,7 @@ impl Measure {
     pub(crate) fn unit(self) -> Unit {
         match self {
             Self::Cpu => Unit::Nanoseconds,
-            Self::Added | Self::LatencyP99 | Self::LatencyP999 => Unit::Nanoseconds,
+            Self::Added | Self::AddedToBackend | Self::LatencyP99 | Self::LatencyP999 => Unit::Nanoseconds,
             other => other.quantity().unit(),
         }
     }
@@ -85,6 +93,7 @@ impl Measure {
             Self::Instructions => "instructions",
             Self::Latency => "latency",
             Self::Added => "latency added to that without a Service",
+            Self::AddedToBackend => "latency added to that of the backend's own address",
             Self::LatencyP99 => "latency, 99th percentile",
             Self::LatencyP999 => "latency, 99.9th percentile",
             Self::Rate => "rate",
@@ -105,6 +114,7 @@ impl Measure {
             Self::Instructions => "instructions",
             Self::Latency => "latency",
             Self::Added => "added",
+            Self::AddedToBackend => "added_to_backend",
             Self::LatencyP99 => "latency_p99",
             Self::LatencyP999 => "latency_p999",
             Self::Rate => "rate",
@@ -130,12 +140,8 @@ impl Measure {
     pub(crate) fn rounds(self, samples: &Samples, floor: Option<&Samples>) -> Option<Vec<f64>> {
         let of = |quantity| samples.get(quantity).map(|series| by_round(series, Quantile::Median));
         match self {
-            Self::Added => {
-                let (with, without) = (of(Quantity::Latency)??, Self::Latency.rounds(floor?, None)?);
-                // Without as many rounds nobody knows which were next to each other.
-                let is_paired = with.len() == without.len();
-                is_paired.then(|| with.iter().zip(without).map(|(with, without)| with - without).collect())
-            }
+            Self::Added => differences(&of(Quantity::Latency)??, &Self::Latency.rounds(floor?, None)?),
+            Self::AddedToBackend => differences(&of(Quantity::Latency)??, &of(Quantity::LatencyOfBackend)??),
             Self::Cpu => {
                 let (own, tools) = (of(Quantity::CpuSelf)??, of(Quantity::CpuChildren).flatten());
                 Some(match tools.filter(|tools| tools.len() == own.len()) {
@@ -160,11 +166,19 @@ impl Measure {
             Self::KernelMemory => Quantity::KernelMemory,
             Self::PeakRss => Quantity::PeakRss,
             Self::Instructions => Quantity::Instructions,
-            Self::Latency | Self::Added | Self::LatencyP99 | Self::LatencyP999 => Quantity::Latency,
+            Self::Latency | Self::Added | Self::AddedToBackend | Self::LatencyP99 | Self::LatencyP999 => {
+                Quantity::Latency
+            }
             Self::Rate => Quantity::Rate,
             Self::Failures => Quantity::Failures,
         }
     }
+}
+
+/// How much more one took than the other, round by round. Without as many rounds nobody knows which were next to each other.
+fn differences(with: &[f64], without: &[f64]) -> Option<Vec<f64>> {
+    let is_paired = with.len() == without.len();
+    is_paired.then(|| with.iter().zip(without).map(|(with, without)| with - without).collect())
 }
 
 /// The quantile within each round; `None` when a round has too few values for it.

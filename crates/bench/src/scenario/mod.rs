@@ -50,7 +50,7 @@ pub struct ScenarioFile {
 }
 
 /// The scenarios that come with the program, by name.
-pub const BUILT_IN: [(&str, &str); 9] = [
+pub const BUILT_IN: [(&str, &str); 10] = [
     ("quick", include_str!("../../../../benches/scenarios/quick.yaml")),
     ("sync", include_str!("../../../../benches/scenarios/sync.yaml")),
     ("sync-backends", include_str!("../../../../benches/scenarios/sync-backends.yaml")),
@@ -59,6 +59,7 @@ pub const BUILT_IN: [(&str, &str); 9] = [
     ("sync-node-ports", include_str!("../../../../benches/scenarios/sync-node-ports.yaml")),
     ("lookup", include_str!("../../../../benches/scenarios/lookup.yaml")),
     ("connect", include_str!("../../../../benches/scenarios/connect.yaml")),
+    ("connect-large", include_str!("../../../../benches/scenarios/connect-large.yaml")),
     ("churn", include_str!("../../../../benches/scenarios/churn.yaml")),
 ];
 

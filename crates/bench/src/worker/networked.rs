@@ -1,8 +1,8 @@
 //! `bench connect`: a dataplane on a node, a client in a pod of that node, servers elsewhere.
 use super::protocol::{Job, Reply, Request};
 use super::{Actor, Stage, unexpected};
-use crate::cluster::{Cluster, Edit, before, edits};
-use crate::connect::{DEVICES, Dial, Network, Until, dial, rate, round_trips};
+use crate::cluster::{Cluster, Edit, TARGET_PORT, before, edits};
+use crate::connect::{DEVICES, Dial, Network, Target, Until, dial, dial_beside_backends, rate, round_trips};
 use crate::contender::{Contender, ContenderError, Peer, Sheave};
 use crate::record::{ConnectOperation, ConnectRound, SyncOperation};
 use nix::errno::Errno;
@@ -68,8 +68,10 @@ impl Networked {
         let one = Dial::new(vec![self.target(hot)]);
         let many = Dial::new((0..COUNT).map(|_| self.target(random.u32(..services))).collect());
         match operation {
-            ConnectOperation::LatencyHot => Ok(client.run(move || dial(&one, &Until::Count(COUNT)))?),
-            ConnectOperation::LatencyRandom => Ok(client.run(move || dial(&many, &Until::Count(COUNT)))?),
+            ConnectOperation::LatencyHot => Ok(client.run(move || dial_beside_backends(&one, &Until::Count(COUNT)))?),
+            ConnectOperation::LatencyRandom => {
+                Ok(client.run(move || dial_beside_backends(&many, &Until::Count(COUNT)))?)
+            }
             ConnectOperation::RoundTrip => on_one_processor(|| Ok(client.run(move || round_trips(&one, COUNT))?)),
             ConnectOperation::Rate => Ok(client.run(move || rate(&many, RATE_TIME))?),
             ConnectOperation::Churn => self.churn(round, &client, &mut random),
@@ -115,10 +117,11 @@ impl Networked {
     }
 
     /// A Service; the floor dials one of its backends instead.
-    fn target(&self, service: u32) -> SocketAddr {
+    fn target(&self, service: u32) -> Target {
         let view = self.cluster.as_ref().expect("invariant: set up first").view(service);
-        let backend = || view.answers.first().map(|addr| SocketAddr::new(*addr, crate::cluster::TARGET_PORT));
-        if self.contender.is_some() { view.frontend } else { backend().unwrap_or(view.frontend) }
+        let backend = view.answers.first().map(|addr| SocketAddr::new(*addr, TARGET_PORT));
+        let backend = backend.unwrap_or(view.frontend);
+        Target { frontend: if self.contender.is_some() { view.frontend } else { backend }, backend }
     }
 
     fn network(&self) -> &Network {

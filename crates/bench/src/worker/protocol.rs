@@ -81,6 +81,7 @@ struct LookupWire {
 #[serde(remote = "ConnectRound")]
 struct ConnectWire {
     latencies: Vec<Duration>,
+    latency_of_backend: Option<Duration>,
     attempts: u64,
     failures: u64,
     elapsed: Option<Duration>,

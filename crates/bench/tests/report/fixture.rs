@@ -66,7 +66,12 @@ fn sync(
 
 fn connect(dataplane: Dataplane, services: u32, micros: u64) -> Point {
     let latencies = |round: u64| (0..120).map(|nth| Duration::from_nanos(micros * 1000 + nth * 10 + round)).collect();
-    let round = |nth| ConnectRound { latencies: latencies(nth), attempts: 120, ..ConnectRound::default() };
+    let round = |nth| ConnectRound {
+        latencies: latencies(nth),
+        latency_of_backend: Some(Duration::from_nanos(micros * 1000 - 100 * nth)),
+        attempts: 240,
+        ..ConnectRound::default()
+    };
     Point::connect(ConnectOperation::LatencyRandom, dataplane, shape(services), &[0, 1, 2, 3, 4, 5].map(round))
 }
 
