@@ -5,7 +5,6 @@ use crate::known::follow;
 use crate::outcome::Outcome;
 use crate::segment::{Kind, Segment};
 use crate::sys::Packet;
-use crate::sys::kernel::now_ns;
 use crate::sys::packet::Note;
 use crate::{bridge, first, fragment, icmp, masquerade};
 use sheave_abi::{ADDR_OWN, Counter, FLOW_EGRESS, FLOW_INGRESS};
@@ -59,9 +58,8 @@ fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
     if segment.was_translated && is_final(segment) {
         return Outcome::next(Counter::PassNoFrontend);
     }
-    let now_ns = now_ns();
-    match follow(packet, segment, now_ns) {
-        Outcome::PENDING => return masquerade::choose(packet, segment, now_ns),
+    match follow(packet, segment) {
+        Outcome::PENDING => return masquerade::choose(packet, segment),
         Outcome::NONE => {}
         outcome => return outcome,
     }
@@ -75,12 +73,12 @@ fn pass_through<F: Family>(packet: Packet, hook: u8) -> Outcome {
         return Outcome::next(Counter::PassFragment);
     }
     let outcome = match hook {
-        FLOW_EGRESS => first::at_egress(packet, segment, now_ns),
-        _ => first::at_ingress(packet, segment, now_ns),
+        FLOW_EGRESS => first::at_egress(packet, segment),
+        _ => first::at_ingress(packet, segment),
     };
     match outcome {
-        Outcome::TAKEN => masquerade::give_way(packet, segment, now_ns),
-        Outcome::PENDING => masquerade::choose(packet, segment, now_ns),
+        Outcome::TAKEN => masquerade::give_way(packet, segment),
+        Outcome::PENDING => masquerade::choose(packet, segment),
         outcome => outcome,
     }
 }

@@ -132,6 +132,14 @@ impl<A: Copy> Tuple<A> {
     }
 }
 
+/// Two ports as a word of a key: keys are written in words because the kernel reads them in words, to hash them, and a processor hands
+/// on what it has just written at once where both are of one size.
+#[inline(always)]
+fn ports(src: NetPort, dst: NetPort) -> u32 {
+    let ([a, b], [c, d]) = (src.to_wire().to_ne_bytes(), dst.to_wire().to_ne_bytes());
+    u32::from_ne_bytes([a, b, c, d])
+}
+
 /// The hook that answers pass.
 #[inline(always)]
 pub fn other_hook(hook: u8) -> u8 {
@@ -233,7 +241,7 @@ impl Family for V4 {
     #[inline(always)]
     fn flow_key(tuple: &Tuple<u32>, hook: u8) -> FlowKeyV4 {
         let Tuple { src, dst, src_port, dst_port, protocol } = *tuple;
-        FlowKeyV4 { src: transmute!(src), dst: transmute!(dst), src_port, dst_port, protocol, hook, zero: [0; 2] }
+        transmute!([src, dst, ports(src_port, dst_port), u32::from_ne_bytes([protocol, hook, 0, 0])])
     }
     #[inline(always)]
     fn fragment_key(tuple: &Tuple<u32>, hook: u8, epoch: [u8; 2]) -> FlowKeyV4 {
@@ -368,7 +376,8 @@ impl Family for V6 {
     #[inline(always)]
     fn flow_key(tuple: &Tuple<[u32; 4]>, hook: u8) -> FlowKeyV6 {
         let Tuple { src, dst, src_port, dst_port, protocol } = *tuple;
-        FlowKeyV6 { src: transmute!(src), dst: transmute!(dst), src_port, dst_port, protocol, hook, zero: [0; 2] }
+        let ([a, b, c, d], [e, f, g, h]) = (src, dst);
+        transmute!([a, b, c, d, e, f, g, h, ports(src_port, dst_port), u32::from_ne_bytes([protocol, hook, 0, 0])])
     }
     #[inline(always)]
     fn fragment_key(tuple: &Tuple<[u32; 4]>, hook: u8, epoch: [u8; 2]) -> FlowKeyV6 {

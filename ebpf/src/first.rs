@@ -6,7 +6,7 @@ use crate::segment::Segment;
 use crate::select::Chosen;
 use crate::sys::Packet;
 use crate::sys::flow_counts::{self, Refused};
-use crate::sys::kernel::forgotten;
+use crate::sys::kernel::{forgotten, now_ns};
 use crate::treatment::{Verdict, decide};
 use crate::{bridge, divert, masquerade, new_flow, reject};
 use sheave_abi::{ADDR_OWN, Counter, FLOW_EGRESS, FLOW_INGRESS};
@@ -16,7 +16,7 @@ const SERVICE_CIDRS: u32 = 0;
 
 /// Decides a packet that has no flow and comes in.
 #[inline(never)]
-pub fn at_ingress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) -> Outcome {
+pub fn at_ingress<F: Family>(packet: Packet, segment: &mut Segment<F>) -> Outcome {
     if !segment.begins_flow() {
         return Outcome::next(Counter::PassNotFirst);
     }
@@ -29,7 +29,7 @@ pub fn at_ingress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u
         }
         Verdict::Own | Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
         _ if !bridge::is_to_host(packet) => Outcome::next(Counter::PassNotHost),
-        Verdict::Forward => new_flow::begin(packet, segment, &chosen, now_ns),
+        Verdict::Forward => new_flow::begin(packet, segment, &chosen, now_ns()),
         Verdict::Reject => reject_by(packet, segment, chosen.service),
         refused => dropped(refused, chosen.service),
     }
@@ -38,7 +38,7 @@ pub fn at_ingress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u
 /// Decides a packet that has no flow and goes out still addressed to a frontend: what the node itself sends, and what comes from
 /// pods whose device is not served yet.
 #[inline(never)]
-pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) -> Outcome {
+pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>) -> Outcome {
     if !segment.begins_flow() {
         return Outcome::next(Counter::PassNoFrontend);
     }
@@ -55,7 +55,7 @@ pub fn at_egress<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u6
         Verdict::Nothing if masquerade::put_back(packet, segment) => Outcome::PENDING,
         Verdict::Nothing => Outcome::next(Counter::PassNoFrontend),
         _ if is_translated(segment) => Outcome::next(Counter::PassNoFrontend),
-        Verdict::Forward => divert::begin(packet, segment, &chosen, now_ns),
+        Verdict::Forward => divert::begin(packet, segment, &chosen, now_ns()),
         Verdict::Reject => reject_by(packet, segment, chosen.service),
         refused => dropped(refused, chosen.service),
     }

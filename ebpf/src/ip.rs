@@ -123,7 +123,8 @@ pub struct Located<A> {
 
 #[inline(always)]
 pub fn locate_v4(packet: Packet, l3: u32, is_embedded: bool) -> Result<Located<u32>, Counter> {
-    let header: Ipv4Header = packet.load(l3).ok_or(Counter::PassTruncated)?;
+    let header: Option<Ipv4Header> = if is_embedded { packet.load(l3) } else { packet.read(l3) };
+    let header = header.ok_or(Counter::PassTruncated)?;
     let header_len = u32::from(header.version_ihl & 0xf) * 4;
     let total_len = match u16::from_be_bytes(header.total_len) {
         0 => beyond_field(packet, l3),
@@ -154,7 +155,8 @@ pub fn locate_v4(packet: Packet, l3: u32, is_embedded: bool) -> Result<Located<u
 
 #[inline(always)]
 pub fn locate_v6(packet: Packet, l3: u32, is_embedded: bool) -> Result<Located<[u32; 4]>, Counter> {
-    let header: Ipv6Header = packet.load(l3).ok_or(Counter::PassTruncated)?;
+    let header: Option<Ipv6Header> = if is_embedded { packet.load(l3) } else { packet.read(l3) };
+    let header = header.ok_or(Counter::PassTruncated)?;
     let mut l4 = l3 + 40;
     let end = match u16::from_be_bytes(header.payload_len) {
         0 => l4 + beyond_field(packet, l4),

@@ -5,6 +5,7 @@ use crate::flow_state;
 use crate::outcome::Outcome;
 use crate::rewrite::translate;
 use crate::segment::{FIN, Kind, RST, SYN, Segment};
+use crate::sys::kernel::now_ns;
 use crate::sys::lookup::{Route, route_by};
 use crate::sys::{Packet, maps};
 use crate::{bridge, divert, foreign, masquerade, reject, select};
@@ -27,11 +28,13 @@ enum Advance {
 /// Translates a packet of a known flow; [`Outcome::NONE`] when there is none, or it counts as absent and has to be decided anew;
 /// [`Outcome::PENDING`] when it has no source yet.
 #[inline(never)]
-pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) -> Outcome {
+pub fn follow<F: Family>(packet: Packet, segment: &mut Segment<F>) -> Outcome {
     let Some(found) = flow::find::<F>(&segment.key) else { return Outcome::NONE };
     if found.is_pending() {
         return Outcome::PENDING;
     }
+    // Asked for here, where packets without a flow do not get to: most packets of most nodes.
+    let now_ns = now_ns();
     if found.is_foreign() {
         return foreign::pass(segment, found, now_ns);
     }

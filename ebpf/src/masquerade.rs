@@ -9,6 +9,7 @@ use crate::new_flow::enter_as;
 use crate::outcome::Outcome;
 use crate::rewrite::translate;
 use crate::segment::Segment;
+use crate::sys::kernel::now_ns;
 use crate::sys::{Packet, maps};
 use sheave_abi::{
     Counter, DEVICE_FALLBACK, FLOW_CLIENT_SIDE, FLOW_DIVERTED, FLOW_EGRESS, FLOW_MASQUERADED, FLOW_PENDING, FlowValue,
@@ -120,33 +121,33 @@ pub fn choose_anew<F: Family>(segment: &Segment<F>, found: Found) -> Outcome {
 
 /// Chooses address and port for the flow of a pending entry, and sends the packet on under them.
 #[inline(never)]
-pub fn choose<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) -> Outcome {
+pub fn choose<F: Family>(packet: Packet, segment: &mut Segment<F>) -> Outcome {
     let Some(src) = address::<F>(packet.ifindex()) else { return Outcome::drop(Counter::DropNoSourceAddress) };
     // Lost since it was found.
     let Some(pending) = flow::find::<F>(&segment.key) else { return Outcome::drop(Counter::DropFlowTableFull) };
-    begin(packet, segment, pending, src, now_ns)
+    begin(packet, segment, pending, src)
 }
 
 /// Chooses another port for a flow that dials a backend by its own address, and sends the packet on under it: its own is that of the
 /// flow whose backend side is at the partner's key. The two have their backend in common. At egress it is a flow of the node's own, or of
 /// one whom netfilter has masqueraded, and gives way to a masqueraded one; at ingress to one of the same client's to a VIP.
 #[inline(never)]
-pub fn give_way<F: Family>(packet: Packet, segment: &mut Segment<F>, now_ns: u64) -> Outcome {
+pub fn give_way<F: Family>(packet: Packet, segment: &mut Segment<F>) -> Outcome {
     let Some(held) = flow::find::<F>(&segment.partner_key) else { return Outcome::next(Counter::PassNoFrontend) };
     let src = segment.tuple().src;
-    begin(packet, segment, held, src, now_ns)
+    begin(packet, segment, held, src)
 }
 
 /// Begins a pair that changes the source alone, for a flow to the backend that `like` names.
 #[inline(always)]
-fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, like: Found, src: F::Addr, now_ns: u64) -> Outcome {
+fn begin<F: Family>(packet: Packet, segment: &mut Segment<F>, like: Found, src: F::Addr) -> Outcome {
     let Some(flow) = maps::new_entry() else { return Outcome::drop(Counter::DropFlowTableFull) };
     like.entry.copy_to(flow);
     flow.role = 0;
     flow.flags = 0;
     flow.state = first_state(segment.protocol);
-    flow.seen_ns = now_ns;
-    flow.begun_ns = now_ns;
+    flow.seen_ns = now_ns();
+    flow.begun_ns = flow.seen_ns;
     flow.ifindex = packet.ifindex();
     segment.to = Tuple { src, ..segment.tuple() };
     let counter = match enter_as(packet, segment, flow, Counter::FlowMasquerade) {

@@ -212,5 +212,5 @@ fn load<T: FromBytes, A>(packet: Packet, ip: &Located<A>) -> Result<T, Counter> 
     if size_of::<T>() as u32 > ip.l4_len {
         return Err(Counter::PassTruncated);
     }
-    packet.load(ip.l4).ok_or(Counter::PassTruncated)
+    packet.read(ip.l4).ok_or(Counter::PassTruncated)
 }

@@ -1,4 +1,6 @@
-//! A packet at a device: bytes are copied in and out by helpers, so no bound has to be proven twice.
+//! A packet at a device. Headers that every packet has are read in place; other bytes are copied in and out by helpers, so no bound has to be
+//! proven twice. Nothing is written in place: for that the kernel would copy every cloned packet before the program begins
+//! (`bpf_unclone_prologue`), those that only pass included.
 use super::maps::scratch_bytes;
 use crate::ip::ETHERNET_LEN;
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
@@ -38,6 +40,10 @@ pub enum Note {
     /// It was translated at a port, and the bridge has not had it yet.
     TranslatedAtPort = 0x5eaa,
 }
+
+/// A header in a packet: with words that begin at even addresses.
+#[repr(C, packed(2))]
+struct Even<T>(T);
 
 /// The packet a device program was called for, and where its IP header starts.
 #[derive(Clone, Copy)]
@@ -163,6 +169,21 @@ impl Packet {
     pub fn is_from_socket(self) -> bool {
         // SAFETY: the helper takes a packet's context.
         unsafe { bpf_get_socket_cookie(self.0.cast()) != 0 }
+    }
+
+    /// Reads a header in place, or copies it out where it does not stand in the first part of the packet; `None` when the packet ends
+    /// before it does. `offset` is one that the verifier knows to be less than 64 KiB.
+    #[inline(always)]
+    pub fn read<T: FromBytes>(self, offset: u32) -> Option<T> {
+        // SAFETY: the context outlives the program.
+        let (data, end) = unsafe { ((&raw const (*self.0).data).read_volatile(), (&raw const (*self.0).data_end).read_volatile()) };
+        let header = data as usize + offset as usize;
+        if header + size_of::<T>() > end as usize {
+            return self.load(offset);
+        }
+        // SAFETY: `T` may be any bytes, and ends before the packet does, by the line above. What stands behind an Ethernet header, and the
+        // IP header of a packet without one, begins at an even address.
+        Some(unsafe { (header as *const Even<T>).read() }.0)
     }
 
     /// Copies a header out; `None` when the packet ends before it does.
@@ -325,6 +346,16 @@ impl Packet {
         // SAFETY: the helper checks the offset.
         done(unsafe { bpf_l4_csum_replace(self.0, offset, 0, u64::from(diff), 0) })
     }
+}
+
+/// What replacing an address by another adds to a sum, both in the common form of the families; without a call, since every translated
+/// packet needs it.
+#[inline(always)]
+pub fn address_difference(from: [u32; 4], to: [u32; 4]) -> u32 {
+    let sum = |words: [u32; 4]| words.into_iter().map(u64::from).sum::<u64>();
+    let diff = sum(from.map(|word| !word)) + sum(to);
+    let diff = (diff & 0xffff_ffff) + (diff >> 32);
+    ((diff & 0xffff_ffff) + (diff >> 32)) as u32
 }
 
 /// What replacing `from` by `to` adds to a sum. Sizes are multiples of four.
