@@ -51,8 +51,7 @@ fn a_socket_with_the_port_of_an_earlier_one_gets_its_own_answers() {
 /// A socket of a pod's that is connected from [`PORT`], which others may have as well.
 fn dial(pod: &Sandbox, kind: SockType, to: SocketAddr) -> File {
     let dialled = move || {
-        let (family, any) =
-            if to.is_ipv4() { (AddressFamily::Inet, ANY[0]) } else { (AddressFamily::Inet6, ANY[1]) };
+        let (family, any) = if to.is_ipv4() { (AddressFamily::Inet, ANY[0]) } else { (AddressFamily::Inet6, ANY[1]) };
         let socket = new_socket(family, kind, SockFlag::empty(), None).unwrap();
         let timeout = TimeVal::new(2, 0);
         setsockopt(&socket, ReuseAddr, &true).unwrap();

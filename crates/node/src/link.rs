@@ -195,7 +195,8 @@ mod tests {
             ("ib0", LinkKind::Driver, INFINIBAND, Upper::None, Some(Exclusion::OtherHeader)),
         ] {
             let (index, name_of) = (LinkIndex(2), name.to_owned());
-            let link = Link { index, name: name_of, kind, upper, layer, mac: None, xdp_program: None, peer_netns: None };
+            let link =
+                Link { index, name: name_of, kind, upper, layer, mac: None, xdp_program: None, peer_netns: None };
             assert_eq!(exclusion(&link), want, "case: {name}");
             assert_eq!(serves(&link), want.is_none(), "case: {name}");
         }
