@@ -2,7 +2,9 @@
 use crate::frame::{Frame, INIT, SYN};
 use crate::rig::{DROP, NETS, in_both, ip, with_rig, with_sized_rig};
 use ipnet::IpNet;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, socket};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, connect, getsockname, socket,
+};
 use sheave_abi::{DeviceValue, FLOW_HALF_OPEN_IDLE_NS, FLOW_ONE_WAY_IDLE_NS};
 use sheave_core::Protocol;
 use sheave_lab::Sandbox;
@@ -120,7 +122,8 @@ fn connected(kind: SockType, from: IpAddr, to: SocketAddr) -> (OwnedFd, u16) {
     bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0))).unwrap();
     connect(socket.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
     let bound: SockaddrStorage = getsockname(socket.as_raw_fd()).unwrap();
-    let port = bound.as_sockaddr_in().map(|v4| v4.port()).or_else(|| bound.as_sockaddr_in6().map(|v6| v6.port()));
+    let of_v6 = || bound.as_sockaddr_in6().map(SockaddrIn6::port);
+    let port = bound.as_sockaddr_in().map(SockaddrIn::port).or_else(of_v6);
     (socket, port.unwrap())
 }
 
