@@ -2,10 +2,10 @@
 use crate::family::{Family, Tuple};
 use crate::flow::{self, Found, partner_key};
 use crate::segment::Segment;
-use crate::sys::Packet;
 use crate::sys::kernel::{count, random_below};
-use crate::sys::lookup::is_taken_by_socket;
-use sheave_abi::{Counter, FLOW_EGRESS, FLOW_RESET, FlowValue, IPPROTO_UDP, NetPort};
+use crate::sys::lookup::{Netns, is_taken_by_socket};
+use crate::sys::{Packet, maps};
+use sheave_abi::{Counter, FLOW_EGRESS, FLOW_RESET, FlowValue, IPPROTO_TCP, IPPROTO_UDP, NetPort};
 use zerocopy::transmute;
 
 /// Ports looked at after a clash, for each of [`ROUNDS`]. Of a node's address 64,512 can be had per backend; with 50,000 of them in use
@@ -26,10 +26,9 @@ const OF_NODE: (u32, u32) = (1024, 64512);
 pub fn reserve<F: Family>(packet: Packet, segment: &mut Segment<F>, flow: &FlowValue) -> bool {
     // At egress the source is the node's, or becomes it.
     let is_of_node = segment.hook() == FLOW_EGRESS;
-    // A datagram socket of the node's that dials a VIP would be found as the one that takes the port.
-    let is_own_socket = segment.tuple().src == segment.to.src && segment.protocol == IPPROTO_UDP;
+    let netns = netns_of_others(packet, segment);
     segment.find_partner_key();
-    if (!is_of_node || is_own_socket || !is_taken_by_socket(packet, segment))
+    if (has_own_socket(segment) || !is_taken(packet, segment, netns))
         && !is_itself(&segment.to)
         && enter::<F>(&segment.partner_key, flow)
     {
@@ -39,13 +38,40 @@ pub fn reserve<F: Family>(packet: Packet, segment: &mut Segment<F>, flow: &FlowV
     for _ in 0..ROUNDS {
         if find_absent(segment, first, ports)
             && !is_itself(&segment.to)
-            && !(is_of_node && is_taken_by_socket(packet, segment))
+            && !is_taken(packet, segment, netns)
             && flow::insert_new::<F>(&segment.partner_key, flow).is_ok()
         {
             return true;
         }
     }
     false
+}
+
+/// The namespace whose sockets may have dialled the backend from the client's address without a flow: the node's, and a TCP client's, whose
+/// sockets are translated at connect() or dial the backend by its own address. Of datagrams that are sent past a flow each one is decided,
+/// and gives way to it (`first::is_taken_by_other`).
+#[inline(always)]
+fn netns_of_others<F: Family>(packet: Packet, segment: &Segment<F>) -> Option<Netns> {
+    match (segment.hook(), segment.protocol) {
+        (FLOW_EGRESS, _) => Some(Netns::OWN),
+        (_, IPPROTO_TCP) => maps::device(packet.ifindex())?.peer_netns(),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn is_taken<F: Family>(packet: Packet, segment: &Segment<F>, netns: Option<Netns>) -> bool {
+    netns.is_some_and(|netns| is_taken_by_socket(packet, segment, netns))
+}
+
+/// True when the flow's own socket would be found as one that has the port: a datagram socket of the node's that dials a VIP, or the
+/// socket of a flow that gives way.
+#[inline(always)]
+fn has_own_socket<F: Family>(segment: &Segment<F>) -> bool {
+    match segment.hook() {
+        FLOW_EGRESS => segment.protocol == IPPROTO_UDP && segment.tuple().src == segment.to.src,
+        _ => segment.tuple() == segment.to,
+    }
 }
 
 /// Draws a source port that no flow has. False when all that were looked at are taken.

@@ -1,8 +1,16 @@
 //! Two VIPs with one backend: the client uses one port for both, the backend must not see one connection.
 use crate::frame::{Frame, INIT, SYN};
-use crate::rig::{DROP, NETS, with_rig, with_sized_rig};
-use sheave_abi::{FLOW_HALF_OPEN_IDLE_NS, FLOW_ONE_WAY_IDLE_NS};
+use crate::rig::{DROP, NETS, in_both, ip, with_rig, with_sized_rig};
+use ipnet::IpNet;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, connect, getsockname, socket,
+};
+use sheave_abi::{DeviceValue, FLOW_HALF_OPEN_IDLE_NS, FLOW_ONE_WAY_IDLE_NS};
 use sheave_core::Protocol;
+use sheave_lab::Sandbox;
+use sheave_node::survey;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
@@ -98,4 +106,62 @@ fn a_flow_to_the_backends_own_address_gives_way_to_one_of_the_same_port_to_its_v
             }
         });
     }
+}
+
+/// What this namespace is told of a pair of devices that leads to another one.
+fn told_of(pod: &Sandbox) -> DeviceValue {
+    ip(&format!("link add pod type veth peer name eth0 netns {}", pod.thread_id()));
+    let link = survey().unwrap().links.into_values().find(|link| link.name == "pod").unwrap();
+    DeviceValue { peer_netns: link.peer_netns.unwrap().get() + 1, ..DeviceValue::default() }
+}
+
+/// A socket of this namespace that is connected from one address to another, and its port.
+fn connected(kind: SockType, from: IpAddr, to: SocketAddr) -> (OwnedFd, u16) {
+    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, kind, SockFlag::empty(), None).unwrap();
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0))).unwrap();
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+    let bound: SockaddrStorage = getsockname(socket.as_raw_fd()).unwrap();
+    let of_v6 = || bound.as_sockaddr_in6().map(SockaddrIn6::port);
+    let port = bound.as_sockaddr_in().map(SockaddrIn::port).or_else(of_v6);
+    (socket, port.unwrap())
+}
+
+/// A connection with the backend itself has no entry; what a socket has dialled says whether the answers would be its own.
+#[test]
+fn a_flow_leaves_its_port_to_a_socket_of_its_clients_namespace_that_talks_to_the_backend_itself() {
+    in_both("clash-socket", |rig, net| {
+        let (client, backend, vip) = (net.client(0), net.backend(1, 8080), net.vip(1, 80));
+        for (service, protocol) in [(1, Protocol::Tcp), (2, Protocol::Udp)] {
+            rig.service(service, vip, protocol, &[backend]);
+        }
+        let pod = Sandbox::new("clash-pod").unwrap();
+        pod.talk_to_itself(client.ip(), &[IpNet::from(backend.ip()), IpNet::from(vip.ip())]).unwrap();
+        let listen = |port| pod.run(move || TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))).unwrap().unwrap();
+        let servers = [backend.port(), vip.port(), 0].map(listen);
+        let listening = servers[2].local_addr().unwrap().port();
+        let dial = |(kind, to)| pod.run(move || connected(kind, client.ip(), to)).unwrap();
+        let (stream, datagram) = (SockType::Stream, SockType::Datagram);
+        let sockets = [(stream, backend), (stream, backend), (stream, backend), (stream, vip), (datagram, backend)];
+        let sockets = sockets.map(dial);
+        let [direct, unknown, elsewhere, own, datagrams] = sockets.each_ref().map(|(_, port)| *port);
+        let at = |port| SocketAddr::new(client.ip(), port);
+        let tcp = |port| Frame::tcp(at(port), vip, SYN);
+        let pods = told_of(&pod);
+        let another = DeviceValue { peer_netns: pods.peer_netns + 1, ..pods };
+        for (case, frame, device, keeps_port) in [
+            ("a connection with the backend", tcp(direct), pods, false),
+            ("in a namespace that is not known", tcp(unknown), DeviceValue::default(), true),
+            ("in another namespace than is told", tcp(elsewhere), another, true),
+            ("one with the VIP: the flow's own", tcp(own), pods, true),
+            ("one that listens", tcp(listening), pods, true),
+            ("datagrams to the backend", Frame::udp(at(datagrams), vip, b"!"), pods, true),
+        ] {
+            rig.device(1, device);
+            let counted: &[&str] = if keeps_port { &["flow_new"] } else { &["flow_new", "event_port_taken"] };
+            let seen = rig.ingress(&frame, counted).seen();
+            assert_eq!((seen.src.ip(), seen.dst), (client.ip(), backend), "{case}");
+            assert_eq!(seen.src == frame.src, keeps_port, "{case}: {} became {}", frame.src, seen.src);
+        }
+    });
 }

@@ -34,7 +34,10 @@ pub struct DeviceValue {
     pub bridge_mac: [u8; 6],
     /// Index of the bridge it is a port of; zero for others.
     pub bridge: u32,
+    /// The network namespace of its other end, which for a pod's veth is the pod's: the node's number for it plus one; zero where
+    /// there is none, or it is not known.
+    pub peer_netns: u32,
     /// Spare, zero.
-    pub zero: [u8; 8],
+    pub zero: [u8; 4],
 }
 const _: () = assert!(size_of::<DeviceValue>() == 48);

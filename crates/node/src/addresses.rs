@@ -195,8 +195,9 @@ mod tests {
 
     fn link(index: u32, name: &str) -> Told {
         let (index, name) = (LinkIndex::new(index), name.to_owned());
-        let (kind, upper) = (LinkKind::Other("dummy".to_owned()), Upper::None);
-        Told::News(News::Link(Link { index, name, kind, upper, layer: Layer::Ethernet, mac: None, xdp_program: None }))
+        let (kind, upper, layer) = (LinkKind::Other("dummy".to_owned()), Upper::None, Layer::Ethernet);
+        let link = Link { index, name, kind, upper, layer, mac: None, xdp_program: None, peer_netns: None };
+        Told::News(News::Link(link))
     }
 
     fn add(index: u32, addr: &str) -> Told {

@@ -83,6 +83,7 @@ impl<'a> Surroundings<'a> {
             mac: link.mac.unwrap_or_default(),
             bridge_mac: bridge.and_then(|bridge| bridge.mac).unwrap_or_default(),
             bridge: bridge.map(|bridge| bridge.index.get()).unwrap_or_default(),
+            peer_netns: link.peer_netns.map_or(0, |netns| netns.get() + 1),
             ..DeviceValue::default()
         };
         // What leaves by a port was routed to its bridge.

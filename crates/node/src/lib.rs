@@ -22,7 +22,7 @@ pub use addresses::{AddressWatch, NodeAddresses, SourceAddr, watch_addresses};
 pub use conntrack::translated_flows;
 pub use devices::{Surroundings, device_values, fallback_addresses};
 pub use feed::{Subject, WatchError};
-pub use link::{Exclusion, Layer, Link, LinkIndex, LinkKind, Upper, exclusion, serves};
+pub use link::{Exclusion, Layer, Link, LinkIndex, LinkKind, NetnsId, Upper, exclusion, serves};
 pub use sockets::{ConnectedUdp, SocketDiag};
 pub use survey::{Chain, Filter, Survey, chains, filters, survey};
 pub use table::LinkChange;

@@ -25,6 +25,25 @@ impl fmt::Display for LinkIndex {
     }
 }
 
+/// The number that one network namespace has for another one (`IFLA_LINK_NETNSID`): the kernel gives it when it is first told, and it
+/// holds for as long as that namespace lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NetnsId(u32);
+
+impl NetnsId {
+    /// From the kernel's number; `None` for one below zero, which says that there is none (`NETNSA_NSID_NOT_ASSIGNED`).
+    #[must_use]
+    pub fn new(number: i32) -> Option<Self> {
+        u32::try_from(number).ok().map(Self)
+    }
+
+    /// The kernel's number; at most `i32::MAX`.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
 /// A network device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Link {
@@ -42,6 +61,9 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// The XDP program that meets its packets first, by the kernel's number.
     pub xdp_program: Option<u32>,
+    /// The network namespace of its other end, unless that is its own: of a pod's veth the pod's, of a tunnel that was moved the one it is
+    /// carried in.
+    pub peer_netns: Option<NetnsId>,
 }
 
 /// What made a device: `IFLA_INFO_KIND`.
@@ -172,8 +194,9 @@ mod tests {
             ("tunl0", "ipip".into(), Layer::Ip, Upper::None, None),
             ("ib0", LinkKind::Driver, INFINIBAND, Upper::None, Some(Exclusion::OtherHeader)),
         ] {
+            let (index, name_of) = (LinkIndex(2), name.to_owned());
             let link =
-                Link { index: LinkIndex(2), name: name.to_owned(), kind, upper, layer, mac: None, xdp_program: None };
+                Link { index, name: name_of, kind, upper, layer, mac: None, xdp_program: None, peer_netns: None };
             assert_eq!(exclusion(&link), want, "case: {name}");
             assert_eq!(serves(&link), want.is_none(), "case: {name}");
         }

@@ -3,7 +3,7 @@
 //! Only the attributes we act on are read. The full parsers refuse a message whole when one attribute of an exotic device is
 //! not as they expect it, and that device would then not be served.
 use crate::address::{Assignment, Standing, Use, assignment};
-use crate::link::{Layer, Link, LinkIndex, LinkKind, Upper};
+use crate::link::{Layer, Link, LinkIndex, LinkKind, NetnsId, Upper};
 use rtnetlink::packet_core::{NLM_F_DUMP_INTR, NetlinkBuffer, NlasIterator};
 
 /// include/uapi/linux/netlink.h, rtnetlink.h
@@ -18,6 +18,7 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_PROG_ID: u16 = 4;
 const IFLA_INFO_KIND: u16 = 1;
@@ -118,13 +119,14 @@ fn header(payload: &[u8]) -> Option<Header> {
 fn link(payload: &[u8]) -> Option<Link> {
     let Header { layer, index, flags } = header(payload)?;
     let (mut name, mut kind, mut port_kind) = (None, LinkKind::Driver, String::new());
-    let (mut mac, mut master, mut xdp_program) = (None, None, None);
+    let (mut mac, mut master, mut xdp_program, mut peer_netns) = (None, None, None, None);
     for attribute in NlasIterator::new(payload.get(IFINFOMSG_LEN..)?).map_while(Result::ok) {
         let value = attribute.value();
         match attribute.kind() {
             IFLA_IFNAME => name = Some(text(value)),
             IFLA_ADDRESS => mac = <[u8; 6]>::try_from(value).ok(),
             IFLA_MASTER => master = value.try_into().ok().map(u32::from_ne_bytes).map(LinkIndex::new),
+            IFLA_LINK_NETNSID => peer_netns = value.try_into().ok().map(i32::from_ne_bytes).and_then(NetnsId::new),
             IFLA_XDP => {
                 let mut inner = NlasIterator::new(value).map_while(Result::ok);
                 let program = inner.find(|inner| inner.kind() == IFLA_XDP_PROG_ID);
@@ -148,7 +150,8 @@ fn link(payload: &[u8]) -> Option<Link> {
         Some(master) if aggregated => Upper::Aggregate(master),
         Some(master) => Upper::Other(master),
     };
-    Some(Link { index, name: name?, kind, upper, layer, mac: mac.filter(|_| layer == Layer::Ethernet), xdp_program })
+    let mac = mac.filter(|_| layer == Layer::Ethernet);
+    Some(Link { index, name: name?, kind, upper, layer, mac, xdp_program, peer_netns })
 }
 
 /// A zero-terminated string; a device name may be any bytes.
@@ -208,6 +211,7 @@ mod tests {
             layer: Layer::Ethernet,
             mac: None,
             xdp_program: None,
+            peer_netns: None,
         };
         let master = LinkIndex::new(3);
         let port = |kind| vec![name(), LinkAttribute::Controller(3), info(vec![LinkInfo::PortKind(kind)])];
@@ -218,6 +222,12 @@ mod tests {
                 vec![name(), info(vec![LinkInfo::Kind(InfoKind::Veth)])],
                 Link { kind: LinkKind::Veth, ..plain.clone() },
             ),
+            (
+                "a pod's veth",
+                vec![name(), info(vec![LinkInfo::Kind(InfoKind::Veth)]), LinkAttribute::LinkNetNsId(4)],
+                Link { kind: LinkKind::Veth, peer_netns: NetnsId::new(4), ..plain.clone() },
+            ),
+            ("an end that is in no namespace", vec![name(), LinkAttribute::LinkNetNsId(-1)], plain.clone()),
             ("a bridge port", port(InfoPortKind::Bridge), Link { upper: Upper::Other(master), ..plain.clone() }),
             ("a bond port", port(InfoPortKind::Bond), Link { upper: Upper::Aggregate(master), ..plain.clone() }),
             ("a team port", port(InfoPortKind::Team), Link { upper: Upper::Aggregate(master), ..plain.clone() }),

@@ -71,6 +71,7 @@ mod tests {
             layer: Layer::Ethernet,
             mac: None,
             xdp_program: None,
+            peer_netns: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use sheave_abi::{DEVICE_BRIDGE_PORT, DEVICE_FALLBACK, DEVICE_NO_ETHERNET, DEVICE_PODS, DEVICE_UPLINK, DeviceValue};
 use sheave_core::rules::LocalPods;
 use sheave_node::{
-    Layer, Link, LinkIndex, NodeAddresses, SourceAddr, Surroundings, Upper, device_values, fallback_addresses,
+    Layer, Link, LinkIndex, NetnsId, NodeAddresses, SourceAddr, Surroundings, Upper, device_values, fallback_addresses,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -35,6 +35,7 @@ fn link(index: u32, name: &str, kind: &str) -> Link {
         layer,
         mac,
         xdp_program: None,
+        peer_netns: None,
     }
 }
 
@@ -160,6 +161,15 @@ fn an_uplink_leads_out_of_the_node_by_itself() {
     let pods = Node { local_pods: LocalPods::InterfacePrefix("vethp".into()), ..Node::new() };
     let pods = pods.with(link(8, "vethp", "veth"), &["10.244.3.1/24"]);
     assert_eq!(pods.value(8).flags, DEVICE_PODS, "a pod's by the detector");
+}
+
+/// The number 0 is one as any other, and the spare bytes of entries from before it was told are zero.
+#[test]
+fn the_namespace_of_a_veths_other_end_is_told_by_its_number_plus_one() {
+    for (number, told) in [(None, 0), (Some(-1), 0), (Some(0), 1), (Some(i32::MAX), 1 << 31)] {
+        let veth = Link { peer_netns: number.and_then(NetnsId::new), ..link(8, "veth8", "veth") };
+        assert_eq!(Node::new().with(veth, &[]).value(8).peer_netns, told, "{number:?}");
+    }
 }
 
 #[test]

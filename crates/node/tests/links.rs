@@ -5,6 +5,7 @@ use sheave_lab::Sandbox;
 use sheave_node::{Layer, Link, LinkChange, LinkIndex, LinkKind, LinkWatch, Upper, serves, watch_links};
 use sheave_tests::kernel_or_skip;
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 const NEEDS: &str = "making a network namespace needs root";
@@ -88,6 +89,39 @@ fn links_are_told_at_the_start_and_then_as_they_come_change_and_go() {
         until(&mut watch, |change| matches!(change, LinkChange::Changed(link) if link.name == "pod0")).await;
         link.del(veth0.get()).execute().await.unwrap();
         until(&mut watch, |change| matches!(change, LinkChange::Removed(link) if link.index == veth0)).await;
+    });
+}
+
+/// Plugins make a pair here and move an end of it, of which the kernel tells nobody here. When a pod's end goes up, the other one has a carrier.
+#[test]
+fn the_namespace_of_a_veths_other_end_is_told_when_the_pair_is_in_use() {
+    if !kernel_or_skip(NEEDS) {
+        return;
+    }
+    in_namespace(async |handle| {
+        let link = handle.link();
+        link.add(LinkVeth::new("veth0", "veth1").build()).execute().await.unwrap();
+        let mut watch = watch_links().unwrap();
+        let of_veth = |change: &LinkChange, name: &str| match change {
+            LinkChange::Added(link) | LinkChange::Changed(link) if link.name == name => Some(link.clone()),
+            _ => None,
+        };
+        let mut ends = BTreeMap::new();
+        while ends.len() < 2 {
+            let change = next(&mut watch).await;
+            ends.extend(["veth0", "veth1"].into_iter().filter_map(|name| Some((name, of_veth(&change, name)?))));
+        }
+        assert_eq!(ends["veth0"].peer_netns, None, "both ends are here");
+        link.change(LinkUnspec::new_with_index(ends["veth0"].index.get()).up().build()).execute().await.unwrap();
+        let pod = Sandbox::new("links-pod").unwrap();
+        let (index, pid) = (ends["veth1"].index.get(), pod.thread_id().as_raw().unsigned_abs());
+        link.change(LinkUnspec::new_with_index(index).setns_by_pid(pid).build()).execute().await.unwrap();
+        pod.run(|| {
+            let up = Command::new("ip").args(["link", "set", "veth1", "up"]).status().unwrap();
+            assert!(up.success());
+        })
+        .unwrap();
+        until(&mut watch, |change| of_veth(change, "veth0").is_some_and(|link| link.peer_netns.is_some())).await;
     });
 }
 

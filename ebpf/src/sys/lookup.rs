@@ -32,6 +32,21 @@ struct Sockets<A> {
     dst_port: NetPort,
 }
 
+/// A network namespace, by the number that helpers know it by.
+#[derive(Clone, Copy)]
+pub struct Netns(i64);
+
+impl Netns {
+    /// That of the device which the packet is at: the node's.
+    pub const OWN: Self = Self(BPF_F_CURRENT_NETNS as i64);
+
+    /// The one of which the node's has this number.
+    #[inline(always)]
+    pub fn numbered(number: u32) -> Self {
+        Self(number as i64)
+    }
+}
+
 /// Where routes lead the packet that is to be rewritten.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Route {
@@ -127,10 +142,10 @@ fn longest<F: Family>(packet: Packet, segment: &Segment<F>) -> u16 {
     longest.min(u32::from(u16::MAX)) as u16
 }
 
-/// True when a socket of this node would take the answer to the rewritten packet for its own. A listening one does not count: who
+/// True when a socket of a namespace would take the answer to the rewritten packet for its own. A listening one does not count: who
 /// answers has not dialled it.
 #[inline(never)]
-pub fn is_taken_by_socket<F: Family>(packet: Packet, segment: &Segment<F>) -> bool {
+pub fn is_taken_by_socket<F: Family>(packet: Packet, segment: &Segment<F>, netns: Netns) -> bool {
     let Tuple { src, dst, src_port, dst_port, protocol } = segment.to;
     // No helper finds a socket of SCTP.
     if protocol == IPPROTO_SCTP {
@@ -139,7 +154,7 @@ pub fn is_taken_by_socket<F: Family>(packet: Packet, segment: &Segment<F>) -> bo
     let mut sockets = Sockets { src: dst, dst: src, src_port: dst_port, dst_port: src_port };
     let tuple: *mut bpf_sock_tuple = ptr::from_mut(&mut sockets).cast();
     let len = mem::size_of::<Sockets<F::Addr>>() as u32;
-    let netns = BPF_F_CURRENT_NETNS as i64 as u64;
+    let netns = netns.0 as u64;
     let context = packet.context().cast();
     if protocol == IPPROTO_TCP {
         // SAFETY: `tuple` has `len` bytes.

@@ -1,5 +1,6 @@
 //! The maps, pinned by the loader under their names. Sizes of flow tables are set at load time; inner arrays are created by
 //! user space chunk by chunk, and a larger hash is put in the place of one that is full, so growth changes nothing here.
+use super::lookup::Netns;
 use super::packet::SUMMED_MAX;
 use crate::family::{Backend, Family};
 use crate::segment::Segment;
@@ -253,6 +254,14 @@ impl Device {
     pub fn bridge(self) -> u32 {
         // SAFETY: a value of a successful lookup.
         unsafe { (&raw const (*self.0).bridge).read_volatile() }
+    }
+
+    /// The network namespace of its other end; `None` where it has none, or it is not known.
+    #[inline(always)]
+    pub fn peer_netns(self) -> Option<Netns> {
+        // SAFETY: a value of a successful lookup.
+        let numbered = unsafe { (&raw const (*self.0).peer_netns).read_volatile() };
+        numbered.checked_sub(1).map(Netns::numbered)
     }
 
     #[inline(always)]

@@ -96,7 +96,7 @@ impl Node {
         Self::configured(web, |_| {})
     }
 
-    pub(super) fn configured(web: &Web, configure: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn configured(web: &Web, configure: impl FnOnce(&mut Config)) -> Self {
         let cidrs = |cidrs: [&str; 2]| cidrs.map(|cidr| cidr.parse::<IpNet>().unwrap());
         let builder = Cluster::builder("sockets")
             .node(NODE, ["172.30.0.1", "fd30::1"].map(ip), cidrs(["10.180.0.0/24", "fd18::/64"]))
@@ -153,6 +153,11 @@ impl Node {
         self.cluster.node(NODE).unwrap().sandbox()
     }
 
+    /// The pod that is a client.
+    pub(crate) fn client(&self) -> &Sandbox {
+        self.cluster.pod("client").unwrap().sandbox()
+    }
+
     /// One request of the node, over a connected socket.
     pub(super) fn request(&self, target: Target) -> Outcome {
         Client::new(self.sandbox(), TIMEOUT).request(target).unwrap()
@@ -160,7 +165,7 @@ impl Node {
 
     /// One request of a pod, which may stay without an answer.
     pub(super) fn request_of_pod(&self, target: Target) -> Outcome {
-        Client::new(self.cluster.pod("client").unwrap().sandbox(), SHORT).request(target).unwrap()
+        Client::new(self.client(), SHORT).request(target).unwrap()
     }
 
     /// Waits until the node's new flows are answered by these pods and no other, or refused where there are none.
@@ -208,8 +213,14 @@ pub(crate) fn udp_frontends(of: usize) -> [SocketAddr; 5] {
 }
 
 /// The same of TCP.
-pub(super) fn tcp_frontends(of: usize) -> [SocketAddr; 5] {
+pub(crate) fn tcp_frontends(of: usize) -> [SocketAddr; 5] {
     udp_frontends(of).map(|udp| SocketAddr::new(udp.ip(), if udp.port() == 53 { 80 } else { 30080 }))
+}
+
+/// Where the pod `far` serves, of one family: TCP and UDP.
+pub(crate) fn served_by_far(of: usize) -> [SocketAddr; 2] {
+    let (.., addrs) = PODS[2];
+    [HTTP_TARGET, DNS_TARGET].map(|port| SocketAddr::new(ip(addrs[of]), port))
 }
 
 /// An IPv4 destination as an IPv6 socket dials it.
