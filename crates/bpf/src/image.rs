@@ -229,6 +229,8 @@ impl Image {
     pub fn commit(&mut self, op: &MapOp) {
         match op {
             MapOp::Grow { hash, entries } => self.rooms.set(*hash, *entries),
+            // Which chunks there are is nothing to plan by.
+            MapOp::Reserve { .. } => {}
             MapOp::WriteBackends { family, entries } => self.write_backends(*family, entries),
             MapOp::WriteSlots { first, ids } => {
                 for (slot, id) in (*first..).zip(ids) {
