@@ -83,10 +83,25 @@ impl Serving {
         self.cluster.keys().chain(local).chain(self.keep.keys())
     }
 
+    /// The backends that flows may be on, and of which `known` has none. The cost is one pass over each set.
+    pub fn members_beyond<V>(&self, known: &[&FlatMap<Backend, V>]) -> FlatSet<Backend> {
+        let beyond = |set: &FlatSet<Backend>| {
+            let mut known: Vec<_> = known.iter().map(|known| known.in_order()).collect();
+            set.keys().filter(|backend| !known.iter_mut().any(|known| known.has(backend))).copied().collect::<Vec<_>>()
+        };
+        self.sets().into_iter().flat_map(beyond).collect()
+    }
+
+    /// What [`Self::members`] are in.
+    #[must_use]
+    pub fn sets(&self) -> [&FlatSet<Backend>; 3] {
+        [&self.cluster, &self.local, &self.keep]
+    }
+
     /// Whether flows may be on this backend.
     #[must_use]
     pub fn has(&self, backend: &Backend) -> bool {
-        [&self.cluster, &self.local, &self.keep].into_iter().any(|set| set.contains(backend))
+        self.sets().into_iter().any(|set| set.contains(backend))
     }
 }
 
@@ -141,15 +156,18 @@ mod tests {
     #[test]
     fn members_are_those_of_both_sets_and_the_kept_ones_each_once() {
         let serving = Serving {
-            cluster: backends(&[1, 2]),
+            cluster: backends(&[1, 3]),
             local: backends(&[2, 3]),
             keep: backends(&[4]),
             ..Serving::default()
         };
-        assert_eq!(hosts(serving.members()), ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]);
+        assert_eq!(hosts(serving.members()), ["10.0.0.1", "10.0.0.3", "10.0.0.2", "10.0.0.4"]);
+        let other = Serving { local: backends(&[1, 4]), keep: backends(&[3]), ..Serving::default() };
+        assert_eq!(hosts(serving.members_beyond(&other.sets()).keys()), ["10.0.0.2"]);
+        assert_eq!(hosts(other.members_beyond(&serving.sets()).keys()), Vec::<String>::new());
         let has = |host| serving.has(backends(&[host]).keys().next().expect("one"));
         assert_eq!([1, 2, 3, 4, 5].map(has), [true, true, true, true, false]);
-        assert_eq!(hosts(serving.set(TrafficPolicy::Cluster).keys()), ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(hosts(serving.set(TrafficPolicy::Cluster).keys()), ["10.0.0.1", "10.0.0.3"]);
         assert_eq!(hosts(serving.set(TrafficPolicy::Local).keys()), ["10.0.0.2", "10.0.0.3"]);
     }
 
