@@ -2,7 +2,7 @@
 //!
 //! Nothing is ever swapped: a chunk is created empty and published by one store in the outer map.
 //!
-//! After a store in the outer map the kernel waits until every program that runs has ended (`maybe_wait_bpf_programs`, 10 to 20 ms on 6.18),
+//! After a store in the outer map the kernel waits until every program that runs has ended (`maybe_wait_bpf_programs`, 12 ms on 6.18),
 //! since 6.8 once for all stores of a batch (kernel commit 37ba5b59d6ad). So chunks that are known to be needed are published together; kernels
 //! before 5.19 have no batches for maps of maps (9263dddc7b6f), and take one after the other.
 //!
