@@ -96,7 +96,7 @@ impl Members {
     ) -> Result<Self, Refused> {
         let (family, max) = (key.family, limits.backends_max);
         let held = image.members(service);
-        let new = serving.members_beyond(&[&held]);
+        let new: FlatSet<Backend> = serving.members_beyond([&held]).copied().collect();
         let fresh = image.backend_ids(family).peek(new.len(), max).ok_or_else(|| {
             let full = Full { map: backends_map(family), max, remedy: Remedy::of(Knob::Backends, max) };
             Refused::full(full, key, image)

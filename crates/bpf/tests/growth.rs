@@ -141,13 +141,13 @@ fn arrays_have_room_for_all_new_services_of_a_plan_before_the_first_write() {
         let growths = u64::try_from(node.grown().len()).unwrap();
         assert!(reserved.iter().all(|(_, _, ops)| *ops <= growths), "{case}: {reserved:?}");
         // What is there is changed, and one that comes finds room.
-        node.apply(applied_events(services), Touched::default());
+        node.apply(one_changed_and_one_new(services), Touched::default());
         assert_eq!(node.dataplane.maps().reserved, [], "{case}");
     }
 }
 
-/// One that changes and one that is new.
-fn applied_events(services: u32) -> Vec<Event> {
+/// Of so many Services the second has an endpoint less, and there is one more.
+fn one_changed_and_one_new(services: u32) -> Vec<Event> {
     applied(1, 1).into_iter().chain(applied(services, 0)).collect()
 }
 

@@ -222,9 +222,8 @@ impl Draft<'_> {
     }
 
     fn retire(&mut self, key: &ServiceKey, held: &Serving, wanted: &Serving) {
-        let backends = held.members_beyond(&wanted.sets());
+        let backends: BTreeSet<_> = held.members_beyond(wanted.sets()).copied().collect();
         if !backends.is_empty() {
-            let backends = backends.keys().copied().collect();
             self.rest.push(Change::Retire { key: key.clone(), backends });
         }
     }

@@ -83,13 +83,15 @@ impl Serving {
         self.cluster.keys().chain(local).chain(self.keep.keys())
     }
 
-    /// The backends that flows may be on, and of which `known` has none. The cost is one pass over each set.
-    pub fn members_beyond<V>(&self, known: &[&FlatMap<Backend, V>]) -> FlatSet<Backend> {
-        let beyond = |set: &FlatSet<Backend>| {
-            let mut known: Vec<_> = known.iter().map(|known| known.in_order()).collect();
-            set.keys().filter(|backend| !known.iter_mut().any(|known| known.has(backend))).copied().collect::<Vec<_>>()
-        };
-        self.sets().into_iter().flat_map(beyond).collect()
+    /// Those of [`Self::members`] that none of these has, in one pass over each set; one that is in both sets comes twice.
+    pub fn members_beyond<'a, const N: usize, V>(
+        &'a self,
+        known: [&'a FlatMap<Backend, V>; N],
+    ) -> impl Iterator<Item = &'a Backend> {
+        self.sets().into_iter().flat_map(move |set| {
+            let mut known = known.map(FlatMap::in_order);
+            set.keys().filter(move |backend| !known.iter_mut().any(|known| known.has(backend)))
+        })
     }
 
     /// What [`Self::members`] are in.
@@ -163,8 +165,8 @@ mod tests {
         };
         assert_eq!(hosts(serving.members()), ["10.0.0.1", "10.0.0.3", "10.0.0.2", "10.0.0.4"]);
         let other = Serving { local: backends(&[1, 4]), keep: backends(&[3]), ..Serving::default() };
-        assert_eq!(hosts(serving.members_beyond(&other.sets()).keys()), ["10.0.0.2"]);
-        assert_eq!(hosts(other.members_beyond(&serving.sets()).keys()), Vec::<String>::new());
+        assert_eq!(hosts(serving.members_beyond(other.sets())), ["10.0.0.2"]);
+        assert_eq!(hosts(other.members_beyond(serving.sets())), Vec::<String>::new());
         let has = |host| serving.has(backends(&[host]).keys().next().expect("one"));
         assert_eq!([1, 2, 3, 4, 5].map(has), [true, true, true, true, false]);
         assert_eq!(hosts(serving.set(TrafficPolicy::Cluster).keys()), ["10.0.0.1", "10.0.0.3"]);
