@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::Strategy;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
-use sheave_abi::{DEVICE_FALLBACK, DEVICE_UPLINK, DEVICES_MAX, DeviceValue};
+use sheave_abi::{CHUNKS_MAX, DEVICE_FALLBACK, DEVICE_UPLINK, DEVICES_MAX, DeviceValue};
 use sheave_bpf::apply::BpfDataplane;
 use sheave_bpf::chunks::Chunks;
 use sheave_bpf::device_table::DeviceTable;
@@ -22,7 +22,7 @@ use sheave_core::{Desired, Index, Realized, ServiceKey, Serving};
 use sheave_dataplane::{Dataplane as _, Writes};
 use sheave_lab::Sandbox;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use world::{NODE, config, event};
 
 const BPFFS: &str = "/sys/fs/bpf";
@@ -99,6 +99,39 @@ fn note(held: &mut BTreeSet<&str>, image: &Image) {
         ("a source", any(|s| s.sources.is_some())),
     ];
     held.extend(noted.into_iter().filter(|(_, there)| *there).map(|(name, _)| name));
+}
+
+/// What a process left that ended before it published them is made anew; what is there stays as it is (I3).
+#[test]
+fn chunks_that_are_made_at_once_are_all_that_were_missing() {
+    const LEN: u32 = 4;
+    with_maps("maps-reserved", |_programs| {
+        let path = Path::new(BPFFS).join("reserved");
+        let pin = |chunk: u32| PathBuf::from(format!("{}-{chunk}", path.display()));
+        Chunks::<u32>::create_pinned("chunks", &path, LEN).unwrap();
+        let mut chunks = Chunks::open(&path, LEN).unwrap();
+        chunks.put_all(&[LEN, 2 * LEN + 1], &[7, 8]).unwrap();
+        // A chunk that nobody finds, at the pin of one that is to come.
+        std::fs::rename(pin(1), pin(3)).unwrap();
+        let mut next = Chunks::<u32>::open(&path, LEN).unwrap();
+        for (end, want) in [(0, 3), (1, 3), (3 * LEN, 3), (3 * LEN + 1, 4), (6 * LEN, 6)] {
+            next.reserve_below(end).unwrap();
+            let held = Chunks::<u32>::open(&path, LEN).unwrap().entries().unwrap();
+            let there = if end == 0 { want - 1 } else { want };
+            assert_eq!(held.len(), (there * LEN) as usize, "below {end}");
+            let written: Vec<_> = held.into_iter().filter(|(_, value)| *value != 0).collect();
+            assert_eq!(written, [(LEN, 7), (2 * LEN + 1, 8)], "below {end}");
+        }
+        next.put_all(&[3 * LEN, 5 * LEN], &[9, 10]).unwrap();
+        assert_eq!(
+            [3 * LEN, 5 * LEN].map(|index| chunks.get(index).unwrap()),
+            [Some(9), Some(10)],
+            "by another process"
+        );
+        let beyond = next.reserve_below(LEN * CHUNKS_MAX + 1).unwrap_err();
+        assert_eq!(beyond.raw_os_error(), Some(7), "E2BIG");
+        assert_eq!(next.get(LEN * CHUNKS_MAX - 1).unwrap(), Some(0), "all others are there");
+    });
 }
 
 /// I5: what is not read back would be written anew, under other ids.

@@ -1,4 +1,5 @@
 //! Carries plans out: lowers each step against the image, has it performed, commits what succeeded.
+use crate::demand;
 use crate::headroom::rooms;
 use crate::image::Image;
 use crate::limits::Limits;
@@ -118,6 +119,10 @@ impl<M: Maps> BpfDataplane<M> {
 impl<M: Maps> Dataplane for BpfDataplane<M> {
     fn apply(&mut self, plan: &Plan) -> Applied {
         let mut applied = Applied::default();
+        for op in demand::room(&self.image, &self.limits, &plan.make) {
+            // A step that misses this room asks for it again, and says what is wrong.
+            drop(self.perform(&[op], &mut applied.writes));
+        }
         if self.run(&plan.make, &mut applied) {
             self.run(&plan.break_, &mut applied);
         } else {

@@ -74,6 +74,12 @@ impl Blocks {
         self.fresh - free
     }
 
+    /// The first slot that is not in use and was not before, once blocks of so many more slots are taken: at most, or a little more where
+    /// large ones have to be aligned.
+    pub(crate) fn end(&self, more: u32) -> u32 {
+        self.fresh.saturating_add(more)
+    }
+
     /// Whether no set occupies any of these slots; they are part of one block.
     pub(crate) fn is_free(&self, range: Range<u32>) -> bool {
         range.is_empty() || range.start >= self.fresh || self.containing(&range).is_some()

@@ -2,11 +2,11 @@
 use crate::chunks::Chunks;
 use crate::flow_counts::FlowCounts;
 use crate::growing::Growing;
-use crate::image::Image;
+use crate::image::{Image, at};
 use crate::load::{LoadError, at_pin};
 use crate::map::Map;
 use crate::maps::{MapError, Maps, said};
-use crate::ops::{AddrUse, BackendEntry, Hash, MapOp, RulesEntry, ServiceEntry};
+use crate::ops::{AddrUse, Array, BackendEntry, Hash, MapOp, RulesEntry, ServiceEntry};
 use crate::pins::Pins;
 use crate::withheld::Withheld;
 use ipnet::IpNet;
@@ -102,6 +102,24 @@ impl KernelMaps {
         said(hash.name(), "growth", grown)
     }
 
+    fn reserve(&mut self, array: Array, end: u32) -> Result<(), MapError> {
+        match array {
+            Array::Services => {
+                said("services", "create", self.services.reserve_below(end))?;
+                self.flows.reserve_services_below(end)
+            }
+            Array::Slots => said("slots", "create", self.slots.reserve_below(end)),
+            Array::Backends(family) => {
+                let reserved = match family {
+                    Family::V4 => self.backends_v4.reserve_below(end),
+                    Family::V6 => self.backends_v6.reserve_below(end),
+                };
+                said(["backends_v4", "backends_v6"][at(family)], "create", reserved)?;
+                self.flows.reserve_backends_below(family, end)
+            }
+        }
+    }
+
     fn write_backends(&mut self, family: Family, entries: &[(BackendId, BackendEntry)]) -> Result<(), MapError> {
         let ids: Vec<u32> = entries.iter().map(|(id, _)| id.0.get()).collect();
         self.flows.reserve_backends(family, &ids)?;
@@ -193,6 +211,7 @@ impl Maps for KernelMaps {
         }
         match op {
             MapOp::Grow { hash, entries } => self.grow(*hash, *entries),
+            MapOp::Reserve { array, end } => self.reserve(*array, *end),
             MapOp::WriteBackends { family, entries } => self.write_backends(*family, entries),
             MapOp::WriteSlots { first, ids } => self.write_slots(*first, ids),
             MapOp::WriteService { service, entry } => {

@@ -134,6 +134,16 @@ impl FlowCounts {
         said(BACKENDS[at(family)], "create", self.backends[at(family)].reserve(ids))
     }
 
+    /// Makes entries for all Service ports with ids below this one.
+    pub(crate) fn reserve_services_below(&mut self, end: u32) -> Result<(), MapError> {
+        said(SERVICES, "create", self.services.reserve_below(end))
+    }
+
+    /// Makes entries for all backends with ids below this one.
+    pub(crate) fn reserve_backends_below(&mut self, family: Family, end: u32) -> Result<(), MapError> {
+        said(BACKENDS[at(family)], "create", self.backends[at(family)].reserve_below(end))
+    }
+
     pub(crate) fn clear_service(&mut self, id: ServiceId) -> Result<(), MapError> {
         said(SERVICES, "update", self.services.put_all(&[id.0.get()], &[ServiceFlows::default()]))
     }

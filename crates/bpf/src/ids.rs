@@ -33,6 +33,12 @@ impl IdPool {
         (ids.len() == count).then_some(ids)
     }
 
+    /// The first id that is not in use and was not before, once so many more are taken.
+    pub(crate) fn end(&self, more: u32) -> u32 {
+        let rested = u32::try_from(self.resting.len().saturating_sub(REST)).unwrap_or(u32::MAX);
+        self.fresh.saturating_add(more.saturating_sub(rested))
+    }
+
     /// Whether an id was never in use, as far as is known: above every one that was.
     pub(crate) fn is_fresh(&self, id: u32) -> bool {
         id >= self.fresh

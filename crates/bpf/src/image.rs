@@ -113,7 +113,9 @@ impl Image {
     /// The slots of a set, in order.
     #[must_use]
     pub fn slots(&self, SetWord { block, count }: SetWord) -> Vec<BackendId> {
-        self.slots.iter().skip(block as usize).take(count as usize).flatten().copied().collect()
+        let mut slots = Vec::with_capacity(count as usize);
+        slots.extend(self.slots.iter().skip(block as usize).take(count as usize).filter_map(|slot| *slot));
+        slots
     }
 
     /// The sources of a Service, which count while its entry is restricted (R8); of `None` the ServiceCIDRs (A3).
@@ -147,8 +149,18 @@ impl Image {
     /// The backends of a Service that serve, picked or not.
     #[must_use]
     pub fn members(&self, id: ServiceId) -> FlatMap<Backend, BackendId> {
-        let Some(Service { key, members, .. }) = self.service(id) else { return FlatMap::default() };
-        members.iter().filter_map(|id| Some((self.backend(key.family, *id)?.backend, *id))).collect()
+        // So much at most, nearly always so much: asked for at once.
+        let mut members = Vec::with_capacity(self.service(id).map_or(0, |service| service.members.len()));
+        members.extend(self.each_member(id));
+        members.into_iter().collect()
+    }
+
+    /// The same in no order.
+    pub(crate) fn each_member(&self, id: ServiceId) -> impl Iterator<Item = (Backend, BackendId)> {
+        self.service(id).into_iter().flat_map(|service| {
+            let entry = |id: &BackendId| self.backend(service.key.family, *id);
+            service.members.iter().filter_map(move |id| Some((entry(id)?.backend, *id)))
+        })
     }
 
     /// Whether a frontend leads to a Service.
@@ -229,6 +241,8 @@ impl Image {
     pub fn commit(&mut self, op: &MapOp) {
         match op {
             MapOp::Grow { hash, entries } => self.rooms.set(*hash, *entries),
+            // Which chunks there are is nothing to plan by.
+            MapOp::Reserve { .. } => {}
             MapOp::WriteBackends { family, entries } => self.write_backends(*family, entries),
             MapOp::WriteSlots { first, ids } => {
                 for (slot, id) in (*first..).zip(ids) {
@@ -388,29 +402,21 @@ fn occupied(word: SetWord) -> std::ops::Range<u32> {
 /// A Service as the core knows it.
 impl Image {
     fn set(&self, family: Family, word: SetWord) -> FlatSet<Backend> {
-        let slots = self.slots(word);
-        slots.iter().filter_map(|id| Some(self.backend(family, *id)?.backend)).collect()
+        let mut backends = Vec::with_capacity(word.count as usize);
+        backends.extend(self.slots(word).into_iter().filter_map(|id| Some(self.backend(family, id)?.backend)));
+        backends.into_iter().collect()
     }
 
-    /// Whether the entry of each backend of a Service is known, and says which sets it is in.
-    fn members_are_settled(&self, service: &Service, sets: [&[BackendId]; 2]) -> bool {
-        let family = service.key.family;
-        service.members.iter().all(|id| {
-            let [cluster, local] = sets.map(|set| set.binary_search(id).is_ok());
-            let entry = self.backend(family, *id);
-            entry.is_some_and(|entry| (entry.in_cluster, entry.in_local) == (cluster, local))
-                && self.is_sure(family, *id)
-        })
+    /// Whether each slot of a set names another backend of the Service whose entry says that it is in the set, and no other entry does.
+    fn is_settled(&self, service: &Service, set: SetWord, is_in: fn(&BackendEntry) -> bool) -> bool {
+        let mut named = self.slots(set);
+        // As good as sorted: ids are given away in order.
+        named.sort();
+        let mut members = service.members.clone();
+        members.retain(|id| self.backend(service.key.family, *id).is_some_and(is_in));
+        members.sort();
+        named == members
     }
-}
-
-/// The elements in order, and whether each stands once.
-fn sorted(mut slots: Vec<BackendId>) -> (Vec<BackendId>, bool) {
-    let count = slots.len();
-    slots.sort_unstable();
-    slots.dedup();
-    let once = slots.len() == count;
-    (slots, once)
 }
 
 impl Realized for Image {
@@ -428,11 +434,13 @@ impl Realized for Image {
     }
 
     fn serving(&self, key: &ServiceKey) -> Option<Serving> {
-        let service = self.service(self.id(key)?)?;
+        let id = self.id(key)?;
+        let service = self.service(id)?;
         let ServiceEntry { cluster, local, internal, external, affinity, restricted } = service.entry;
         let (cluster, local) = (self.set(key.family, cluster), self.set(key.family, local));
-        let members = service.members.iter().filter_map(|id| Some(self.backend(key.family, *id)?.backend));
-        let keep = members.filter(|backend| !cluster.contains(backend) && !local.contains(backend)).collect();
+        let mut picked = [cluster.in_order(), local.in_order()];
+        let members = self.members(id);
+        let keep = members.keys().filter(|backend| !picked.iter_mut().any(|set| set.has(backend))).copied().collect();
         let frontends = service.frontends.iter().filter_map(|frontend| Some((*frontend, self.leads_to(frontend)?.1)));
         let sources = restricted.then(|| Arc::new(Sources { ranges: service.ranges.iter().copied().collect() }));
         Some(Serving { frontends: frontends.collect(), internal, external, cluster, local, keep, affinity, sources })
@@ -440,11 +448,12 @@ impl Realized for Image {
 
     fn settled(&self, key: &ServiceKey) -> bool {
         let Some(service) = self.id(key).and_then(|id| self.service(id)) else { return true };
-        let (cluster, each_once) = sorted(self.slots(service.entry.cluster));
-        let (local, each_local_once) = sorted(self.slots(service.entry.local));
+        let ServiceEntry { cluster, local, restricted, .. } = service.entry;
         // Prefixes of a Service that takes everyone are left over.
-        let ranges = service.entry.restricted || service.ranges.is_empty();
-        each_once && each_local_once && ranges && self.members_are_settled(service, [&cluster, &local])
+        (restricted || service.ranges.is_empty())
+            && self.is_settled(service, cluster, |entry| entry.in_cluster)
+            && self.is_settled(service, local, |entry| entry.in_local)
+            && service.members.iter().all(|id| self.is_sure(service.key.family, *id))
     }
 
     fn holder(&self, frontend: &Frontend) -> Option<ServiceKey> {

@@ -8,6 +8,7 @@ pub mod chunks;
 pub mod cleanup;
 pub mod contents;
 pub mod counters;
+mod demand;
 pub mod device_table;
 pub mod drain;
 pub mod exec;

@@ -16,7 +16,6 @@ use sheave_core::{
     Backend, Change, Family, FlatMap, FlatSet, Frontend, FrontendKind, ServiceKey, Serving, TrafficPolicy,
 };
 use std::collections::BTreeSet;
-use std::iter::Peekable;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
@@ -76,8 +75,10 @@ fn new_service(image: &Image, limits: &Limits, key: &ServiceKey) -> Result<Servi
 
 /// The entries of a Service's backends, before and after its sets change.
 struct Members {
-    /// Every backend that is held or wanted.
-    ids: FlatMap<Backend, BackendId>,
+    /// Those of the Cluster set, in the order of the backends.
+    cluster: Vec<BackendId>,
+    /// Those of the Local set.
+    local: Vec<BackendId>,
     /// Of new ones, ids that others had: their flows count from zero.
     reused: Option<MapOp>,
     /// Entries that are new, or not known, or of backends that enter a set: before a slot names them.
@@ -95,7 +96,7 @@ impl Members {
     ) -> Result<Self, Refused> {
         let (family, max) = (key.family, limits.backends_max);
         let held = image.members(service);
-        let new: Vec<Backend> = serving.members().filter(|backend| !held.contains(backend)).copied().collect();
+        let new: FlatSet<Backend> = serving.members_beyond([&held]).copied().collect();
         let fresh = image.backend_ids(family).peek(new.len(), max).ok_or_else(|| {
             let full = Full { map: backends_map(family), max, remedy: Remedy::of(Knob::Backends, max) };
             Refused::full(full, key, image)
@@ -104,14 +105,16 @@ impl Members {
         let is_used = |id: &&BackendId| !image.backend_ids(family).is_fresh(id.0.get());
         let reused: Vec<_> = fresh.iter().filter(is_used).copied().collect();
         let reused = (!reused.is_empty()).then_some(MapOp::ClearBackendFlows { family, ids: reused });
-        let ids: FlatMap<_, _> = held.into_iter().chain(new.into_iter().zip(fresh)).collect();
+        let ids: FlatMap<_, _> = held.into_iter().chain(new.keys().copied().zip(fresh)).collect();
+        let mut in_sets = [&serving.cluster, &serving.local].map(|set| Vec::with_capacity(set.len()));
         let (mut first, mut last) = (Vec::new(), Vec::new());
-        let [mut cluster, mut local, mut keep] =
-            [&serving.cluster, &serving.local, &serving.keep].map(|set| InOrder::new(set.keys()));
+        let mut sets = serving.sets().map(FlatSet::in_order);
         for (backend, id) in ids.iter() {
-            let (in_cluster, in_local) = (cluster.has(backend), local.has(backend));
+            let [in_cluster, in_local, is_kept] = sets.each_mut().map(|set| set.has(backend));
+            in_sets[0].extend(in_cluster.then_some(*id));
+            in_sets[1].extend(in_local.then_some(*id));
             let wanted = BackendEntry { backend: *backend, service, serving: true, in_cluster, in_local };
-            let is_wanted = in_cluster || in_local || keep.has(backend);
+            let is_wanted = in_cluster || in_local || is_kept;
             let held = image.backend(family, *id).copied();
             // A backend that the next step retires is only spared the write if nobody asks for its sets until then (E10).
             if held.is_some() && !is_wanted && serving.affinity.is_none() {
@@ -129,27 +132,8 @@ impl Members {
                 last.push((*id, wanted));
             }
         }
-        Ok(Self { ids, reused, first: write_backends(family, first), last: write_backends(family, last) })
-    }
-
-    fn of(&self, set: &FlatSet<Backend>) -> Vec<BackendId> {
-        set.keys().filter_map(|backend| self.ids.get(backend).copied()).collect()
-    }
-}
-
-/// A set that is asked about backends in order: one pass answers for all of them.
-struct InOrder<I: Iterator>(Peekable<I>);
-
-impl<'a, I: Iterator<Item = &'a Backend>> InOrder<I> {
-    /// `keys` in order.
-    fn new(keys: I) -> Self {
-        Self(keys.peekable())
-    }
-
-    /// Whether it is there; no backend before this one is asked about any more.
-    fn has(&mut self, backend: &Backend) -> bool {
-        while self.0.next_if(|key| *key < backend).is_some() {}
-        self.0.peek() == Some(&backend)
+        let ([cluster, local], first) = (in_sets, write_backends(family, first));
+        Ok(Self { cluster, local, reused, first, last: write_backends(family, last) })
     }
 }
 
@@ -166,8 +150,8 @@ fn sets(
     members: &Members,
 ) -> Result<Vec<MapOp>, Refused> {
     let held = image.entry(service);
-    let cluster = set::change((image, limits), key, held.cluster, &members.of(&serving.cluster), &(0..0))?;
-    let local = set::change((image, limits), key, held.local, &members.of(&serving.local), &cluster.occupied())?;
+    let cluster = set::change((image, limits), key, held.cluster, &members.cluster, &(0..0))?;
+    let local = set::change((image, limits), key, held.local, &members.local, &cluster.occupied())?;
     let wanted = ServiceEntry {
         cluster: cluster.word,
         local: local.word,
@@ -292,11 +276,10 @@ fn release(image: &Image, frontend: Frontend, key: Option<&ServiceKey>) -> Resul
 fn retire(image: &Image, key: &ServiceKey, backends: &BTreeSet<Backend>) -> Result<Vec<MapOp>, Refused> {
     let Some(service) = image.id(key) else { return Ok(Vec::new()) };
     let ServiceEntry { cluster, local, .. } = image.entry(service);
-    let mut picked: Vec<_> = [cluster, local].into_iter().flat_map(|word| image.slots(word)).collect();
-    picked.sort_unstable();
-    let members = image.members(service);
-    let going: Vec<_> = backends.iter().filter_map(|backend| Some((*backend, *members.get(backend)?))).collect();
-    if going.iter().any(|(_, id)| picked.binary_search(id).is_ok()) {
+    let members = image.each_member(service).filter(|(backend, _)| backends.contains(backend));
+    let going: FlatMap<Backend, BackendId> = members.collect();
+    let ids: BTreeSet<BackendId> = going.iter().map(|(_, id)| *id).collect();
+    if [cluster, local].into_iter().flat_map(|word| image.slots(word)).any(|id| ids.contains(&id)) {
         return Err(Refused::InUse { user: key.clone() });
     }
     Ok(retire_entries(key.family, service, going).into_iter().collect())

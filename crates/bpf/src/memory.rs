@@ -261,6 +261,7 @@ impl MemoryMaps {
                 self.rooms.set(*hash, self.rooms.of(*hash).max(*entries));
                 Ok(())
             }
+            MapOp::Reserve { .. } => Ok(()),
             MapOp::WriteService { service, entry } => self.write_service(*service, *entry),
             MapOp::PutFrontend { frontend, kind, service } => self.put_frontend(*frontend, *kind, *service),
             MapOp::DeleteFrontend { frontend } => {

@@ -1,6 +1,6 @@
 //! One kernel write each: what `lower` produces, `exec` performs and `Image` commits.
 use ipnet::IpNet;
-use sheave_abi::{BackendId, HASH_FIRST, ServiceId, SetWord};
+use sheave_abi::{BACKENDS_CHUNK, BackendId, HASH_FIRST, SERVICES_CHUNK, SLOTS_CHUNK, ServiceId, SetWord};
 use sheave_core::rules::LocalPods;
 use sheave_core::{Affinity, Backend, Family, Frontend, FrontendKind, ServiceKey, TrafficPolicy};
 use std::net::IpAddr;
@@ -79,6 +79,32 @@ impl Hash {
     }
 }
 
+/// An array of arrays, which grows chunk by chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Array {
+    /// `services`, and `service_flows` beside it.
+    Services,
+    /// `slots`.
+    Slots,
+    /// `backends_v4` or `backends_v6`, and what counts their flows beside it.
+    Backends(Family),
+}
+
+impl Array {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Services, Self::Slots, Self::Backends(Family::V4), Self::Backends(Family::V6)];
+
+    /// Entries in a chunk.
+    #[must_use]
+    pub fn chunk(self) -> u32 {
+        match self {
+            Self::Services => SERVICES_CHUNK,
+            Self::Slots => SLOTS_CHUNK,
+            Self::Backends(_) => BACKENDS_CHUNK,
+        }
+    }
+}
+
 /// Entries that each [`Hash`] has room for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HashRooms {
@@ -130,6 +156,13 @@ pub enum MapOp {
         hash: Hash,
         /// Entries it has room for from then on.
         entries: u32,
+    },
+    /// Makes the chunks of an array below an index, all at once. Only spares time: an entry that is written has its chunk made.
+    Reserve {
+        /// Which one.
+        array: Array,
+        /// The index.
+        end: u32,
     },
     /// Writes entries of the backends map of one family. Never rewrites the address of an entry that a slot names.
     WriteBackends {

@@ -8,7 +8,7 @@ use sheave_bpf::image::Image;
 use sheave_bpf::limits::Limits;
 use sheave_bpf::lower::lower;
 use sheave_bpf::memory::{Fault, Found, MemoryMaps};
-use sheave_bpf::ops::BackendEntry;
+use sheave_bpf::ops::{BackendEntry, MapOp, ServiceEntry};
 use sheave_core::plan::plan_all;
 use sheave_core::{
     Backend, Change, Desired, Frontend, FrontendKind, NodeRules, Plan, Port, Realized, ServiceKey, Serving, Sources,
@@ -66,6 +66,25 @@ fn resolved(dataplane: &BpfDataplane<MemoryMaps>, vip: u8) -> Vec<u8> {
     let found = dataplane.maps().resolve(&frontend(vip), TrafficPolicy::Cluster);
     let Found::Set { backends, .. } = found else { panic!("{found:?}") };
     backends.iter().map(|backend| backend.addr.to_string().rsplit('.').next().unwrap().parse().unwrap()).collect()
+}
+
+/// Maps that are found at start may hold what nobody would write.
+#[test]
+fn a_set_with_a_backend_of_another_service_is_not_settled() {
+    let mut dataplane = dataplane(Limits::default());
+    apply(&mut dataplane, &[serve("web", 1, &[1, 2], &[]), serve("other", 2, &[3], &[])], &[]);
+    let mut image = dataplane.image().clone();
+    let [service, other] = ["web", "other"].map(|name| image.id(&key(name)).unwrap());
+    let (_, stranger) = image.members(other).into_iter().next().unwrap();
+    let entry = image.entry(service);
+    assert!(image.settled(&key("web")));
+    image.commit(&MapOp::WriteSlots { first: entry.cluster.block + 2, ids: vec![stranger] });
+    assert!(image.settled(&key("web")), "it is not in the set");
+    let larger = SetWord { count: 3, ..entry.cluster };
+    image.commit(&MapOp::WriteService { service, entry: ServiceEntry { cluster: larger, ..entry } });
+    assert!(!image.settled(&key("web")));
+    let ops = lower(&image, &Limits::default(), &serve("web", 1, &[1, 2], &[])).unwrap();
+    assert_eq!(ops, [MapOp::WriteService { service, entry }], "I3");
 }
 
 #[test]

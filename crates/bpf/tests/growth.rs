@@ -8,7 +8,7 @@ use sheave_bpf::image::Image;
 use sheave_bpf::limits::Limits;
 use sheave_bpf::maps::{MapError, Maps};
 use sheave_bpf::memory::MemoryMaps;
-use sheave_bpf::ops::{Hash, MapOp};
+use sheave_bpf::ops::{Array, Hash, MapOp};
 use sheave_core::plan::{plan, plan_all};
 use sheave_core::{Desired, Event, Family, Index, Object, ObjectName, Problem, Realized, ServiceName, Touched};
 use sheave_dataplane::{Applied, Dataplane};
@@ -20,6 +20,8 @@ const V4: Hash = Hash::Frontends(Family::V4);
 struct Kernel {
     maps: MemoryMaps,
     grown: Vec<(Hash, u32)>,
+    /// What was asked for at once, and after how many other operations.
+    reserved: Vec<(Array, u32, u64)>,
     has_memory: bool,
 }
 
@@ -30,6 +32,13 @@ impl Maps for Kernel {
                 return Err(MapError { map: hash.name(), operation: "growth", errno: ENOMEM });
             }
             self.grown.push((*hash, *entries));
+        }
+        if let MapOp::Reserve { array, end } = op {
+            if !self.has_memory {
+                return Err(MapError { map: "any", operation: "create", errno: ENOMEM });
+            }
+            self.reserved.push((*array, *end, self.maps.ops()));
+            return Ok(());
         }
         self.maps.exec(op)
     }
@@ -44,11 +53,16 @@ struct Node {
 impl Node {
     /// On maps as they are made.
     fn new() -> Self {
-        let kernel = Kernel { maps: MemoryMaps::new(), grown: Vec::new(), has_memory: true };
+        Self::within(Limits::default())
+    }
+
+    /// The same within limits.
+    fn within(limits: Limits) -> Self {
+        let kernel = Kernel { maps: MemoryMaps::new(), grown: Vec::new(), reserved: Vec::new(), has_memory: true };
         Self {
             index: Index::new("node"),
             desired: Desired::default(),
-            dataplane: BpfDataplane::new(Image::default(), Limits::default(), kernel),
+            dataplane: BpfDataplane::new(Image::default(), limits, kernel),
         }
     }
 
@@ -84,18 +98,66 @@ fn name(service: u32) -> ServiceName {
 /// 20,000 Services take 40,000 entries, one for the port of each and one for its address (A2), and 20,000 names.
 #[test]
 fn maps_as_they_are_made_serve_a_large_cluster_after_few_growths_and_never_shrink() {
-    let mut node = Node::new();
-    assert!(node.apply(cluster::lists(20_000, 1), Touched::default()).pending.is_empty());
-    let grown = node.grown();
-    for (hash, want) in
-        [(V4, &[1 << 14, 1 << 16][..]), (Hash::Names, &[1 << 14, 1 << 16]), (Hash::Frontends(Family::V6), &[])]
-    {
-        let sizes: Vec<u32> = grown.iter().filter(|(of, _)| *of == hash).map(|(_, entries)| *entries).collect();
-        assert_eq!(sizes, want, "{hash:?}");
+    for (case, pieces) in [("all at once", 1), ("in four parts", 4)] {
+        let mut node = Node::new();
+        for piece in 1..=pieces {
+            assert!(node.apply(cluster::lists(20_000 * piece / pieces, 1), Touched::default()).pending.is_empty());
+        }
+        let want = if pieces == 1 { &[1 << 16][..] } else { &[1 << 14, 1 << 16] };
+        let grown = node.grown();
+        for (hash, want) in [(V4, want), (Hash::Names, want), (Hash::Frontends(Family::V6), &[])] {
+            let sizes: Vec<u32> = grown.iter().filter(|(of, _)| *of == hash).map(|(_, entries)| *entries).collect();
+            assert_eq!(sizes, want, "{case}: {hash:?}");
+        }
+        stays_large(node);
     }
+}
+
+fn stays_large(mut node: Node) {
     assert!(node.apply(cluster::lists(10, 1), Touched::default()).pending.is_empty());
     assert!(node.apply(cluster::lists(20_000, 1), Touched::default()).pending.is_empty());
     assert_eq!(node.grown(), [], "the room is kept");
+}
+
+/// The kernel waits after each growth of an array, and once for all that come together.
+#[test]
+fn arrays_have_room_for_all_new_services_of_a_plan_before_the_first_write() {
+    const V4_BACKENDS: Array = Array::Backends(Family::V4);
+    let low = Limits { backends_max: 50_000, slots_max: 70_000, ..Limits::default() };
+    // A block has room for four backends.
+    let all = [(Array::Services, 20_001), (Array::Slots, 80_000), (V4_BACKENDS, 60_001)];
+    let allowed = [(Array::Services, 20_001), (Array::Slots, 70_000), (V4_BACKENDS, 50_001)];
+    for (case, limits, services, endpoints, want) in [
+        ("many", Limits::default(), 20_000, 3, &all[..]),
+        ("more than may be", low, 20_000, 3, &allowed),
+        ("few, which fit in one chunk each", Limits::default(), 10, 3, &[]),
+        ("few, with many backends", Limits::default(), 9, 2000, &[(V4_BACKENDS, 18_001)]),
+    ] {
+        let mut node = Node::within(limits);
+        let applied = node.apply(cluster::lists(services, endpoints), Touched::default());
+        assert_eq!(applied.refused.is_empty(), limits != low, "{case}: I7");
+        let reserved = std::mem::take(&mut node.dataplane.maps_mut().reserved);
+        assert_eq!(reserved.iter().map(|(array, end, _)| (*array, *end)).collect::<Vec<_>>(), want, "{case}");
+        let growths = u64::try_from(node.grown().len()).unwrap();
+        assert!(reserved.iter().all(|(_, _, ops)| *ops <= growths), "{case}: {reserved:?}");
+        // What is there is changed, and one that comes finds room.
+        node.apply(one_changed_and_one_new(services), Touched::default());
+        assert_eq!(node.dataplane.maps().reserved, [], "{case}");
+    }
+}
+
+/// Of so many Services the second has an endpoint less, and there is one more.
+fn one_changed_and_one_new(services: u32) -> Vec<Event> {
+    applied(1, 1).into_iter().chain(applied(services, 0)).collect()
+}
+
+#[test]
+fn arrays_that_cannot_be_made_at_once_stop_nothing() {
+    let mut node = Node::new();
+    node.dataplane.maps_mut().has_memory = false;
+    let Applied { refused, failed, pending, .. } = node.apply(cluster::lists(100, 1000), Touched::default());
+    assert!(refused.is_empty() && failed.is_empty() && pending.is_empty(), "{refused:?} {failed:?}");
+    assert_eq!((node.dataplane.maps().reserved.len(), node.dataplane.keys().len()), (0, 100));
 }
 
 #[test]

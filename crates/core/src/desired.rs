@@ -282,12 +282,13 @@ impl Desired {
             true => set(TrafficPolicy::Local),
             false => FlatSet::default(),
         };
-        let keep = candidates.serving().filter(|backend| !cluster.contains(backend) && !local.contains(backend));
+        let mut picked = [cluster.in_order(), local.in_order()];
+        let keep = candidates.serving().filter(|backend| !picked.iter_mut().any(|set| set.has(backend))).collect();
         Serving {
             frontends: FlatMap::default(),
             internal: service.internal_policy,
             external: service.external_policy,
-            keep: keep.collect(),
+            keep,
             cluster,
             local,
             affinity: service.affinity,

@@ -1,5 +1,6 @@
 //! Small sorted maps and sets in one allocation: a set of backends or frontends is read often, compared whole, and made anew
 //! when it changes. A tree would take several times the memory of its elements.
+use std::cmp::Ordering;
 use std::fmt;
 
 /// A sorted map in a boxed slice. Looking up takes a binary search, changing one element a copy.
@@ -61,6 +62,12 @@ impl<K: Ord, V> FlatMap<K, V> {
         self.at(key).is_ok()
     }
 
+    /// To be asked about keys in order.
+    #[must_use]
+    pub fn in_order(&self) -> InOrder<'_, K, V> {
+        InOrder(&self.0)
+    }
+
     /// Puts a value under a key, in place of the one there.
     pub fn insert(&mut self, key: K, value: V) {
         let mut entries = std::mem::take(&mut self.0).into_vec();
@@ -85,6 +92,28 @@ impl<K: Ord, V> FlatMap<K, V> {
 
     fn at(&self, key: &K) -> Result<usize, usize> {
         self.0.binary_search_by(|(held, _)| held.cmp(key))
+    }
+}
+
+/// What is left of a map that is asked about keys in order, each once: one pass answers for all of them.
+#[derive(Debug)]
+pub struct InOrder<'a, K, V>(&'a [(K, V)]);
+
+impl<K: Ord, V> InOrder<'_, K, V> {
+    /// Whether the key is there; no key up to this one is asked about any more.
+    #[inline]
+    pub fn has(&mut self, key: &K) -> bool {
+        while let [(held, _), rest @ ..] = self.0 {
+            match held.cmp(key) {
+                Ordering::Less => self.0 = rest,
+                Ordering::Equal => {
+                    self.0 = rest;
+                    return true;
+                }
+                Ordering::Greater => return false,
+            }
+        }
+        false
     }
 }
 
@@ -132,6 +161,8 @@ mod tests {
             assert_eq!(set.keys().copied().collect::<Vec<_>>(), [1, 2, 3], "{given:?}");
             assert!(!set.is_empty());
         }
+        let mut held = map.in_order();
+        assert_eq!([0, 1, 2, 3, 4].map(|key| held.has(&key)), [true, false, true, true, false]);
         assert!(FlatSet::<u8>::default().is_empty());
         assert_eq!(format!("{:?}", FlatSet::from_iter([2, 1, 2])), "{1, 2}");
         assert_eq!(format!("{map:?}"), r#"{0: "z", 2: "B", 3: "c"}"#);

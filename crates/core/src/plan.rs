@@ -4,6 +4,7 @@
 //! moves to another Service in one write, and what it led to before goes away last (I1). Nothing differs, nothing is
 //! planned (I2). A retry is not a code path: after a failure the caller plans again (I3).
 use crate::desired::{Desired, Touched};
+use crate::flat::FlatSet;
 use crate::name::ServiceKey;
 use crate::net::{Backend, Frontend};
 use crate::rules::NodeRules;
@@ -221,7 +222,7 @@ impl Draft<'_> {
     }
 
     fn retire(&mut self, key: &ServiceKey, held: &Serving, wanted: &Serving) {
-        let backends: BTreeSet<_> = held.members().filter(|backend| !wanted.has(backend)).copied().collect();
+        let backends: BTreeSet<_> = held.members_beyond(wanted.sets()).copied().collect();
         if !backends.is_empty() {
             self.rest.push(Change::Retire { key: key.clone(), backends });
         }
@@ -264,5 +265,10 @@ fn covers(held: &Serving, wanted: &Serving) -> bool {
     (&held.cluster, &held.local, held.internal, held.external) == (cluster, local, *internal, *external)
         && (&held.affinity, &held.sources) == (affinity, sources)
         && frontends.iter().all(|(frontend, kind)| held.frontends.get(frontend) == Some(kind))
-        && keep.keys().all(|backend| held.keep.contains(backend))
+        && is_within(keep, &held.keep)
+}
+
+fn is_within(some: &FlatSet<Backend>, all: &FlatSet<Backend>) -> bool {
+    let mut all = all.in_order();
+    some.keys().all(|backend| all.has(backend))
 }

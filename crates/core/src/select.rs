@@ -31,7 +31,6 @@
 use crate::name::ServicePortName;
 use crate::net::{Backend, Family};
 use crate::object::{Endpoint, EndpointSlice, Hints, TrafficPolicy};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -112,8 +111,8 @@ pub struct Choice {
     pub excluded: Vec<(Backend, Exclusion)>,
 }
 
-/// The endpoints of one family of one Service port, each once.
-pub struct Candidates<'a>(BTreeMap<Backend, Standing<'a>>);
+/// The endpoints of one family of one Service port, each once, in order.
+pub struct Candidates<'a>(Vec<(Backend, Standing<'a>)>);
 
 impl<'a> Candidates<'a> {
     /// Finds target ports by name and protocol in each slice (W6). The order of slices and endpoints does not matter.
@@ -123,17 +122,17 @@ impl<'a> Candidates<'a> {
         family: Family,
         vantage: Vantage<'_>,
     ) -> Self {
-        let mut found: BTreeMap<Backend, Standing<'_>> = BTreeMap::new();
+        let mut found = Vec::new();
         for slice in slices.into_iter().filter(|slice| slice.family == family) {
             let named = slice.ports.iter().filter(|p| p.name == port.port && p.protocol == port.protocol);
             for target in named {
-                for endpoint in &slice.endpoints {
-                    let standing = Standing::of(endpoint, vantage);
-                    let backend = Backend { addr: endpoint.addr, port: target.port };
-                    found.entry(backend).and_modify(|held| *held = standing.max(*held)).or_insert(standing);
-                }
+                let backend = |endpoint: &Endpoint| Backend { addr: endpoint.addr, port: target.port };
+                found.extend(slice.endpoints.iter().map(|e| (backend(e), Standing::of(e, vantage))));
             }
         }
+        // The greatest stands first, and stays. Stable, because slices are in order for the most part.
+        found.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| other.cmp(one)));
+        found.dedup_by_key(|(backend, _)| *backend);
         Self(found)
     }
 
@@ -141,7 +140,7 @@ impl<'a> Candidates<'a> {
     #[must_use]
     pub fn choose(&self, policy: TrafficPolicy, vantage: Vantage<'_>) -> Choice {
         let of_policy = |standing: &Standing<'_>| policy == TrafficPolicy::Cluster || standing.local;
-        let any_ready = self.0.values().any(|standing| standing.class == Class::Ready && of_policy(standing));
+        let any_ready = self.0.iter().any(|(_, standing)| standing.class == Class::Ready && of_policy(standing));
         let topology = match policy {
             TrafficPolicy::Cluster => self.topology(vantage),
             TrafficPolicy::Local => Topology::Anywhere,
@@ -175,7 +174,7 @@ impl<'a> Candidates<'a> {
 
     /// Which hints count (E7).
     fn topology(&self, vantage: Vantage<'_>) -> Topology {
-        let ready = || self.0.values().filter(|standing| standing.class == Class::Ready);
+        let ready = || self.0.iter().map(|(_, standing)| standing).filter(|standing| standing.class == Class::Ready);
         let heeded = |nearness: Topology| {
             ready().all(|standing| nearness.is_hinted(standing))
                 && ready().any(|standing| nearness.lets(standing, vantage))

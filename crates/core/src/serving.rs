@@ -83,10 +83,27 @@ impl Serving {
         self.cluster.keys().chain(local).chain(self.keep.keys())
     }
 
+    /// Those of [`Self::members`] that none of these has, in one pass over each set; one that is in both sets comes twice.
+    pub fn members_beyond<'a, const N: usize, V>(
+        &'a self,
+        known: [&'a FlatMap<Backend, V>; N],
+    ) -> impl Iterator<Item = &'a Backend> {
+        self.sets().into_iter().flat_map(move |set| {
+            let mut known = known.map(FlatMap::in_order);
+            set.keys().filter(move |backend| !known.iter_mut().any(|known| known.has(backend)))
+        })
+    }
+
+    /// What [`Self::members`] are in.
+    #[must_use]
+    pub fn sets(&self) -> [&FlatSet<Backend>; 3] {
+        [&self.cluster, &self.local, &self.keep]
+    }
+
     /// Whether flows may be on this backend.
     #[must_use]
     pub fn has(&self, backend: &Backend) -> bool {
-        [&self.cluster, &self.local, &self.keep].into_iter().any(|set| set.contains(backend))
+        self.sets().into_iter().any(|set| set.contains(backend))
     }
 }
 
@@ -141,15 +158,18 @@ mod tests {
     #[test]
     fn members_are_those_of_both_sets_and_the_kept_ones_each_once() {
         let serving = Serving {
-            cluster: backends(&[1, 2]),
+            cluster: backends(&[1, 3]),
             local: backends(&[2, 3]),
             keep: backends(&[4]),
             ..Serving::default()
         };
-        assert_eq!(hosts(serving.members()), ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]);
+        assert_eq!(hosts(serving.members()), ["10.0.0.1", "10.0.0.3", "10.0.0.2", "10.0.0.4"]);
+        let other = Serving { local: backends(&[1, 4]), keep: backends(&[3]), ..Serving::default() };
+        assert_eq!(hosts(serving.members_beyond(other.sets())), ["10.0.0.2"]);
+        assert_eq!(hosts(other.members_beyond(serving.sets())), Vec::<String>::new());
         let has = |host| serving.has(backends(&[host]).keys().next().expect("one"));
         assert_eq!([1, 2, 3, 4, 5].map(has), [true, true, true, true, false]);
-        assert_eq!(hosts(serving.set(TrafficPolicy::Cluster).keys()), ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(hosts(serving.set(TrafficPolicy::Cluster).keys()), ["10.0.0.1", "10.0.0.3"]);
         assert_eq!(hosts(serving.set(TrafficPolicy::Local).keys()), ["10.0.0.2", "10.0.0.3"]);
     }
 
