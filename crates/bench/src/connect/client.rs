@@ -16,12 +16,12 @@ const CLIENTS: usize = 2;
 /// So many failures before the first success say that nothing is served at all.
 const HOPELESS: u64 = 3;
 
-/// A Service, and what it leads to.
+/// A Service, and what a client without Services would dial.
 #[derive(Clone, Copy)]
 pub(crate) struct Target {
     /// What a client of the Service dials.
     pub(crate) frontend: SocketAddr,
-    /// One of its backends.
+    /// A backend.
     pub(crate) backend: SocketAddr,
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn dial(dial: &Dial, until: &Until) -> ConnectRound {
     dial_with(dial, until, |_, _| {})
 }
 
-/// The same, with as many connections to the Services' backends in between.
+/// The same, with as many connections to backends in between.
 pub(crate) fn dial_beside_backends(dial: &Dial, until: &Until) -> ConnectRound {
     let mut of_backends = Vec::new();
     let mut round = dial_with(dial, until, |target, round| of_backends.extend(connect(target.backend, round)));

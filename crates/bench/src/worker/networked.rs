@@ -65,8 +65,9 @@ impl Networked {
         let services = self.job.shape.services;
         let hot = random.u32(..services);
         let client = self.network().client().sandbox().clone();
-        let one = Dial::new(vec![self.target(hot)]);
-        let many = Dial::new((0..COUNT).map(|_| self.target(random.u32(..services))).collect());
+        let one = Dial::new(vec![self.target(hot, hot)]);
+        let mut any = || random.u32(..services);
+        let many = Dial::new((0..COUNT).map(|_| self.target(any(), any())).collect());
         match operation {
             ConnectOperation::LatencyHot => Ok(client.run(move || dial_beside_backends(&one, &Until::Count(COUNT)))?),
             ConnectOperation::LatencyRandom => {
@@ -88,8 +89,8 @@ impl Networked {
     ) -> Result<ConnectRound, ContenderError> {
         let Job { shape, seed, .. } = self.job;
         self.follow(before(shape, SyncOperation::RollingUpdate).into_iter().collect())?;
-        let rolls = self.target(shape.services);
-        let others = (0..COUNT).map(|_| self.target(random.u32(..shape.services)));
+        let rolls = self.target(shape.services, shape.services);
+        let others = (0..COUNT).map(|_| random.u32(..shape.services)).map(|other| self.target(other, other));
         let targets = Dial::new(others.flat_map(|other| [other, rolls]).collect());
         let told = Arc::new(AtomicBool::new(false));
         let until = Until::Told(Arc::clone(&told), CHURN_TIME_MAX);
@@ -116,12 +117,16 @@ impl Networked {
         result
     }
 
-    /// A Service; the floor dials one of its backends instead.
-    fn target(&self, service: u32) -> Target {
-        let view = self.cluster.as_ref().expect("invariant: set up first").view(service);
-        let backend = view.answers.first().map(|addr| SocketAddr::new(*addr, TARGET_PORT));
-        let backend = backend.unwrap_or(view.frontend);
-        Target { frontend: if self.contender.is_some() { view.frontend } else { backend }, backend }
+    /// A Service, instead of which the floor dials one of its backends; and a backend of a Service, which need not be the same one: to dial
+    /// an address right after another connection to it is quicker.
+    fn target(&self, service: u32, beside: u32) -> Target {
+        let cluster = self.cluster.as_ref().expect("invariant: set up first");
+        let backend = |service| {
+            let view = cluster.view(service);
+            view.answers.first().map_or(view.frontend, |addr| SocketAddr::new(*addr, TARGET_PORT))
+        };
+        let frontend = if self.contender.is_some() { cluster.view(service).frontend } else { backend(service) };
+        Target { frontend, backend: backend(beside) }
     }
 
     fn network(&self) -> &Network {
