@@ -92,10 +92,12 @@ impl Machine {
         let mut figures = BTreeMap::new();
         for (key @ (work, shape, dataplane), point) in &self.points {
             let to = self.points.get(&(*work, *shape, reference)).filter(|_| *dataplane != reference);
-            let floor =
-                self.points.get(&(*work, *shape, Dataplane::Direct)).filter(|_| *dataplane != Dataplane::Direct);
+            let is_floor = *dataplane == Dataplane::Direct;
+            let floor = self.points.get(&(*work, *shape, Dataplane::Direct)).filter(|_| !is_floor);
             let floor = floor.map(Point::samples);
-            for measure in Measure::of(*work) {
+            // A backend is all that the floor dials.
+            for measure in Measure::of(*work).iter().filter(|measure| !is_floor || **measure != Measure::AddedToBackend)
+            {
                 let Some(summary) = measure.summary(point.samples(), floor) else { continue };
                 let rounds = |point: &Point| measure.rounds(point.samples(), floor);
                 let ratio = to.and_then(|to| Ratio::between(&rounds(point)?, &rounds(to)?));
@@ -115,6 +117,12 @@ impl Machine {
 
     pub(crate) fn points(&self) -> impl Iterator<Item = &Point> {
         self.points.values()
+    }
+
+    /// What is shown of a point by a measure; `None` where that was not measured.
+    pub(crate) fn summary(&self, point: &Point, measure: Measure) -> Option<&Summary> {
+        let key = (point.work(), point.shape(), point.dataplane());
+        self.figures.get(&(key, measure)).map(|(summary, _)| summary)
     }
 
     pub(crate) fn works(&self) -> BTreeSet<Work> {

@@ -3,8 +3,13 @@ use crate::growth::Growth;
 use crate::record::Unit;
 use crate::stats::Ratio;
 
-/// Three significant digits and a unit: `21.4 µs`, `1.20 s`, `87.1 MB`, `320,010`.
+/// Three significant digits and a unit: `21.4 µs`, `1.20 s`, `87.1 MB`, `320,010`; of a difference, also `−1.41 µs`.
 pub(crate) fn value(value: f64, unit: Unit) -> String {
+    let sign = if value < 0.0 { "−" } else { "" };
+    format!("{sign}{}", magnitude(value.abs(), unit))
+}
+
+fn magnitude(value: f64, unit: Unit) -> String {
     let rounded = significant(value);
     let (divisor, name) = scale(rounded, unit);
     let number = rounded / divisor;
@@ -141,6 +146,8 @@ mod tests {
             (3.5, Count, "3.50"),
             (1_234_567.0, Count, "1.23 million"),
             (12_345.6, PerSecond, "12,300/s"),
+            (-1_410.0, Nanoseconds, "−1.41 µs"),
+            (-173.0, Nanoseconds, "−173 ns"),
         ] {
             assert_eq!(value(given, unit), want);
         }

@@ -48,7 +48,7 @@ fn name(measure: Measure) -> (String, &'static str) {
 }
 
 fn samples(machine: &Machine, point: &Point, measure: Measure) -> Vec<String> {
-    let Some(summary) = measure.summary(point.samples(), None) else { return Vec::new() };
+    let Some(summary) = machine.summary(point, measure) else { return Vec::new() };
     let divisor = if measure.unit() == Unit::Nanoseconds { 1e9 } else { 1.0 };
     let (name, _) = name(measure);
     let stats = [

@@ -35,7 +35,7 @@ pub(super) fn perfdash(machines: &[Machine]) -> String {
 }
 
 fn item(machine: &Machine, point: &Point, measure: Measure) -> Option<DataItem> {
-    let Summary { lower, median, upper, .. } = measure.summary(point.samples(), None)?;
+    let Summary { lower, median, upper, .. } = *machine.summary(point, measure)?;
     let (unit, divisor) = match measure.unit() {
         Unit::Nanoseconds => ("us", 1e3),
         Unit::Bytes => ("bytes", 1.0),
