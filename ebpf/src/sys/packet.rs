@@ -176,7 +176,8 @@ impl Packet {
     #[inline(always)]
     pub fn read<T: FromBytes>(self, offset: u32) -> Option<T> {
         // SAFETY: the context outlives the program.
-        let (data, end) = unsafe { ((&raw const (*self.0).data).read_volatile(), (&raw const (*self.0).data_end).read_volatile()) };
+        let (data, end) =
+            unsafe { ((&raw const (*self.0).data).read_volatile(), (&raw const (*self.0).data_end).read_volatile()) };
         let header = data as usize + offset as usize;
         if header + size_of::<T>() > end as usize {
             return self.load(offset);
