@@ -9,7 +9,8 @@ use crate::ops::{AddrUse, BackendEntry, Hash, HashRooms, MapOp, RulesEntry, Serv
 use ipnet::IpNet;
 use sheave_abi::{BackendId, ServiceId, SetWord};
 use sheave_core::{
-    Backend, Family, FlatMap, FlatSet, Frontend, FrontendKind, NodeRules, Realized, ServiceKey, Serving, Sources, Table,
+    Backend, Family, FlatMap, FlatSet, Frontend, FrontendKind, NodeRules, Realized, ServiceKey, Serving, Sources,
+    Table, beyond,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -438,9 +439,7 @@ impl Realized for Image {
         let service = self.service(id)?;
         let ServiceEntry { cluster, local, internal, external, affinity, restricted } = service.entry;
         let (cluster, local) = (self.set(key.family, cluster), self.set(key.family, local));
-        let mut picked = [cluster.in_order(), local.in_order()];
-        let members = self.members(id);
-        let keep = members.keys().filter(|backend| !picked.iter_mut().any(|set| set.has(backend))).copied().collect();
+        let keep = beyond(self.members(id).keys(), [&cluster, &local]).copied().collect();
         let frontends = service.frontends.iter().filter_map(|frontend| Some((*frontend, self.leads_to(frontend)?.1)));
         let sources = restricted.then(|| Arc::new(Sources { ranges: service.ranges.iter().copied().collect() }));
         Some(Serving { frontends: frontends.collect(), internal, external, cluster, local, keep, affinity, sources })

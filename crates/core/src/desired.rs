@@ -5,7 +5,7 @@
 use crate::claim::{Claim, Claims, claims};
 use crate::config::ProxyConfig;
 use crate::diagnostic::Diagnostic;
-use crate::flat::{FlatMap, FlatSet};
+use crate::flat::{FlatMap, FlatSet, beyond};
 use crate::index::{Changed, Index};
 use crate::name::{ServiceKey, ServiceName};
 use crate::net::{Family, Frontend};
@@ -282,8 +282,7 @@ impl Desired {
             true => set(TrafficPolicy::Local),
             false => FlatSet::default(),
         };
-        let mut picked = [cluster.in_order(), local.in_order()];
-        let keep = candidates.serving().filter(|backend| !picked.iter_mut().any(|set| set.has(backend))).collect();
+        let keep = beyond(candidates.serving(), [&cluster, &local]).collect();
         Serving {
             frontends: FlatMap::default(),
             internal: service.internal_policy,

@@ -1,5 +1,6 @@
 //! Small sorted maps and sets in one allocation: a set of backends or frontends is read often, compared whole, and made anew
 //! when it changes. A tree would take several times the memory of its elements.
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -117,6 +118,15 @@ impl<K: Ord, V> InOrder<'_, K, V> {
     }
 }
 
+/// Those of keys in order that none of these maps has, in one pass over each.
+pub fn beyond<K: Ord, V, B: Borrow<K>, const N: usize>(
+    keys: impl IntoIterator<Item = B>,
+    known: [&FlatMap<K, V>; N],
+) -> impl Iterator<Item = B> {
+    let mut known = known.map(FlatMap::in_order);
+    keys.into_iter().filter(move |key| !known.iter_mut().any(|known| known.has(key.borrow())))
+}
+
 impl<K: Ord, V> FromIterator<(K, V)> for FlatMap<K, V> {
     /// Of values under one key the first stays.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
@@ -163,6 +173,7 @@ mod tests {
         }
         let mut held = map.in_order();
         assert_eq!([0, 1, 2, 3, 4].map(|key| held.has(&key)), [true, false, true, true, false]);
+        assert_eq!(beyond([0, 1, 3, 4], [&map, &FlatMap::from_iter([(4, "")])]).collect::<Vec<_>>(), [1]);
         assert!(FlatSet::<u8>::default().is_empty());
         assert_eq!(format!("{:?}", FlatSet::from_iter([2, 1, 2])), "{1, 2}");
         assert_eq!(format!("{map:?}"), r#"{0: "z", 2: "B", 3: "c"}"#);

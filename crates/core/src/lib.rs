@@ -31,7 +31,7 @@ pub use decide::{Decision, Packet, decide};
 pub use desired::{Desired, Touched};
 pub use diagnostic::{Diagnostic, ObjectRef, Problem};
 pub use event::{Event, Kind, Object, ObjectName, Stamp};
-pub use flat::{FlatMap, FlatSet, InOrder};
+pub use flat::{FlatMap, FlatSet, InOrder, beyond};
 pub use foreign::ForeignFlow;
 pub use health_check::{HealthCheck, HealthChecks};
 pub use index::{Changed, Index};

@@ -4,7 +4,7 @@
 //! moves to another Service in one write, and what it led to before goes away last (I1). Nothing differs, nothing is
 //! planned (I2). A retry is not a code path: after a failure the caller plans again (I3).
 use crate::desired::{Desired, Touched};
-use crate::flat::FlatSet;
+use crate::flat::beyond;
 use crate::name::ServiceKey;
 use crate::net::{Backend, Frontend};
 use crate::rules::NodeRules;
@@ -265,10 +265,5 @@ fn covers(held: &Serving, wanted: &Serving) -> bool {
     (&held.cluster, &held.local, held.internal, held.external) == (cluster, local, *internal, *external)
         && (&held.affinity, &held.sources) == (affinity, sources)
         && frontends.iter().all(|(frontend, kind)| held.frontends.get(frontend) == Some(kind))
-        && is_within(keep, &held.keep)
-}
-
-fn is_within(some: &FlatSet<Backend>, all: &FlatSet<Backend>) -> bool {
-    let mut all = all.in_order();
-    some.keys().all(|backend| all.has(backend))
+        && beyond(keep.keys(), [&held.keep]).next().is_none()
 }

@@ -1,5 +1,5 @@
 //! What one [`ServiceKey`](crate::ServiceKey) serves: the common language of desired state, plan and dataplanes.
-use crate::flat::{FlatMap, FlatSet};
+use crate::flat::{FlatMap, FlatSet, beyond};
 use crate::net::{Backend, Family, Frontend};
 use crate::object::{Affinity, Service, TrafficPolicy};
 use ipnet::IpNet;
@@ -88,22 +88,13 @@ impl Serving {
         &'a self,
         known: [&'a FlatMap<Backend, V>; N],
     ) -> impl Iterator<Item = &'a Backend> {
-        self.sets().into_iter().flat_map(move |set| {
-            let mut known = known.map(FlatMap::in_order);
-            set.keys().filter(move |backend| !known.iter_mut().any(|known| known.has(backend)))
-        })
+        self.sets().into_iter().flat_map(move |set| beyond(set.keys(), known))
     }
 
     /// What [`Self::members`] are in.
     #[must_use]
     pub fn sets(&self) -> [&FlatSet<Backend>; 3] {
         [&self.cluster, &self.local, &self.keep]
-    }
-
-    /// Whether flows may be on this backend.
-    #[must_use]
-    pub fn has(&self, backend: &Backend) -> bool {
-        self.sets().into_iter().any(|set| set.contains(backend))
     }
 }
 
@@ -167,7 +158,7 @@ mod tests {
         let other = Serving { local: backends(&[1, 4]), keep: backends(&[3]), ..Serving::default() };
         assert_eq!(hosts(serving.members_beyond(other.sets())), ["10.0.0.2"]);
         assert_eq!(hosts(other.members_beyond(serving.sets())), Vec::<String>::new());
-        let has = |host| serving.has(backends(&[host]).keys().next().expect("one"));
+        let has = |host| serving.members().any(|backend| backends(&[host]).contains(backend));
         assert_eq!([1, 2, 3, 4, 5].map(has), [true, true, true, true, false]);
         assert_eq!(hosts(serving.set(TrafficPolicy::Cluster).keys()), ["10.0.0.1", "10.0.0.3"]);
         assert_eq!(hosts(serving.set(TrafficPolicy::Local).keys()), ["10.0.0.2", "10.0.0.3"]);
