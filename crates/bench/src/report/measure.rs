@@ -73,11 +73,7 @@ impl Measure {
 
     /// The unit of its values.
     pub(crate) fn unit(self) -> Unit {
-        match self {
-            Self::Cpu => Unit::Nanoseconds,
-            Self::Added | Self::AddedToBackend | Self::LatencyP99 | Self::LatencyP999 => Unit::Nanoseconds,
-            other => other.quantity().unit(),
-        }
+        self.quantity().unit()
     }
 
     /// A few words, in lower case.
