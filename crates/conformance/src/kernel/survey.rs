@@ -56,12 +56,16 @@ impl Node {
     }
 
     fn survey_set(&mut self, packet: &Packet, first: Backend, masqueraded: bool) -> Result<Outcome, KernelError> {
-        // The node is one client, whichever of its addresses it sends from. What comes in with one of them by a pod's device is a
-        // pod's.
-        let affinity = match (packet.source, self.rules.is_own(packet.source)) {
-            (IpAddr::V4(_), true) => self.notes.of(&[packet.source, Ipv4Addr::UNSPECIFIED.into()])?,
-            (IpAddr::V6(_), true) => self.notes.of(&[packet.source, Ipv6Addr::UNSPECIFIED.into()])?,
-            (_, false) => self.notes.of(&[packet.source])?,
+        // The node is one client, whichever of its addresses it sends from. What comes in with one of them by a device is a pod's, if
+        // the device is.
+        let node = match packet.source {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let affinity = match self.rules.is_own(packet.source) {
+            true if self.is_sent_here(packet) => self.notes.of(&[node])?,
+            true => self.notes.of(&[packet.source, node])?,
+            false => self.notes.of(&[packet.source])?,
         };
         for _ in 0..affinity.map_or(0, |_| STICKING) {
             let next = self.shoot(packet)?;
