@@ -37,6 +37,20 @@ fn ours(link: &Link) -> bool {
     ["lo", "veth", "br", "vx", "pod", "test"].iter().any(|prefix| link.name.starts_with(prefix))
 }
 
+/// A pair of devices, and a watch that has told what was there when it began.
+async fn watch_of_pair(handle: &Handle) -> (LinkWatch, BTreeMap<String, Link>) {
+    handle.link().add(LinkVeth::new("veth0", "veth1").build()).execute().await.unwrap();
+    let mut watch = watch_links().unwrap();
+    let mut told = BTreeMap::new();
+    loop {
+        match next(&mut watch).await {
+            LinkChange::Added(link) => assert!(told.insert(link.name.clone(), link).is_none()),
+            LinkChange::Settled => return (watch, told),
+            other => panic!("{other:?} before all is told"),
+        }
+    }
+}
+
 /// Reads on until a change is about this name and fits.
 async fn until(watch: &mut LinkWatch, fits: impl Fn(&LinkChange) -> bool) {
     while !fits(&next(watch).await) {}
@@ -49,16 +63,7 @@ fn links_are_told_at_the_start_and_then_as_they_come_change_and_go() {
     }
     in_namespace(async |handle| {
         let link = handle.link();
-        link.add(LinkVeth::new("veth0", "veth1").build()).execute().await.unwrap();
-        let mut watch = watch_links().unwrap();
-        let mut told = BTreeMap::new();
-        loop {
-            match next(&mut watch).await {
-                LinkChange::Added(link) => assert!(told.insert(link.name.clone(), link).is_none()),
-                LinkChange::Settled => break,
-                other => panic!("{other:?} before all is told"),
-            }
-        }
+        let (mut watch, mut told) = watch_of_pair(&handle).await;
         told.retain(|_, link| ours(link));
         assert_eq!(told.keys().collect::<Vec<_>>(), ["lo", "veth0", "veth1"]);
         assert_eq!((told["lo"].layer, serves(&told["lo"])), (Layer::Loopback, false));
@@ -100,17 +105,7 @@ fn the_namespace_of_a_veths_other_end_is_told_when_the_pair_is_in_use() {
     }
     in_namespace(async |handle| {
         let link = handle.link();
-        link.add(LinkVeth::new("veth0", "veth1").build()).execute().await.unwrap();
-        let mut watch = watch_links().unwrap();
-        let of_veth = |change: &LinkChange, name: &str| match change {
-            LinkChange::Added(link) | LinkChange::Changed(link) if link.name == name => Some(link.clone()),
-            _ => None,
-        };
-        let mut ends = BTreeMap::new();
-        while ends.len() < 2 {
-            let change = next(&mut watch).await;
-            ends.extend(["veth0", "veth1"].into_iter().filter_map(|name| Some((name, of_veth(&change, name)?))));
-        }
+        let (mut watch, ends) = watch_of_pair(&handle).await;
         assert_eq!(ends["veth0"].peer_netns, None, "both ends are here");
         link.change(LinkUnspec::new_with_index(ends["veth0"].index.get()).up().build()).execute().await.unwrap();
         let pod = Sandbox::new("links-pod").unwrap();
@@ -121,7 +116,11 @@ fn the_namespace_of_a_veths_other_end_is_told_when_the_pair_is_in_use() {
             assert!(up.success());
         })
         .unwrap();
-        until(&mut watch, |change| of_veth(change, "veth0").is_some_and(|link| link.peer_netns.is_some())).await;
+        until(
+            &mut watch,
+            |change| matches!(change, LinkChange::Changed(link) if link.name == "veth0" && link.peer_netns.is_some()),
+        )
+        .await;
     });
 }
 
