@@ -15,7 +15,7 @@ use crate::select::{Dialled, dialled};
 use crate::sys::packet::difference;
 use crate::sys::{Failed, Packet};
 use sheave_abi::{Counter, FLOW_EGRESS, NetPort};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, transmute};
 
 /// Bytes of an ICMP header before the embedded packet.
 const HEADER_LEN: u32 = 8;
@@ -139,7 +139,9 @@ fn redirected(packet: Packet, l4: u32) -> u32 {
 fn inner<F: Family>(packet: Packet, segment: &Segment<F>, to: &Tuple<F::Addr>, offsets: Offsets) -> Result<(), Failed> {
     let Offsets { l3, l4 } = offsets;
     let from = &segment.to;
-    let addresses = difference(&from.dst, &to.dst, difference(&from.src, &to.src, 0));
+    let wide = F::to_wide;
+    let sources = difference(wide(from.src), wide(to.src), 0);
+    let addresses = difference(wide(from.dst), wide(to.dst), sources);
     if let Some(checksum) = F::HEADER_CHECKSUM {
         packet.update_header_checksum(l3 + checksum, addresses)?;
     }
@@ -148,7 +150,7 @@ fn inner<F: Family>(packet: Packet, segment: &Segment<F>, to: &Tuple<F::Addr>, o
     let ports = |answers: &Tuple<F::Addr>| Ports { src: answers.dst_port, dst: answers.src_port };
     packet.store(l4, &ports(to))?;
     let summed = if F::HEADER_CHECKSUM.is_some() { 0 } else { addresses };
-    let diff = difference(&ports(from), &ports(to), summed);
+    let diff = difference::<1>(transmute!(ports(from)), transmute!(ports(to)), summed);
     packet.update_message_checksum(segment.l4 + CHECKSUM, diff)
 }
 
@@ -173,7 +175,7 @@ fn outer_address_of<F: Family>(
     from: &F::Addr,
     to: &F::Addr,
 ) -> Result<(), Failed> {
-    let diff = difference(from, to, 0);
+    let diff = difference(F::to_wide(*from), F::to_wide(*to), 0);
     if F::IS_IPV6 {
         packet.update_pseudo_checksum(segment.l4 + CHECKSUM, diff, true, false)?;
     }

@@ -4,7 +4,7 @@ use crate::family::Family;
 use crate::fragment;
 use crate::outcome::Outcome;
 use crate::segment::{Kind, Segment};
-use crate::sys::packet::address_difference;
+use crate::sys::packet::difference;
 use crate::sys::{Failed, Packet};
 use sheave_abi::{Counter, NetPort};
 
@@ -48,7 +48,7 @@ fn rewrite<F: Family>(packet: Packet, segment: &Segment<F>) -> Result<(), Failed
 
 #[inline(always)]
 fn address<F: Family>(packet: Packet, segment: &Segment<F>, at: u32, from: F::Addr, to: F::Addr) -> Result<(), Failed> {
-    let diff = address_difference(F::to_wide(from), F::to_wide(to));
+    let diff = difference(F::to_wide(from), F::to_wide(to), 0);
     if segment.is_sctp() {
         // Its checksum covers no address. IPv4's header has one that does.
         if F::IS_IPV6 {

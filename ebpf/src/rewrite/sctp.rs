@@ -5,7 +5,7 @@ use crate::segment::{Ports, Segment};
 use crate::sys::packet::difference;
 use crate::sys::{Failed, Packet};
 use sheave_abi::Crc32cPowers;
-use zerocopy::{Immutable, IntoBytes, transmute};
+use zerocopy::transmute;
 
 // Under its own name: a mangled one would depend on where the sources lie, and with it the bytes of the object.
 #[unsafe(no_mangle)]
@@ -13,14 +13,6 @@ static CRC32C_POWERS: Crc32cPowers = Crc32cPowers::new();
 
 /// Offset of the checksum.
 const CHECKSUM: u32 = 8;
-
-/// What of a packet's header changes, the checksum as it stands there.
-#[derive(IntoBytes, Immutable)]
-#[repr(C, align(4))]
-struct Changing {
-    ports: Ports,
-    checksum: u32,
-}
 
 /// True for a packet of SCTP that is to have another port.
 #[inline(always)]
@@ -44,11 +36,10 @@ pub(super) fn rewrite_ports<F: Family>(packet: Packet, segment: &Segment<F>) -> 
     let held: u32 = packet.load(at).ok_or(Failed)?;
     let (before, after): (u32, u32) = (transmute!(from), transmute!(to));
     let change = checksum_change(u32::from_le(before ^ after), segment.payload_len + COMMON_HEADER_LEN);
-    let (from, to) =
-        (Changing { ports: from, checksum: held }, Changing { ports: to, checksum: held ^ change.to_le() });
-    packet.store(segment.l4, &to.ports)?;
-    packet.store(at, &to.checksum)?;
-    packet.update_device_sum(difference(&from, &to, 0));
+    let changed = held ^ change.to_le();
+    packet.store(segment.l4, &to)?;
+    packet.store(at, &changed)?;
+    packet.update_device_sum(difference([before, held], [after, changed], 0));
     Ok(())
 }
 

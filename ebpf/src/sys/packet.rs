@@ -349,27 +349,13 @@ impl Packet {
     }
 }
 
-/// What replacing an address by another adds to a sum, both in the common form of the families; without a call, since every translated
-/// packet needs it.
+/// What replacing words by others adds to a sum; without a call, since every translated packet needs it.
 #[inline(always)]
-pub fn address_difference(from: [u32; 4], to: [u32; 4]) -> u32 {
-    let sum = |words: [u32; 4]| words.into_iter().map(u64::from).sum::<u64>();
-    let diff = sum(from.map(|word| !word)) + sum(to);
+pub fn difference<const N: usize>(from: [u32; N], to: [u32; N], sum: u32) -> u32 {
+    let total = |words: [u32; N]| words.into_iter().map(u64::from).sum::<u64>();
+    let diff = total(from.map(|word| !word)) + total(to) + u64::from(sum);
     let diff = (diff & 0xffff_ffff) + (diff >> 32);
     ((diff & 0xffff_ffff) + (diff >> 32)) as u32
-}
-
-/// What replacing `from` by `to` adds to a sum. Sizes are multiples of four.
-#[inline(always)]
-pub fn difference<T: IntoBytes + Immutable>(from: &T, to: &T, sum: u32) -> u32 {
-    let len = const {
-        assert!(size_of::<T>().is_multiple_of(4));
-        size_of::<T>() as u32
-    };
-    let from = ptr::from_ref(from).cast_mut().cast();
-    let to = ptr::from_ref(to).cast_mut().cast();
-    // SAFETY: both are `len` bytes long and only read.
-    (unsafe { bpf_csum_diff(from, len, to, len, sum) }) as u32
 }
 
 /// What `bytes` add to a sum. The size is a multiple of four.
