@@ -2,11 +2,15 @@
 use super::kernel::Kernel;
 use anyhow::{Context, Result, bail};
 use std::fs;
+use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// Guests at a time, where several are wanted: verifiers and the selftest use one processor each, with what waits beside it.
+pub(super) const AT_A_TIME: usize = 2;
 /// The exit status of a command that took too long, as `timeout` has it.
 pub(super) const TIMED_OUT: u8 = 124;
 /// How long a guest may take from its start to its command. It takes 10 s on an idle machine.
@@ -71,6 +75,30 @@ pub(super) fn run(kernel: &Kernel, command: &[String], size: Size, output: Stdio
     guest.wait_for_end(Duration::from_secs(size.timeout))
 }
 
+/// As [`run`], with each line of the output told when it comes.
+///
+/// # Errors
+/// The guest does not come up, or dies.
+pub(super) fn run_telling(
+    kernel: &Kernel,
+    command: &[String],
+    size: Size,
+    mut tell: impl FnMut(&str) + Send,
+) -> Result<u8> {
+    let (said, output) = io::pipe()?;
+    thread::scope(|scope| {
+        let listener = scope.spawn(move || -> io::Result<()> {
+            for line in BufReader::new(said).split(b'\n') {
+                tell(String::from_utf8_lossy(&line?).trim_end());
+            }
+            Ok(())
+        });
+        let status = run(kernel, command, size, output.into());
+        listener.join().expect("invariant: a listener that panics is a bug of its caller")?;
+        status
+    })
+}
+
 /// The command for the guest's shell, where and with what it would have run here.
 fn script(command: &[String]) -> Result<String> {
     let mut script = String::new();
@@ -133,7 +161,7 @@ impl Guest<'_> {
             if began.elapsed() > BOOT_LIMIT {
                 bail!("Linux {} is not up after {BOOT_LIMIT:?}: {}", self.kernel.release, self.last_words());
             }
-            std::thread::sleep(POLL);
+            thread::sleep(POLL);
         }
         eprintln!("vm: Linux {} is up after {:.0} s", self.kernel.release, began.elapsed().as_secs_f64());
         Ok(())
@@ -146,7 +174,7 @@ impl Guest<'_> {
                 eprintln!("vm: the command still runs after {} s; the guest is ended", limit.as_secs());
                 return Ok(TIMED_OUT);
             }
-            std::thread::sleep(POLL);
+            thread::sleep(POLL);
         }
         let status = self.read("status").and_then(|status| status.trim().parse().ok());
         status.with_context(|| format!("Linux {} died under the command: {}", self.kernel.release, self.last_words()))

@@ -1,13 +1,12 @@
-//! The selftest on one kernel after another.
+//! The selftest on several kernels.
+use super::side_by_side::side_by_side;
 use super::{guest, kernel};
 use crate::executable;
 use crate::selftest::{Verdict, judge};
 use crate::tally::Tally;
 use anyhow::{Context, Result, ensure};
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 
 /// From the oldest kernel that Debian still has to the newest one; docs/kernel-support.md says what each of them lacks.
 const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7"];
@@ -16,17 +15,17 @@ const PATIENCE: &str = "20";
 /// Seconds that the whole selftest may take in a guest.
 const WHOLE_LIMIT: u64 = 7200;
 
-/// Runs the selftest on each kernel, all of it or the cases that are named, and prints one table.
+/// Runs the selftest on each kernel, all of it or the cases that are named, tells how far each is, and prints one table.
 pub(super) fn main(cache: &Path, size: guest::Size, only: &[String]) -> Result<ExitCode> {
     let sheave = executable::sheave()?;
     let size = size.lasting(WHOLE_LIMIT);
     let only: Vec<&str> = only.iter().map(String::as_str).collect();
-    let mut rows = Vec::new();
-    for version in KERNELS {
-        let row = tried(version, cache, size, &sheave, &only);
+    let rows = side_by_side(&KERNELS, guest::AT_A_TIME, |version| {
+        let row = tried(version, cache, size, &sheave, &only, |line| eprintln!("{version}: {line}"));
         println!("{version}: {}", row.text());
-        rows.push(row);
-    }
+        row.failures().iter().for_each(|failure| println!("FAILED {failure}"));
+        row
+    });
     print_table(rows.iter());
     Ok(if rows.iter().all(|row| row.tally().failed == 0) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -83,8 +82,15 @@ impl Row {
     }
 }
 
-/// The selftest on one kernel.
-pub(super) fn tried(version: &'static str, cache: &Path, size: guest::Size, sheave: &Path, only: &[&str]) -> Row {
+/// The selftest on one kernel. `tell` gets each line that it prints on its way.
+pub(super) fn tried(
+    version: &'static str,
+    cache: &Path,
+    size: guest::Size,
+    sheave: &Path,
+    only: &[&str],
+    tell: impl Fn(&str) + Sync,
+) -> Row {
     let mut row = Row { version, release: String::new(), verdict: Err(anyhow::anyhow!("not tried")) };
     row.verdict = kernel::get(version, cache).and_then(|kernel| {
         row.release.clone_from(&kernel.release);
@@ -92,24 +98,19 @@ pub(super) fn tried(version: &'static str, cache: &Path, size: guest::Size, shea
         let words = [&sheave, "selftest", "-o", "json", "--patience", PATIENCE].into_iter();
         let only = only.iter().flat_map(|&pattern| ["--only", pattern]);
         let words: Vec<String> = words.chain(only).map(str::to_owned).collect();
-        let (status, text) = captured(&kernel, &words, size)?;
-        let last = text.lines().last().unwrap_or_default();
-        ensure!(status != guest::TIMED_OUT, "`{}` takes too long; the last it said: {last}", words.join(" "));
         // What the run says on its way goes to the same line of the guest; the object is what comes last.
-        let object = text.find("\n{\n").map_or(text.as_str(), |at| &text[at..]);
-        judge(object).with_context(|| format!("on Linux {}", kernel.release))
+        let mut object = None;
+        let mut last = String::new();
+        let status = guest::run_telling(&kernel, &words, size, |line| match &mut object {
+            Some(object) => *object += line,
+            None if line.starts_with('{') => object = Some(line.to_owned()),
+            None => {
+                tell(line);
+                line.clone_into(&mut last);
+            }
+        })?;
+        ensure!(status != guest::TIMED_OUT, "`{}` takes too long; the last it said: {last}", words.join(" "));
+        judge(&object.unwrap_or(last)).with_context(|| format!("on Linux {}", kernel.release))
     });
     row
-}
-
-/// What a command of a guest ended with, and printed.
-///
-/// # Errors
-/// The guest dies.
-pub(super) fn captured(kernel: &kernel::Kernel, words: &[String], size: guest::Size) -> Result<(u8, String)> {
-    let mut file = tempfile::NamedTempFile::new()?;
-    let status = guest::run(kernel, words, size, Stdio::from(File::options().append(true).open(file.path())?))?;
-    let mut text = String::new();
-    file.as_file_mut().read_to_string(&mut text)?;
-    Ok((status, text))
 }

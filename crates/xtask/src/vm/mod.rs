@@ -4,6 +4,7 @@ mod cpio;
 mod guest;
 mod kernel;
 mod matrix;
+mod side_by_side;
 mod stage;
 
 use crate::ebpf_tools::target_directory;
@@ -18,7 +19,7 @@ pub(crate) struct Args {
     /// The kernel: the beginning of its version, 6.12 for instance. The newest one of Debian's is taken.
     #[arg(required_unless_present = "matrix")]
     kernel: Option<String>,
-    /// Run the selftest on one kernel after another and print one table.
+    /// Run the selftest on several kernels, two at a time, and print one table.
     #[arg(long, conflicts_with_all = ["kernel", "command"])]
     matrix: bool,
     /// With --matrix: only cases whose names contain this; may be given several times.

@@ -1,14 +1,12 @@
 //! What CI asks of virtual machines: whether the oldest verifier takes the programs, whether other kernels do with them what this one does,
 //! and what needs devices and sockets that not every kernel has.
-use super::matrix::{Row, captured, print_table, tried};
+use super::matrix::{Row, print_table, tried};
+use super::side_by_side::side_by_side;
 use super::{default_cache, guest, kernel};
 use crate::executable;
 use crate::tally::{LibtestReader, Report, Tally};
 use anyhow::Result;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 /// What is asked of one kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,8 +42,6 @@ const DEVICES_BINARY: &str = "netns";
 const DEVICES_LIMIT: u64 = 1800;
 /// What `sheave check` exits with on a node that can be served, with warnings or without.
 const SERVABLE: [u8; 2] = [0, 1];
-/// Guests at a time: verifiers are most of the work, and use one processor each.
-const GUESTS: usize = 2;
 
 /// What came of one question.
 struct Answer {
@@ -64,12 +60,12 @@ pub(crate) fn stage(sheave: &Path) -> Result<Report> {
     let ask = |(version, question)| match question {
         Question::Check => checked(version, &cache, sheave),
         Question::Selftest => {
-            let row = tried(version, &cache, guest::Size::default(), sheave, &OF_THE_SELFTEST);
+            let row = tried(version, &cache, guest::Size::default(), sheave, &OF_THE_SELFTEST, |_| ());
             Answer { report: Report { tally: row.tally(), failures: row.failures() }, row: Some(row) }
         }
         Question::Devices => with_devices(version, &cache, &tests),
     };
-    let answers = side_by_side(&ASKED, GUESTS, ask);
+    let answers = side_by_side(&ASKED, guest::AT_A_TIME, ask);
     print_table(answers.iter().filter_map(|answer| answer.row.as_ref()));
     for answer in answers {
         report.tally += answer.report.tally;
@@ -119,24 +115,10 @@ fn judged(status: u8, text: &str) -> Report {
 }
 
 fn asked(version: &str, cache: &Path, words: &[String], size: guest::Size) -> Result<(u8, String)> {
-    captured(&kernel::get(version, cache)?, words, size)
-}
-
-/// Does each of several jobs, so many at a time; what comes of them in their order.
-fn side_by_side<J: Copy + Sync, A: Send>(jobs: &[J], at_a_time: usize, perform: impl Fn(J) -> A + Sync) -> Vec<A> {
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || {
-        loop {
-            let place = next.fetch_add(1, Ordering::Relaxed);
-            let Some(&job) = jobs.get(place) else { return };
-            let answer = perform(job);
-            done.lock().expect("invariant: nobody panics while it holds this").push((place, answer));
-        }
-    };
-    thread::scope(|scope| (0..at_a_time).for_each(|_| drop(scope.spawn(work))));
-    let mut done = done.into_inner().expect("invariant: nobody panics while it holds this");
-    done.sort_by_key(|&(place, _)| place);
-    done.into_iter().map(|(_, answer)| answer).collect()
+    let mut text = String::new();
+    let kernel = kernel::get(version, cache)?;
+    let status = guest::run_telling(&kernel, words, size, |line| text.extend([line, "\n"]))?;
+    Ok((status, text))
 }
 
 #[cfg(test)]
@@ -157,14 +139,6 @@ mod tests {
         ] {
             let Tally { passed, failed, .. } = judged(status, text).tally;
             assert_eq!((passed, failed), want, "case: {name}");
-        }
-    }
-
-    #[test]
-    fn jobs_side_by_side_answer_in_their_order_and_each_once() {
-        let jobs: Vec<usize> = (0..50).collect();
-        for at_a_time in [1, 2, 7] {
-            assert_eq!(side_by_side(&jobs, at_a_time, |job| job * 2), (0..100).step_by(2).collect::<Vec<_>>());
         }
     }
 }
