@@ -7,7 +7,7 @@ use sheave_core::rules::LocalPods;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-const SUMMED: Metadata = Metadata { ifindex: 0, ingress_ifindex: 0, gso_size: 0, is_summed: true };
+const SUMMED: Metadata = Metadata { ifindex: 0, ingress_ifindex: 0, gso_size: 0, is_summed: true, first_part: 0 };
 const DATA: &[u8] = b"an odd number of bytes.";
 
 /// A request through both hooks, and its answer back, each with a sum that the kernel verifies.

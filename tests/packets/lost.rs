@@ -10,7 +10,7 @@ use sheave_core::rules::LocalPods;
 use std::net::SocketAddr;
 
 /// As a router sees them: they came in by a device.
-const FORWARDED: Metadata = Metadata { ifindex: 0, ingress_ifindex: 1, gso_size: 0, is_summed: false };
+const FORWARDED: Metadata = Metadata { ifindex: 0, ingress_ifindex: 1, gso_size: 0, is_summed: false, first_part: 0 };
 
 /// The next packet of a flow that was begun, through both hooks; returns the source that it leaves by.
 #[track_caller]

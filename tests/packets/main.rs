@@ -21,6 +21,7 @@ mod pass;
 mod policies;
 mod refusal;
 mod rig;
+mod scattered;
 mod sctp;
 mod sweep;
 mod tables;

@@ -136,10 +136,7 @@ pub(crate) fn with_sized_rig(name: &str, flows_max: u32, test: impl FnOnce(&mut 
         return;
     }
     let sandbox = Sandbox::with_bpffs(name).unwrap();
-    let thread = sandbox.start("rig", move || test(&mut Rig::new(flows_max))).unwrap();
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
+    sandbox.run(move || test(&mut Rig::new(flows_max))).unwrap();
 }
 
 /// As [`with_rig`], in a namespace that forwards, with these IPv4 networks behind the loopback device.
@@ -153,9 +150,7 @@ pub(crate) fn with_routes(name: &str, networks: &[IpNet], test: impl FnOnce(&mut
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         test(&mut Rig::new(FLOWS_MAX));
     };
-    if let Err(panic) = sandbox.start("rig", run).unwrap().join() {
-        std::panic::resume_unwind(panic);
-    }
+    sandbox.run(run).unwrap();
 }
 
 /// As [`with_rig`], on a node that forwards and has the devices `up0` and `up1`, with routes as these lines of `ip` make them.
@@ -170,9 +165,7 @@ pub(crate) fn with_devices(name: &str, lines: &[&str], test: impl FnOnce(&mut Ri
         lines.iter().for_each(|line| ip(line));
         test(&mut Rig::new(FLOWS_MAX), devices);
     };
-    if let Err(panic) = stand.sandbox().start("rig", run).unwrap().join() {
-        std::panic::resume_unwind(panic);
-    }
+    stand.sandbox().run(run).unwrap();
 }
 
 /// Changes this thread's network namespace, by a line for `ip`.

@@ -10,6 +10,7 @@ const BPF_PROG_TEST_RUN: u32 = 10;
 const SKB_WORDS: usize = 46;
 const SKB_INGRESS_IFINDEX: usize = 9;
 const SKB_IFINDEX: usize = 10;
+const SKB_DATA_END: usize = 20;
 const SKB_GSO_SIZE: usize = 44;
 const ETHERNET_HEADER: usize = 14;
 /// The packet has a sum that a device made of all of it (`CHECKSUM_COMPLETE`), and the kernel looks whether it is right afterwards
@@ -41,6 +42,9 @@ pub struct Metadata {
     /// Whether the device that received it has summed it up (`CHECKSUM_COMPLETE`). The run then fails with `EBADMSG` if the sum is not that of
     /// the packet afterwards. Kernels before 6.11 refuse it with `EINVAL`.
     pub is_summed: bool,
+    /// Bytes that stand in the packet's first part, the IP header at least; the others are in pages, as some drivers leave them. 0 = all of
+    /// them do. Kernels that do not know of it refuse it with `EINVAL`; 7.3 takes it.
+    pub first_part: u32,
 }
 
 #[derive(IntoBytes, FromBytes)]
@@ -108,6 +112,7 @@ pub fn test_run_with(program: BorrowedFd<'_>, packet: &[u8], repeat: u32, metada
     let mut context = [0; SKB_WORDS];
     context[SKB_INGRESS_IFINDEX] = metadata.ingress_ifindex;
     context[SKB_IFINDEX] = metadata.ifindex;
+    context[SKB_DATA_END] = metadata.first_part;
     context[SKB_GSO_SIZE] = metadata.gso_size;
     let mut out = vec![0; packet.len() + GROWTH_MAX];
     let size = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));

@@ -6,6 +6,7 @@ use super::{default_cache, guest, kernel};
 use crate::executable;
 use crate::tally::{LibtestReader, Report, Tally};
 use anyhow::Result;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What is asked of one kernel.
@@ -15,17 +16,18 @@ enum Question {
     Check,
     /// A part of the selftest.
     Selftest,
-    /// Tests that need what not every kernel has.
-    Devices,
+    /// Tests that need what not every kernel has: of this binary, those whose names begin so.
+    Tests(&'static str, &'static [&'static str]),
 }
 
 /// Of an old kernel only whether it takes the programs; put to the test are one without tcx, one of long support, and the newest, which
 /// has all devices as well. The longest first, so that none is left alone at the end.
-const ASKED: [(&str, Question); 5] = [
-    ("7", Question::Devices),
+const ASKED: [(&str, Question); 6] = [
+    ("7", Question::Tests("netns", &["links::", "sctp::"])),
     ("6.1", Question::Selftest),
     ("6.12", Question::Selftest),
     ("7", Question::Selftest),
+    ("7", Question::Tests("packets", &["scattered::"])),
     ("5.10", Question::Check),
 ];
 /// What of the selftest there is time for: every decision, and real traffic of the node, of pods and of clients outside.
@@ -35,11 +37,8 @@ const OF_THE_SELFTEST: [&str; 4] = [
     "matrix/bridge/off/pod/cluster-ip/",
     "matrix/bridge/off/outside/node-port/",
 ];
-/// The tests, by the beginnings of their names, and the binary they are in.
-const OF_DEVICES: [&str; 2] = ["links::", "sctp::"];
-const DEVICES_BINARY: &str = "netns";
-/// Seconds for them.
-const DEVICES_LIMIT: u64 = 1800;
+/// Seconds for the tests of one binary.
+const TESTS_LIMIT: u64 = 1800;
 /// What `sheave check` exits with on a node that can be served, with warnings or without.
 const SERVABLE: [u8; 2] = [0, 1];
 
@@ -55,7 +54,13 @@ struct Answer {
 /// # Errors
 /// The tests do not compile.
 pub(crate) fn stage(sheave: &Path) -> Result<Report> {
-    let (cache, tests) = (default_cache()?, executable::tests(DEVICES_BINARY)?);
+    let cache = default_cache()?;
+    let mut binaries = BTreeMap::new();
+    for (_, question) in ASKED {
+        if let Question::Tests(binary, _) = question {
+            binaries.insert(binary, executable::tests(binary)?);
+        }
+    }
     let mut report = Report::default();
     let ask = |(version, question)| match question {
         Question::Check => checked(version, &cache, sheave),
@@ -63,7 +68,7 @@ pub(crate) fn stage(sheave: &Path) -> Result<Report> {
             let row = tried(version, &cache, guest::Size::default(), sheave, &OF_THE_SELFTEST, |_| ());
             Answer { report: Report { tally: row.tally(), failures: row.failures() }, row: Some(row) }
         }
-        Question::Devices => with_devices(version, &cache, &tests),
+        Question::Tests(binary, names) => tested(version, &cache, &binaries[binary], names),
     };
     let answers = side_by_side(&ASKED, guest::AT_A_TIME, ask);
     print_table(answers.iter().filter_map(|answer| answer.row.as_ref()));
@@ -87,16 +92,17 @@ fn checked(version: &str, cache: &Path, sheave: &Path) -> Answer {
     Answer { report, row: None }
 }
 
-/// The tests that need devices and sockets, on a kernel that has to have them.
-fn with_devices(version: &str, cache: &Path, tests: &Path) -> Answer {
+/// Tests that need devices, sockets and system calls, on a kernel that has to have them.
+fn tested(version: &str, cache: &Path, binary: &Path, names: &[&str]) -> Answer {
     let required = ["env", "REQUIRE_KERNEL=1", "REQUIRE_DEVICES=1"].map(str::to_owned);
-    let words = required.into_iter().chain([tests.display().to_string()]).chain(OF_DEVICES.map(str::to_owned));
+    let binary = binary.display().to_string();
+    let words = required.into_iter().chain([binary]).chain(names.iter().map(|&name| name.to_owned()));
     let words: Vec<String> = words.collect();
-    let report = match asked(version, cache, &words, guest::Size::default().lasting(DEVICES_LIMIT)) {
+    let report = match asked(version, cache, &words, guest::Size::default().lasting(TESTS_LIMIT)) {
         Ok((status, text)) => judged(status, &text),
         Err(error) => Report::failed(format!("{error:#}")),
     };
-    println!("{version}: {DEVICES_BINARY} {}: {}", OF_DEVICES.join(" "), report.tally);
+    println!("{version}: {}: {}", names.join(" "), report.tally);
     let failures = report.failures.into_iter().map(|failure| format!("on Linux {version}: {failure}")).collect();
     Answer { report: Report { failures, ..report }, row: None }
 }
