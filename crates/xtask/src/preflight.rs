@@ -57,6 +57,11 @@ const NEEDS: &[Need] = &[
         why: "tells which programs and links a run leaves behind",
     },
     Need { present: || in_path("ipset"), from: From::Debian("ipset"), why: "tells which sets a run leaves behind" },
+    Need {
+        present: || in_path("conntrack"),
+        from: From::Debian("conntrack"),
+        why: "empties connection tracking in tests",
+    },
     Need { present: || in_path("ethtool"), from: From::Debian("ethtool"), why: "turns offloads off in tests" },
     Need { present: || in_path("wg"), from: From::Debian("wireguard-tools"), why: "makes tunnels in tests" },
     Need {
