@@ -10,7 +10,7 @@ use crate::reject;
 use crate::rewrite::translate;
 use crate::segment::Segment;
 use crate::select::Chosen;
-use crate::sys::lookup::{Route, route};
+use crate::sys::lookup::{Route, route, send_to_neighbour};
 use crate::sys::{Packet, maps};
 use sheave_abi::{Counter, DEVICE_NO_ETHERNET, FLOW_DIVERTED, FlowValue};
 
@@ -55,7 +55,7 @@ pub fn forward<F: Family>(packet: Packet, segment: &Segment<F>) -> Outcome {
     }
 }
 
-/// Translates a packet, and sends it out by a device, to whom the routes there name.
+/// Translates a packet, and sends it out by the device that was asked for last, to whom its routes name.
 #[inline(never)]
 pub fn send_by<F: Family>(packet: Packet, segment: &Segment<F>, device: u32, counter: Counter) -> Outcome {
     if let Err(outcome) = translate(packet, segment) {
@@ -64,7 +64,7 @@ pub fn send_by<F: Family>(packet: Packet, segment: &Segment<F>, device: u32, cou
     if !packet.has_ethernet() && packet.begin_with_ethernet().is_err() {
         return Outcome::drop(Counter::DropRewriteFailed);
     }
-    Outcome::redirect(counter, packet.send_to_neighbour(device))
+    Outcome::redirect(counter, send_to_neighbour(packet, device))
 }
 
 /// Lets a translated reply come in by another device, addressed to it. It stays here where nothing is known of that device.

@@ -25,6 +25,7 @@ mod outside;
 mod paths;
 mod raw;
 mod refusals;
+mod released;
 mod restarts;
 mod reuse;
 mod sctp;

@@ -1,10 +1,15 @@
 //! Questions to the kernel about what is not ours: routes and sockets.
 use super::maps::scratch_fib;
-use super::packet::Packet;
+use super::packet::{Note, Packet};
 use crate::family::{Family, Tuple};
 use crate::segment::Segment;
-use aya_ebpf::bindings::{BPF_F_CURRENT_NETNS, BPF_FIB_LOOKUP_OUTPUT, bpf_fib_lookup, bpf_sock_tuple};
-use aya_ebpf::helpers::{bpf_fib_lookup as ask_fib, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp};
+use aya_ebpf::bindings::{
+    BPF_F_CURRENT_NETNS, BPF_FIB_LOOKUP_OUTPUT, bpf_fib_lookup, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
+    bpf_sock_tuple,
+};
+use aya_ebpf::helpers::{
+    bpf_fib_lookup as ask_fib, bpf_redirect_neigh, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
+};
 use core::num::NonZeroU32;
 use core::{mem, ptr};
 use sheave_abi::{IPPROTO_SCTP, IPPROTO_TCP, NetPort};
@@ -17,6 +22,10 @@ const NO_NEIGHBOUR: i64 = 7;
 const NOT_FORWARDED: i64 = 5;
 /// `BPF_FIB_LKUP_RET_FRAG_NEEDED`.
 const TOO_LONG: i64 = 8;
+/// `TC_ACT_SHOT`, which a helper returns that does not send a packet on.
+const REFUSED: i32 = 2;
+/// `AF_UNSPEC`: of a neighbour that no answer names.
+const NO_FAMILY: u8 = 0;
 /// `GSO_BY_FRAGS`: SCTP, whose segments are as long as they are (`sctp_packet_pack`). Their mean length is less than the longest:
 /// what is lost for that is sent again in a packet of its own, whose length is known.
 const GSO_BY_FRAGS: u32 = 0xffff;
@@ -108,7 +117,11 @@ fn ask<F: Family>(packet: Packet, segment: &Segment<F>, out: u32) -> i64 {
     match ret {
         // SAFETY: as above; written by the helper.
         ROUTED | NO_NEIGHBOUR => i64::from(unsafe { (&raw const (*fib).ifindex).read_volatile() }),
-        NOT_FORWARDED if out != 0 => i64::from(out),
+        NOT_FORWARDED if out != 0 => {
+            // SAFETY: as above.
+            unsafe { (&raw mut (*fib).family).write_volatile(NO_FAMILY) };
+            i64::from(out)
+        }
         TOO_LONG => {
             // SAFETY: as above.
             let mtu = unsafe { (&raw const (*fib).__bindgen_anon_1.mtu_result).read_volatile() };
@@ -117,6 +130,34 @@ fn ask<F: Family>(packet: Packet, segment: &Segment<F>, out: u32) -> i64 {
         }
         _ => 0,
     }
+}
+
+/// Sends the packet out by the device of the last answer ([`Route::By`]), to the neighbour that the same answer names; returns the program's
+/// verdict. What stands there now is final, and is noted for the egress of that device. It has to begin with an Ethernet header, whatever
+/// the device: the kernel drops others (`__bpf_redirect_neigh_v4`).
+///
+/// Told no neighbour, the kernel asks its routes once more, and before 6.18 (commit 23f3770e1a53) it forgets there to release the route that the
+/// packet had: memory that never comes back, for each datagram of a socket of the node, and each packet that came by a VXLAN device of many.
+#[inline(always)]
+pub fn send_to_neighbour(packet: Packet, ifindex: u32) -> i32 {
+    packet.note(Note::Sent);
+    let Some(fib) = scratch_fib() else { return REFUSED };
+    // SAFETY: a per-CPU value, which nobody else has while this program runs.
+    let (family, addr) = unsafe {
+        ((&raw const (*fib).family).read_volatile(), (&raw const (*fib).__bindgen_anon_4.ipv6_dst).read_volatile())
+    };
+    if family == NO_FAMILY {
+        // SAFETY: no parameters.
+        return unsafe { bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32 };
+    }
+    let mut neighbour = bpf_redir_neigh {
+        nh_family: u32::from(family),
+        // An IPv4 address stands in the first word of either union.
+        __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 { ipv6_nh: addr },
+    };
+    let len = mem::size_of::<bpf_redir_neigh>() as i32;
+    // SAFETY: `neighbour` has `len` bytes; the helper copies them.
+    unsafe { bpf_redirect_neigh(ifindex, &raw mut neighbour, len, 0) as i32 }
 }
 
 /// True for an IPv4 packet whose sender lets routers cut it (RFC 791, "don't fragment"). It goes on in one piece, and what sends it cuts it,

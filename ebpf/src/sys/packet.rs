@@ -7,8 +7,8 @@ use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
     bpf_csum_diff, bpf_csum_update, bpf_get_socket_cookie, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect,
-    bpf_redirect_neigh, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type,
-    bpf_skb_load_bytes, bpf_skb_store_bytes,
+    bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes,
+    bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
 use core::hint::black_box;
@@ -329,16 +329,6 @@ impl Packet {
     pub fn begin_with_ethernet(self) -> Result<(), Failed> {
         // SAFETY: the helper checks the length.
         done(unsafe { bpf_skb_change_head(self.0, ETHERNET_LEN, 0) })
-    }
-
-    /// Sends the packet out by a device, to the neighbour that its routes name; returns the program's verdict. What stands there now is
-    /// final, and is noted for the egress of that device. It has to begin with an Ethernet header, whatever the device: the kernel drops
-    /// others (`__bpf_redirect_neigh_v4`).
-    #[inline(always)]
-    pub fn send_to_neighbour(self, ifindex: u32) -> i32 {
-        self.note(Note::Sent);
-        // SAFETY: no parameters: the helper asks the routing table when the program has ended.
-        unsafe { bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32 }
     }
 
     /// Brings the checksum of an ICMP message up to date with changed bytes of the message itself.

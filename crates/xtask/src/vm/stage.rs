@@ -22,12 +22,13 @@ enum Question {
 
 /// Of an old kernel only whether it takes the programs; put to the test are one without tcx, one of long support, and the newest, which
 /// has all devices as well. The longest first, so that none is left alone at the end.
-const ASKED: [(&str, Question); 6] = [
+const ASKED: [(&str, Question); 7] = [
     ("7", Question::Tests("netns", &["links::", "sctp::"])),
     ("6.1", Question::Selftest),
     ("6.12", Question::Selftest),
     ("7", Question::Selftest),
     ("7", Question::Tests("packets", &["scattered::"])),
+    ("5.10", Question::Tests("netns", &["released::"])),
     ("5.10", Question::Check),
 ];
 /// What of the selftest there is time for: every decision, and real traffic of the node, of pods and of clients outside.
