@@ -438,7 +438,10 @@ pub(crate) fn lift_memory_lock() {
 
 /// The cookie of the calling thread's network namespace (`SO_NETNS_COOKIE`, 5.14). Zero where the kernel does not tell: the
 /// programs then take the machine's first network namespace for the node's.
-fn netns_cookie() -> io::Result<u64> {
+///
+/// # Errors
+/// There is no socket to ask by.
+pub fn netns_cookie() -> io::Result<u64> {
     const SO_NETNS_COOKIE: libc::c_int = 71;
     let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
     let mut cookie = 0_u64;

@@ -1,6 +1,6 @@
 //! Carries the matrix out: one world after the other, the cells of a world side by side.
 use super::behaviour::{BEHAVIOURS, Behaviour};
-use super::cell::{Cell, cells};
+use super::cell::{Cell, Source, cells};
 use super::expect::{Expected, judge};
 use super::pace::Pace;
 use super::services::protocol;
@@ -145,6 +145,11 @@ fn carry_out(world: &World, cell: &Cell) -> CaseOutcome {
     if !world.has_transport(cell.transport) {
         let name = protocol(cell.transport).as_str();
         return CaseOutcome::Skipped(format!("this kernel has no sockets of {name}, or has not loaded their module"));
+    }
+    if cell.source == Source::Node && !world.knows_node() {
+        let why =
+            "before Linux 5.14 the socket entrance takes a node that is not the machine's first namespace for a pod";
+        return CaseOutcome::Skipped(why.to_owned());
     }
     if let Some(limitation) = cell.limitation() {
         return CaseOutcome::Skipped(limitation.to_owned());

@@ -9,7 +9,8 @@ use super::setting::{Filter, Setting};
 use crate::agent::Agent;
 use ipnet::IpNet;
 use serde_json::json;
-use sheave_agent::config::{Config, ConfigError};
+use sheave_agent::config::{Config, ConfigError, SocketLb};
+use sheave_bpf::load::netns_cookie;
 use sheave_core::{Event, Index, ProxyConfig};
 use sheave_kube_source::manifests::{Manifests, ReadError};
 use sheave_lab::probe::{Client, Server, ServerError, Target, Transport, has_sctp_loaded};
@@ -48,7 +49,7 @@ pub enum WorldError {
     #[error(transparent)]
     Manifests(#[from] ReadError),
     /// A file.
-    #[error("cannot write the manifests of a world: {0}")]
+    #[error("cannot prepare a world: {0}")]
     Io(#[from] io::Error),
     /// The tool for the policy does not start.
     #[error("nft, which stands for a network policy here, does not start: {0}")]
@@ -81,6 +82,7 @@ pub(super) struct World {
     index: Index,
     _directory: TempDir,
     transports: Vec<Transport>,
+    knows_node: bool,
     pub(super) pace: Pace,
     pub(super) cluster: Cluster,
 }
@@ -91,6 +93,7 @@ impl World {
         let cluster = cluster(setting)?;
         let directory = TempDir::new()?;
         let transports = transports();
+        let knows_node = setting.socket_lb == SocketLb::Off || netns_cookie()? != 0;
         let servers = SERVERS.iter().map(|pod| serve(&cluster, pod, &transports)).collect::<Result<_, _>>()?;
         write_manifests(directory.path())?;
         let config = config(setting, &cluster, directory.path())?;
@@ -100,7 +103,8 @@ impl World {
         index.apply(Event::LocalAddresses(node.all_addrs().collect()));
         let proxy = config.proxy();
         let (agent, _servers, _directory) = (None, servers, directory);
-        let mut world = Self { agent, _servers, config, proxy, index, _directory, transports, pace, cluster };
+        let mut world =
+            Self { agent, _servers, config, proxy, index, _directory, transports, knows_node, pace, cluster };
         world.start_agent()?;
         world.wait_until_served()?;
         Ok(world)
@@ -114,6 +118,12 @@ impl World {
     /// Whether this kernel has sockets of the transport.
     pub(super) fn has_transport(&self, transport: Transport) -> bool {
         self.transports.contains(&transport)
+    }
+
+    /// Whether the socket entrance, if there is one, knows the node's sockets from those of pods. Before Linux 5.14 they are those of the
+    /// machine's first network namespace, which no node of a world is.
+    pub(super) fn knows_node(&self) -> bool {
+        self.knows_node
     }
 
     /// Whether the world has the family at all.
